@@ -1,0 +1,9 @@
+//! Resources as values: what each kind is called, looks like, defaults to, and may contain.
+//!
+//! Everything that distinguishes one kind from another is a row of [`kinds::KINDS`]; the API server is one engine
+//! over that table. This crate also owns the ways in which one value becomes another: decoding with duplicate
+//! detection, patches, defaulting. It performs no I/O and cannot await.
+
+pub mod kind;
+pub mod net;
+pub mod problem;

@@ -1,0 +1,166 @@
+//! A local copy of a set of objects that follows the server.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Resource, ResourceExt as _};
+use parking_lot::RwLock;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// Namespace (empty for cluster-scoped kinds) and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl ObjectKey {
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    pub fn of<K: Resource>(object: &K) -> Self {
+        Self::new(object.meta().namespace.clone().unwrap_or_default(), object.name_any())
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+    }
+}
+
+/// What happened to one object, seen after the informer's own copy has changed.
+#[derive(Clone, Debug)]
+pub enum Change<K> {
+    Applied { old: Option<Arc<K>>, new: Arc<K> },
+    Deleted(Arc<K>),
+}
+
+impl<K: Resource> Change<K> {
+    /// The object after the change; before it, for a deletion.
+    pub fn object(&self) -> &Arc<K> {
+        match self {
+            Change::Applied { new, .. } => new,
+            Change::Deleted(old) => old,
+        }
+    }
+
+    pub fn key(&self) -> ObjectKey {
+        ObjectKey::of(self.object().as_ref())
+    }
+}
+
+/// The copy. Clones share it; the one writer is the task that [`Informer::start`] spawns.
+pub struct Informer<K> {
+    objects: Arc<RwLock<BTreeMap<ObjectKey, Arc<K>>>>,
+    synced: watch::Receiver<bool>,
+}
+
+impl<K> Clone for Informer<K> {
+    fn clone(&self) -> Self {
+        Self { objects: self.objects.clone(), synced: self.synced.clone() }
+    }
+}
+
+impl<K> Informer<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+{
+    /// Lists and watches until `shutdown`. `on_change` is called from the informer's task, once for each change and in
+    /// order, also for what a fresh list after a gap shows to have changed or vanished; it must not block.
+    pub fn start(
+        api: Api<K>,
+        config: watcher::Config,
+        shutdown: CancellationToken,
+        mut on_change: impl FnMut(Change<K>) + Send + 'static,
+    ) -> Self {
+        let objects = Arc::new(RwLock::new(BTreeMap::new()));
+        let (synced_tx, synced) = watch::channel(false);
+        let informer = Self { objects: objects.clone(), synced };
+
+        tokio::spawn(async move {
+            let kind = K::kind(&());
+            let mut events = std::pin::pin!(watcher::watcher(api, config.streaming_lists()).default_backoff());
+            // The list in progress; it replaces the copy in one go when it is complete.
+            let mut listed: BTreeMap<ObjectKey, Arc<K>> = BTreeMap::new();
+            loop {
+                let event = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    event = events.next() => event,
+                };
+                match event {
+                    None => return,
+                    Some(Err(error)) => {
+                        tracing::debug!(%kind, error = &error as &dyn std::error::Error, "watch interrupted, retrying");
+                    }
+                    Some(Ok(Event::Init)) => listed.clear(),
+                    Some(Ok(Event::InitApply(object))) => {
+                        listed.insert(ObjectKey::of(&object), Arc::new(object));
+                    }
+                    Some(Ok(Event::InitDone)) => {
+                        let new = std::mem::take(&mut listed);
+                        let old = std::mem::replace(&mut *objects.write(), new.clone());
+                        for change in difference(old, new) {
+                            on_change(change);
+                        }
+                        synced_tx.send_replace(true);
+                    }
+                    Some(Ok(Event::Apply(object))) => {
+                        let new = Arc::new(object);
+                        let old = objects.write().insert(ObjectKey::of(new.as_ref()), new.clone());
+                        on_change(Change::Applied { old, new });
+                    }
+                    Some(Ok(Event::Delete(object))) => {
+                        objects.write().remove(&ObjectKey::of(&object));
+                        on_change(Change::Deleted(Arc::new(object)));
+                    }
+                }
+            }
+        });
+        informer
+    }
+
+    /// Waits until the first complete list has been taken in; returns at once afterwards.
+    pub async fn synced(&self) {
+        // An error means that the task has ended: nothing will change any more, so there is nothing to wait for.
+        let _ = self.synced.clone().wait_for(|synced| *synced).await;
+    }
+
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+        self.objects.read().get(key).cloned()
+    }
+
+    /// All objects in key order.
+    pub fn list(&self) -> Vec<Arc<K>> {
+        self.objects.read().values().cloned().collect()
+    }
+
+    /// The objects of one namespace in name order.
+    pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
+        let start = ObjectKey::new(namespace, "");
+        let objects = self.objects.read();
+        objects
+            .range(start..)
+            .take_while(|(key, _)| key.namespace == namespace)
+            .map(|(_, object)| object.clone())
+            .collect()
+    }
+}
+
+/// The changes that lead from one complete list to the next: vanished objects first, then new and changed ones.
+fn difference<K: Resource>(old: BTreeMap<ObjectKey, Arc<K>>, new: BTreeMap<ObjectKey, Arc<K>>) -> Vec<Change<K>> {
+    let same = |a: &K, b: &K| a.meta().uid == b.meta().uid && a.meta().resource_version == b.meta().resource_version;
+    let gone = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, object)| Change::Deleted(object.clone()));
+    let applied = new.iter().filter_map(|(key, object)| match old.get(key) {
+        Some(before) if same(before, object) => None,
+        before => Some(Change::Applied { old: before.cloned(), new: object.clone() }),
+    });
+    gone.chain(applied).collect()
+}

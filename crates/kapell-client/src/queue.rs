@@ -1,0 +1,158 @@
+//! Keys that wait for work.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Delay of the first retry of a key; it doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_millis(5);
+
+/// No key waits longer than this for its next retry, or a recovered dependency would go unnoticed for minutes.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// A work queue as in client-go: a key that is added ten times while it waits is handed out once, and a key that is
+/// added while it is being worked on is handed out again afterwards, never to two workers at a time.
+pub struct Queue<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone() }
+    }
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    changed: Notify,
+}
+
+struct State<T> {
+    ready: VecDeque<T>,
+    /// Keys in `ready`, or to be put there when their worker is done.
+    waiting: HashSet<T>,
+    working: HashSet<T>,
+    delayed: BinaryHeap<Reverse<(Instant, u64)>>,
+    delayed_keys: HashMap<u64, T>,
+    next_delay_id: u64,
+    failures: HashMap<T, u32>,
+}
+
+impl<T: Clone + Eq + Hash> Default for Queue<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Clone + Eq + Hash> Queue<T> {
+    pub fn new() -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            waiting: HashSet::new(),
+            working: HashSet::new(),
+            delayed: BinaryHeap::new(),
+            delayed_keys: HashMap::new(),
+            next_delay_id: 0,
+            failures: HashMap::new(),
+        };
+        Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }) }
+    }
+
+    pub fn add(&self, key: T) {
+        self.shared.state.lock().add(key);
+        self.shared.changed.notify_one();
+    }
+
+    pub fn add_after(&self, key: T, delay: Duration) {
+        if delay.is_zero() {
+            return self.add(key);
+        }
+        let mut state = self.shared.state.lock();
+        let id = state.next_delay_id;
+        state.next_delay_id += 1;
+        state.delayed.push(Reverse((Instant::now() + delay, id)));
+        state.delayed_keys.insert(id, key);
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+
+    /// Adds the key after a delay that grows with its failures in a row.
+    pub fn retry(&self, key: T) {
+        let failures = {
+            let mut state = self.shared.state.lock();
+            let failures = state.failures.entry(key.clone()).or_insert(0);
+            *failures += 1;
+            *failures
+        };
+        let delay = FIRST_RETRY.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_RETRY);
+        self.add_after(key, delay);
+    }
+
+    /// Ends the key's row of failures.
+    pub fn forget(&self, key: &T) {
+        self.shared.state.lock().failures.remove(key);
+    }
+
+    /// Waits for the next key. The caller owes a [`Queue::done`] for it.
+    pub async fn next(&self) -> T {
+        loop {
+            let changed = self.shared.changed.notified();
+            let wake_at = {
+                let mut state = self.shared.state.lock();
+                state.release_due(Instant::now());
+                if let Some(key) = state.ready.pop_front() {
+                    state.waiting.remove(&key);
+                    state.working.insert(key.clone());
+                    if !state.ready.is_empty() {
+                        self.shared.changed.notify_one();
+                    }
+                    return key;
+                }
+                state.delayed.peek().map(|Reverse((at, _))| *at)
+            };
+            match wake_at {
+                Some(at) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(at) => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    pub fn done(&self, key: &T) {
+        let mut state = self.shared.state.lock();
+        state.working.remove(key);
+        if state.waiting.contains(key) {
+            state.ready.push_back(key.clone());
+            drop(state);
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
+impl<T: Clone + Eq + Hash> State<T> {
+    fn add(&mut self, key: T) {
+        if self.waiting.insert(key.clone()) && !self.working.contains(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn release_due(&mut self, now: Instant) {
+        while let Some(Reverse((at, id))) = self.delayed.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.delayed.pop();
+            if let Some(key) = self.delayed_keys.remove(&id) {
+                self.add(key);
+            }
+        }
+    }
+}
