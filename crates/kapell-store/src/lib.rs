@@ -11,6 +11,7 @@
 //! will later; [`MemoryStore`](memory::MemoryStore) is the model that the conformance suite compares them with.
 
 pub mod memory;
+pub mod sqlite;
 
 use std::sync::Arc;
 
