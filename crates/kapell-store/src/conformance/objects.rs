@@ -100,7 +100,8 @@ pub async fn lists_are_ordered_and_paged(store: Arc<dyn Store>) {
         store.commit(writes([put(key, Expect::Absent, "")])).await.unwrap();
     }
     let below = ["/b/1", "/b/10", "/b/2", "/b/~"];
-    let cases: [(&str, Option<&str>, usize, &[&str], usize); 10] = [
+    type Case<'a> = (&'a str, Option<&'a str>, usize, &'a [&'a str], usize);
+    let cases: [Case; 10] = [
         ("/b/", None, 0, &below, 0),
         ("/b/", None, 2, &below[..2], 2),
         ("/b/", Some("/b/10"), 1, &below[2..3], 1),
