@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 pub mod load;
 pub mod shop;
+pub mod steps;
 
 /// How long anything in these tests may take before it counts as never happening. Generous, because CI shares two cores.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -43,6 +44,11 @@ impl Kapell {
     /// `kill -9`, without any chance to tidy up.
     pub fn kill(&mut self) {
         self.child.kill().expect("the server can be killed");
+        self.child.wait().expect("the server can be reaped");
+    }
+
+    /// Waits until somebody else has killed the server.
+    pub fn await_death(&mut self) {
         self.child.wait().expect("the server can be reaped");
     }
 
