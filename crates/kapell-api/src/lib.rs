@@ -6,6 +6,7 @@
 
 pub mod decode;
 pub mod kind;
+pub mod kinds;
 pub mod metadata;
 pub mod names;
 pub mod net;
@@ -16,3 +17,4 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod workflow;
