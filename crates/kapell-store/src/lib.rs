@@ -10,7 +10,9 @@
 //! [`Store`] is the seam: [`SqliteStore`](sqlite::SqliteStore) stands behind it on one machine and PostgreSQL
 //! will later; [`MemoryStore`](memory::MemoryStore) is the model that the conformance suite compares them with.
 
+pub mod conformance;
 pub mod memory;
+pub mod sqlite;
 
 use std::sync::Arc;
 
