@@ -26,7 +26,8 @@ fn hosts_of_services_are_ours_and_others_are_not() {
 fn a_port_is_chosen_only_without_doubt() {
     let number = |port| Some(TargetPort::Number(port));
     let name = |name: &str| Some(TargetPort::Name(name.to_owned()));
-    let cases: [(&[(&str, u16)], Option<TargetPort>, Option<usize>); 8] = [
+    type Case<'a> = (&'a [(&'a str, u16)], Option<TargetPort>, Option<usize>);
+    let cases: [Case<'_>; 8] = [
         (&[("a", 81), ("b", 80)], None, Some(1)),
         (&[("a", 81), ("http", 8080)], None, Some(1)),
         (&[("", 8080)], None, Some(0)),

@@ -24,15 +24,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// A gateway with the Service `shop/web`.
-pub struct Stage {
-    pub gateway: Gateway,
-    pub address: SocketAddr,
-    pub listen: Vec<SocketAddr>,
+pub(crate) struct Stage {
+    pub(crate) gateway: Gateway,
+    pub(crate) address: SocketAddr,
+    pub(crate) listen: Vec<SocketAddr>,
     protocol: Protocol,
 }
 
 impl Stage {
-    pub fn new(protocol: Protocol) -> Self {
+    pub(crate) fn new(protocol: Protocol) -> Self {
         let silent = tower::service_fn(|_: Request<kube::client::Body>| {
             std::future::pending::<Result<Response<kube::client::Body>, Infallible>>()
         });
@@ -42,7 +42,7 @@ impl Stage {
         Self { gateway, address: any, listen: vec![any], protocol }
     }
 
-    pub async fn with_backends(protocol: Protocol, count: usize) -> (Self, Vec<Backend>) {
+    pub(crate) async fn with_backends(protocol: Protocol, count: usize) -> (Self, Vec<Backend>) {
         let mut stage = Self::new(protocol);
         let mut backends = Vec::new();
         for _ in 0..count {
@@ -52,7 +52,7 @@ impl Stage {
         (stage, backends)
     }
 
-    pub fn route(&mut self, endpoints: impl IntoIterator<Item = (SocketAddr, EndpointState)>) {
+    pub(crate) fn route(&mut self, endpoints: impl IntoIterator<Item = (SocketAddr, EndpointState)>) {
         let endpoints =
             endpoints.into_iter().map(|(address, state)| EndpointRoute { address, pod: String::new(), state });
         let port = PortRoute {
@@ -74,34 +74,34 @@ impl Stage {
         self.address = self.gateway.apply_route(&key, Some(&route))[0].1;
     }
 
-    pub fn remove(&mut self) {
+    pub(crate) fn remove(&mut self) {
         self.gateway.apply_route(&ObjectKey::new("shop", "web"), None);
     }
 
-    pub fn run(&self) -> Running {
+    pub(crate) fn run(&self) -> Running {
         let (gateway, shutdown) = (self.gateway.clone(), CancellationToken::new());
         let token = shutdown.clone();
         Running { shutdown, task: tokio::spawn(async move { gateway.run(token).await }) }
     }
 }
 
-pub struct Running {
+pub(crate) struct Running {
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    pub fn stop(self) -> JoinHandle<()> {
+    pub(crate) fn stop(self) -> JoinHandle<()> {
         self.shutdown.cancel();
         self.task
     }
 }
 
 /// A server on an address of its own. Killed, all its sockets close at once, as those of a process do.
-pub struct Backend {
-    pub address: SocketAddr,
-    pub requests: Arc<AtomicUsize>,
-    pub connections: Arc<AtomicUsize>,
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    pub(crate) requests: Arc<AtomicUsize>,
+    pub(crate) connections: Arc<AtomicUsize>,
     holds: watch::Sender<bool>,
     reached: watch::Receiver<usize>,
     task: JoinHandle<()>,
@@ -145,7 +145,7 @@ impl Backend {
     }
 
     /// `/` answers, `/echo` streams back, `/hold` answers after [`Backend::release_holds`].
-    pub async fn http() -> Self {
+    pub(crate) async fn http() -> Self {
         Self::start(|stream, seen| async move {
             let service = service_fn(move |request| answer(request, seen.clone()));
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -153,7 +153,7 @@ impl Backend {
         .await
     }
 
-    pub async fn http2() -> Self {
+    pub(crate) async fn http2() -> Self {
         Self::start(|stream, seen| async move {
             let service = service_fn(move |_: Request<Incoming>| {
                 seen.request();
@@ -170,7 +170,7 @@ impl Backend {
     }
 
     /// Reads a request's head and closes without an answer.
-    pub async fn mute() -> Self {
+    pub(crate) async fn mute() -> Self {
         Self::start(|mut stream, seen| async move {
             read_head(&mut stream).await;
             seen.request();
@@ -179,7 +179,7 @@ impl Backend {
     }
 
     /// Answers one request as if the connection would stay open, and closes it.
-    pub async fn closing() -> Self {
+    pub(crate) async fn closing() -> Self {
         Self::start(|mut stream, seen| async move {
             read_head(&mut stream).await;
             seen.request();
@@ -189,7 +189,7 @@ impl Backend {
     }
 
     /// Agrees to any upgrade and echoes from then on.
-    pub async fn switching() -> Self {
+    pub(crate) async fn switching() -> Self {
         Self::start(|mut stream, seen| async move {
             read_head(&mut stream).await;
             seen.request();
@@ -202,7 +202,7 @@ impl Backend {
     }
 
     /// Speaks first, and answers once the client has closed its side.
-    pub async fn greeting() -> Self {
+    pub(crate) async fn greeting() -> Self {
         Self::start(|mut stream, _| async move {
             stream.write_all(b"hello\r\n").await.unwrap();
             let mut heard = String::new();
@@ -212,15 +212,15 @@ impl Backend {
         .await
     }
 
-    pub async fn reached(&self, requests: usize) {
+    pub(crate) async fn reached(&self, requests: usize) {
         self.reached.clone().wait_for(|reached| *reached >= requests).await.unwrap();
     }
 
-    pub fn release_holds(&self) {
+    pub(crate) fn release_holds(&self) {
         self.holds.send_replace(true);
     }
 
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
     }
@@ -243,7 +243,7 @@ async fn answer(
 }
 
 /// Reads to the end of an HTTP head, or of the stream.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -254,25 +254,25 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-pub type HttpClient = Client<HttpConnector, Full<Bytes>>;
+pub(crate) type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
 /// A client that repeats nothing by itself.
-pub fn http_client() -> HttpClient {
+pub(crate) fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new()).retry_canceled_requests(false).build_http()
 }
 
-pub async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
+pub(crate) async fn send(client: &HttpClient, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
     let response = client.request(request).await.unwrap();
     let status = response.status();
     (status, response.into_body().collect().await.unwrap().to_bytes())
 }
 
-pub async fn get(client: &HttpClient, address: SocketAddr, path: &str) -> (StatusCode, Bytes) {
+pub(crate) async fn get(client: &HttpClient, address: SocketAddr, path: &str) -> (StatusCode, Bytes) {
     let request = Request::get(format!("http://{address}{path}")).body(Full::default()).unwrap();
     send(client, request).await
 }
 
-pub async fn http2_request(address: SocketAddr) -> Response<Incoming> {
+pub(crate) async fn http2_request(address: SocketAddr) -> Response<Incoming> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
