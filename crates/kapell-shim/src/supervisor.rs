@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::FlockOperation;
-use rustix::process::{WaitOptions, getpid, set_child_subreaper, setsid, waitpid};
+use rustix::process::{WaitOptions, getpid, set_child_subreaper, setsid, wait};
 
 use crate::cgroup::{Backend, Group, Hierarchies};
 use crate::connection::Connection;
@@ -312,7 +312,7 @@ impl Supervisor {
     fn reap(&mut self) {
         let mut bytes = [0; 64];
         while rustix::io::read(&self.child_exited, &mut bytes).is_ok_and(|length| length > 0) {}
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let (pid, status) = (pid.as_raw_nonzero().get(), status.as_raw());
             let main = self.containers.values_mut().find(|container| container.process.pid == pid);
             if let Some(container) = main {
