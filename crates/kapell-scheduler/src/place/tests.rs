@@ -192,7 +192,7 @@ proptest! {
     ) {
         let mut snapshot = snapshot((0..4).map(|i| node(&format!("n{i}"), json!({}))).collect());
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut living = Vec::new();
+        let mut living: Vec<String> = Vec::new();
         for (i, (cpu, memory, leaves)) in pods.into_iter().enumerate() {
             let request = pod(json!({"cpu": format!("{cpu}m"), "memory": format!("{memory}Mi")}), json!({}));
             if leaves && !living.is_empty() {
