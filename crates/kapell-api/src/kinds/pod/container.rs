@@ -139,11 +139,7 @@ fn check_ports(ports: &Field<'_, '_>, problems: &mut Vec<Problem>) {
 
 type HostPort<'v> = (i64, &'v str, &'v str);
 
-fn check_host_ports<'v>(
-    container: &Field<'v, '_>,
-    seen: &mut Vec<HostPort<'v>>,
-    problems: &mut Vec<Problem>,
-) {
+fn check_host_ports<'v>(container: &Field<'v, '_>, seen: &mut Vec<HostPort<'v>>, problems: &mut Vec<Problem>) {
     for port in container.field("ports").items() {
         let host_port = port.field("hostPort");
         let Some(number) = host_port.int().filter(|number| *number != 0) else { continue };

@@ -220,7 +220,8 @@ fn warn_of_duplicates(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
         let name = variable.field("name").text();
         if names.contains(&name) {
             let path = variable.path();
-            warnings.push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
+            warnings
+                .push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
         }
         names.push(name);
     }

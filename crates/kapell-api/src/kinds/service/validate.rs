@@ -206,7 +206,10 @@ pub(super) fn warn_about_service(service: &Value) -> Vec<String> {
     for (index, port) in items(service, "/spec/ports").iter().enumerate() {
         if !matches!(text(port, "/protocol"), "" | "TCP") {
             let protocol = text(port, "/protocol");
-            warn(&format!("spec.ports[{index}].protocol"), &format!("{protocol} is not supported yet; nothing listens"));
+            warn(
+                &format!("spec.ports[{index}].protocol"),
+                &format!("{protocol} is not supported yet; nothing listens"),
+            );
         }
     }
     warnings
