@@ -5,7 +5,9 @@
 //! detection, patches, defaulting. It performs no I/O and cannot await.
 
 pub mod decode;
+mod field_path;
 pub mod kind;
+pub mod kinds;
 pub mod metadata;
 pub mod names;
 pub mod net;
@@ -16,3 +18,4 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod workflow;
