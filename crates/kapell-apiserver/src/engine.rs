@@ -190,7 +190,7 @@ impl Engine {
             Ok(revision) => Ok(Some(revision)),
             Err(CommitError::Conflict { .. }) => Ok(None),
             Err(CommitError::Unavailable(why)) => Err(Status::too_many_requests(format!("the store is busy: {why}"), 1)),
-            Err(error @ (CommitError::Storage(_) | CommitError::Sequence { .. })) => {
+            Err(error @ (CommitError::Storage(_) | CommitError::Sequence { .. } | CommitError::Closed { .. })) => {
                 tracing::error!(%error, "a write failed");
                 Err(Status::internal(error.to_string()))
             }

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{ATTEMPTS, Call, Engine, Target, Written, decode, metadata};
 use crate::body::{self, FieldValidation};
 use crate::resources::Resource;
-use crate::{addresses, stored};
+use crate::stored;
 
 /// Which part of the object a request may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +76,7 @@ impl Engine {
     /// Makes of what was asked for what may be stored.
     fn settle(&self, resource: &Resource, mode: Mode, new: &mut Value, old: &Value) -> Result<(), Status> {
         match mode {
-            Mode::Main => {
-                (resource.kind.prepare_update)(new, old);
-                if resource.is_core("Service") {
-                    addresses::carry_over(new, old);
-                }
-            }
+            Mode::Main => (resource.kind.prepare_update)(new, old),
             Mode::Status => *new = only(new, old, |kept, new| replace(kept, new, "status")),
             Mode::Finalize => {
                 *new = only(new, old, |kept, new| {
