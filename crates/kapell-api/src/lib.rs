@@ -7,6 +7,7 @@
 pub mod decode;
 mod field_path;
 pub mod kind;
+pub mod kinds;
 pub mod metadata;
 pub mod names;
 pub mod net;
@@ -17,3 +18,4 @@ pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod time;
+pub mod workflow;
