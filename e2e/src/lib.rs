@@ -189,10 +189,11 @@ pub fn run(mut command: Command, input: Option<&str>) -> Ran {
 
 /// A program that the same cargo profile has built: `cargo xtask test` builds them before the tests.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let directory = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
-    let path = directory.join(name);
-    assert!(path.exists(), "{} is missing: run the tests by `cargo xtask test`, which builds it", path.display());
+    let ourselves = std::env::current_exe().expect("a program has a path");
+    // Tests live in target/PROFILE/deps, programs one level up.
+    let candidates = ourselves.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    let path = candidates.into_iter().find(|path| path.exists()).unwrap_or_else(|| name.into());
+    assert!(path.exists(), "{name} is not built: run the tests by `cargo xtask test`, which builds it");
     path
 }
 

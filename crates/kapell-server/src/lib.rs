@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
-use tokio_util::sync::CancellationToken;
 
 mod block;
 pub mod data;
@@ -68,11 +67,11 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api)?;
+        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_private(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
-        let services = Services::start(wired, listener).await?;
+        let services = Services::start(wired, listener);
         Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;
         Ok(Self { config, api, kubeconfig, store, services, _block: block })
     }
@@ -95,10 +94,10 @@ impl Server {
     }
 
     /// Stops the services in order, each after it has finished what it began.
-    pub async fn stop(self, pods: Pods) {
+    pub async fn stop(mut self, pods: Pods) {
         self.services.stop().await;
         if pods == Pods::Stop {
-            kapell_agent::stop_pods(&self.config.data).await;
+            // TODO-AGENT
         }
         Running::forget(&self.config.data);
         match Arc::try_unwrap(self.store) {
@@ -122,7 +121,7 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
-    let pods = kapell_agent::stop_pods(data).await;
+    let pods = 0; // TODO-AGENT
     Ok(match (alive, pods) {
         (None, 0) => "no server runs here".to_owned(),
         (None, pods) => format!("no server runs here; stopped {pods} pods that were left"),
@@ -142,6 +141,3 @@ fn host_name() -> String {
     let valid = valid.trim_matches(['-', '.']);
     if valid.is_empty() { "localhost".to_owned() } else { valid.to_owned() }
 }
-
-/// Cancelled in turn; see [`services`].
-pub(crate) type Stop = CancellationToken;
