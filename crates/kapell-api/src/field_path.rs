@@ -5,8 +5,16 @@
 
 use std::fmt::Write;
 
+/// Longer than the longest valid key (a prefix of 253, a slash, a name of 63). A path is a message, repeated for every
+/// finding below it, so what is longer is cut.
+const LONGEST_KEY: usize = 320;
+
 /// Appends a key of an object.
 pub(crate) fn push_key(path: &mut String, key: &str) {
+    let key = match key.char_indices().nth(LONGEST_KEY) {
+        Some((end, _)) => &key[..end],
+        None => key,
+    };
     let plain = !key.is_empty() && key.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'$'));
     if !plain {
         path.push('[');

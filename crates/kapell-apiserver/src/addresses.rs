@@ -97,8 +97,7 @@ impl ServiceAddresses {
     /// Fills in what `service` leaves open and claims what it asks for.
     pub(crate) fn claim(&self, service: &mut Value, old: Option<&Value>) -> Result<Claims, Problem> {
         let before = old.map(held_by).unwrap_or_default();
-        let mut claims =
-            Claims { taken: self.taken.clone(), claimed: Taken::default(), given_up: Taken::default() };
+        let mut claims = Claims { taken: self.taken.clone(), claimed: Taken::default(), given_up: Taken::default() };
         self.claim_address(service, &before, &mut claims)?;
         self.claim_ports(service, &before, &mut claims)?;
         let after = held_by(service);
@@ -184,9 +183,7 @@ impl ServiceAddresses {
                 // TCP and UDP of one Service may share a number.
                 Some(wanted) if before.ports.contains(&wanted) || claims.claimed.ports.contains(&wanted) => {}
                 Some(wanted) => {
-                    let refused = |why: &str| {
-                        Problem::invalid(format!("spec.ports[{index}].nodePort"), wanted, why)
-                    };
+                    let refused = |why: &str| Problem::invalid(format!("spec.ports[{index}].nodePort"), wanted, why);
                     if !NODE_PORTS.contains(&wanted) {
                         return Err(refused(
                             "provided port is not in the valid range. The range of valid ports is 30000-32767",

@@ -33,7 +33,8 @@ fn addresses_are_unique_stable_and_returned() {
 #[test]
 fn a_claim_that_is_not_kept_is_free_again() {
     let pool = pool();
-    let mut wanted = service("x", json!({"type": "NodePort", "clusterIP": "127.9.0.7", "ports": [{"port": 1, "nodePort": 30001}]}));
+    let mut wanted =
+        service("x", json!({"type": "NodePort", "clusterIP": "127.9.0.7", "ports": [{"port": 1, "nodePort": 30001}]}));
     drop(pool.claim(&mut wanted.clone(), None).unwrap());
     pool.claim(&mut wanted, None).unwrap().keep();
     assert_eq!((wanted["spec"]["clusterIP"].as_str(), port(&wanted)), (Some("127.9.0.7"), 30001));

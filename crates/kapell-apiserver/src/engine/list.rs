@@ -61,9 +61,9 @@ impl Engine {
         let selection = Selection::from_query(kind, &call.query, None)?;
         let limit = match call.query.get("limit") {
             None => 0,
-            Some(text) => text
-                .parse::<usize>()
-                .map_err(|_| Status::bad_request(format!("Invalid value: {text:?}: limit must be a non-negative integer")))?,
+            Some(text) => text.parse::<usize>().map_err(|_| {
+                Status::bad_request(format!("Invalid value: {text:?}: limit must be a non-negative integer"))
+            })?,
         };
         let start = start(kind, &call.query, limit, self.store.revision())?;
         let prefix = key::of_collection(kind, call.path.namespace.as_deref());

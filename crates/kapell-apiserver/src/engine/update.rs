@@ -40,9 +40,7 @@ impl Engine {
             let problem = Problem::new("metadata.resourceVersion", Reason::Invalid, detail);
             return Err(Status::invalid(resource.kind, target.name, &[problem]));
         }
-        let mut written = self
-            .update(target, mode, dry_run, |_| Ok((object.clone(), warnings.clone())))
-            .await?;
+        let mut written = self.update(target, mode, dry_run, |_| Ok((object.clone(), warnings.clone()))).await?;
         written.warnings.dedup();
         self.answer(call, resource, StatusCode::OK, &written)
     }
@@ -90,7 +88,8 @@ impl Engine {
         (resource.kind.default)(new);
         metadata::carry_over(resource, new, old);
         metadata::finalizers_allowed(resource, new, old)?;
-        self.validate(resource, new, Some(old))
+        // What users may not change, the server may: a binding sets a field that is immutable for everyone else.
+        self.validate(resource, new, (mode != Mode::Own).then_some(old))
     }
 
     /// `None` when another write came between.

@@ -35,7 +35,8 @@ async fn aggregated_discovery_is_negotiated_and_cached() {
     }
     let apps = api.request(Method::GET, "/apis", &[("accept", AGGREGATED)], "").await.json();
     let apps = apps["items"].as_array().unwrap().iter().find(|g| g["metadata"]["name"] == "apps").unwrap();
-    let deployments = apps["versions"][0]["resources"].as_array().unwrap().iter().find(|r| r["resource"] == "deployments");
+    let deployments =
+        apps["versions"][0]["resources"].as_array().unwrap().iter().find(|r| r["resource"] == "deployments");
     let deployments = deployments.unwrap();
     assert_eq!((&deployments["scope"], &deployments["singularResource"]), (&json!("Namespaced"), &json!("deployment")));
     let scale = deployments["subresources"].as_array().unwrap().iter().find(|s| s["subresource"] == "scale").unwrap();
@@ -84,7 +85,13 @@ fn references(value: &Value) -> Vec<String> {
 #[tokio::test]
 async fn what_does_not_exist_is_a_status() {
     let api = Api::start().await;
-    for path in ["/apis/nothing.example", "/apis/apps/v9", "/api/v1/namespaces/default/deployments", "/elsewhere", "/api/v1/pods/p"] {
+    for path in [
+        "/apis/nothing.example",
+        "/apis/apps/v9",
+        "/api/v1/namespaces/default/deployments",
+        "/elsewhere",
+        "/api/v1/pods/p",
+    ] {
         let status = api.get(path).await.expect(404);
         assert_eq!((&status["kind"], &status["reason"]), (&json!("Status"), &json!("NotFound")), "{path}");
     }

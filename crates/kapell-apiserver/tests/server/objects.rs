@@ -81,10 +81,14 @@ async fn server_owned_metadata_stays_and_the_generation_counts_specifications() 
     assert_eq!(first["metadata"]["generation"], 1);
     let path = format!("{DEPLOYMENTS}/d");
     let meddled = api
-        .patch(&path, "merge", &json!({"metadata": {
-            "creationTimestamp": "2001-01-01T00:00:00Z", "generation": 9, "labels": {"a": "b"},
-            "deletionTimestamp": "2001-01-01T00:00:00Z", "managedFields": [],
-        }}))
+        .patch(
+            &path,
+            "merge",
+            &json!({"metadata": {
+                "creationTimestamp": "2001-01-01T00:00:00Z", "generation": 9, "labels": {"a": "b"},
+                "deletionTimestamp": "2001-01-01T00:00:00Z", "managedFields": [],
+            }}),
+        )
         .await
         .expect(200);
     for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "managedFields"] {

@@ -14,42 +14,42 @@ use kapell_store::memory::MemoryStore;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-pub struct Api {
-    pub server: ApiServer,
-    pub store: Arc<dyn Store>,
+pub(crate) struct Api {
+    pub(crate) server: ApiServer,
+    pub(crate) store: Arc<dyn Store>,
 }
 
 /// An answer, body read.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: StatusCode,
-    pub headers: HeaderMap,
-    pub bytes: Bytes,
+pub(crate) struct Answer {
+    pub(crate) code: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Bytes,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_else(|_| panic!("not JSON: {:?}", self.bytes))
     }
 
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         self.headers.get_all("warning").iter().map(|v| v.to_str().unwrap().to_owned()).collect()
     }
 
     /// Asserts the code and returns the body.
     #[track_caller]
-    pub fn expect(&self, code: u16) -> Value {
+    pub(crate) fn expect(&self, code: u16) -> Value {
         assert_eq!(self.code.as_u16(), code, "{}", String::from_utf8_lossy(&self.bytes));
         self.json()
     }
 }
 
 impl Api {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::over(Arc::new(MemoryStore::new())).await
     }
 
-    pub async fn over(store: Arc<dyn Store>) -> Self {
+    pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let mut config = Config::new("secret");
         config.block = LoopbackBlock::new(7);
         config.advertise = Some(([127, 0, 0, 1], 6443).into());
@@ -57,11 +57,17 @@ impl Api {
         Self { server, store }
     }
 
-    pub fn client(&self) -> kube::Client {
+    pub(crate) fn client(&self) -> kube::Client {
         kube::Client::new(self.server.service(Identity::internal("test")), "default")
     }
 
-    pub async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let response = self.open(method, path, headers, body).await;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -83,20 +89,20 @@ impl Api {
         self.server.service(Identity::internal("test")).oneshot(request).await.unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path, &[], "").await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.request(Method::POST, path, &[], body.to_string()).await
     }
 
-    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         self.request(Method::PUT, path, &[], body.to_string()).await
     }
 
     /// `form` is `merge`, `strategic-merge` or `json`.
-    pub async fn patch(&self, path: &str, form: &str, body: &Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, form: &str, body: &Value) -> Answer {
         let media_type = match form {
             "json" => "application/json-patch+json".to_owned(),
             form => format!("application/{form}-patch+json"),
@@ -104,37 +110,38 @@ impl Api {
         self.request(Method::PATCH, path, &[("content-type", &media_type)], body.to_string()).await
     }
 
-    pub async fn delete(&self, path: &str, options: &Value) -> Answer {
-        self.request(Method::DELETE, path, &[], if options.is_null() { String::new() } else { options.to_string() }).await
+    pub(crate) async fn delete(&self, path: &str, options: &Value) -> Answer {
+        self.request(Method::DELETE, path, &[], if options.is_null() { String::new() } else { options.to_string() })
+            .await
     }
 
     /// Creates a ConfigMap in `default` and returns it.
-    pub async fn config_map(&self, name: &str, labels: Value) -> Value {
+    pub(crate) async fn config_map(&self, name: &str, labels: Value) -> Value {
         let object = json!({"metadata": {"name": name, "labels": labels}, "data": {"k": "v"}});
         self.post(CONFIG_MAPS, &object).await.expect(201)
     }
 
-    pub async fn watch(&self, path_and_query: &str) -> Events {
+    pub(crate) async fn watch(&self, path_and_query: &str) -> Events {
         let response = self.open(Method::GET, path_and_query, &[], "").await;
         assert_eq!(response.status(), StatusCode::OK);
         Events { stream: response.into_body().into_data_stream(), buffer: Vec::new() }
     }
 }
 
-pub const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
-pub const PODS: &str = "/api/v1/namespaces/default/pods";
-pub const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
-pub const SERVICES: &str = "/api/v1/namespaces/default/services";
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
+pub(crate) const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+pub(crate) const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 /// A watch, line by line.
-pub struct Events {
+pub(crate) struct Events {
     stream: axum::body::BodyDataStream,
     buffer: Vec<u8>,
 }
 
 impl Events {
     /// The next event; `None` when the stream has ended.
-    pub async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.buffer.iter().position(|&b| b == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
@@ -146,25 +153,28 @@ impl Events {
     }
 
     /// `TYPE name` of the next event.
-    pub async fn summary(&mut self) -> String {
+    pub(crate) async fn summary(&mut self) -> String {
         let event = self.next().await.expect("another event");
         let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-");
         format!("{} {name}", event["type"].as_str().unwrap())
     }
 }
 
-pub fn revision(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or_else(|| panic!("no resourceVersion: {object}"))
+pub(crate) fn revision(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .and_then(|v| v.parse().ok())
+        .unwrap_or_else(|| panic!("no resourceVersion: {object}"))
 }
 
-pub fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
         "spec": {"runtimeClassName": "process", "containers": [{"name": "main", "command": ["true"]}]},
     })
 }
 
-pub fn deployment(name: &str) -> Value {
+pub(crate) fn deployment(name: &str) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
         "spec": {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kapell_apiserver::pki::Pki;
 use kapell_apiserver::{ApiServer, Config};
 use kapell_store::memory::MemoryStore;
 use kube::api::{Api as KubeApi, ListParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -20,7 +20,7 @@ fn keys_and_contents_are_checked() {
                 json!({ "binaryData": { "key": "AA==" } }),
                 &["data[key]: Invalid value: \"value\": duplicate of key present in binaryData"],
             ),
-            (json!({ "data": { "..": "x" } }), &["data[..]: Invalid value: \"..\": must not be '..'"]),
+            (json!({ "data": { "..": "x" } }), &["data[..]: Invalid value: \"..\": must not start with '..'"]),
         ],
     );
     let large = with(&map, json!({ "data": { "key": "x".repeat((1 << 20) + 1) } }));

@@ -48,10 +48,8 @@ fn check_unique<'v>(container: &Field<'v, '_>, seen: &mut Vec<&'v str>, problems
 
 fn check_init(container: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     let policy = container.field("restartPolicy");
-    match policy.text() {
-        "" => {}
-        "Always" => problems.push(policy.unsupported_yet("sidecars; the pod's containers would never be started")),
-        _ => policy.one_of(&["Always"], problems),
+    if policy.is_set() {
+        policy.one_of(&["Always"], problems);
     }
     for name in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
         let field = container.field(name);

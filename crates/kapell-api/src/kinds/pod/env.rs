@@ -98,7 +98,7 @@ pub(super) fn check_resource_ref(reference: &Field<'_, '_>, problems: &mut Vec<P
     let resource = reference.field("resource");
     if resource.text().is_empty() {
         problems.push(resource.required(""));
-    } else if !resource.text().contains(".hugepages-") {
+    } else {
         resource.one_of(RESOURCES, problems);
     }
 }

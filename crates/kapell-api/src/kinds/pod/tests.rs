@@ -201,5 +201,17 @@ fn little_may_change_in_a_pod() {
             &["spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"],
         )],
     );
+    let gated = spec(json!({ "schedulingGates": [{ "name": "a" }, { "name": "b" }] }));
+    check_updates(
+        "Pod",
+        &gated,
+        &[
+            (json!({ "spec": { "schedulingGates": [{ "name": "b" }] } }), &[]),
+            (
+                json!({ "spec": { "schedulingGates": [{ "name": "b" }, { "name": "c" }] } }),
+                &["spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling gate 'c'"],
+            ),
+        ],
+    );
     check_updates("Pod", &sample("Pod"), &[(json!({ "status": { "phase": "Failed" } }), &[])]);
 }

@@ -179,7 +179,6 @@ fn what_the_gateway_does_not_do_is_said() {
         "Service",
         service(json!({
             "type": "LoadBalancer",
-            "sessionAffinity": "ClientIP",
             "externalIPs": ["10.0.0.1"],
             "loadBalancerSourceRanges": ["10.0.0.0/8"],
             "externalTrafficPolicy": "Local",
@@ -191,12 +190,6 @@ fn what_the_gateway_does_not_do_is_said() {
     .collect();
     assert_eq!(
         paths,
-        [
-            "spec.sessionAffinity",
-            "spec.externalIPs",
-            "spec.loadBalancerSourceRanges",
-            "spec.externalTrafficPolicy",
-            "spec.ports[1].protocol",
-        ]
+        ["spec.externalIPs", "spec.loadBalancerSourceRanges", "spec.externalTrafficPolicy", "spec.ports[1].protocol",]
     );
 }

@@ -14,7 +14,8 @@ fn check(plural: &str, object: Value, options: Value, expected: &str) {
         Plan::Wait => "wait".to_owned(),
         Plan::Mark(new) => {
             let metadata = &new["metadata"];
-            let (at, grace) = (metadata["deletionTimestamp"].as_str().unwrap(), &metadata["deletionGracePeriodSeconds"]);
+            let (at, grace) =
+                (metadata["deletionTimestamp"].as_str().unwrap(), &metadata["deletionGracePeriodSeconds"]);
             format!("{at} {grace} {}", metadata::finalizers(&new).join(","))
         }
     };
@@ -41,7 +42,12 @@ fn deletion_waits_for_what_holds_the_object() {
         ("configmaps", &plain, json!({}), "gone"),
         ("configmaps", &held, json!({}), "2026-01-01T00:00:00Z 0 a/b"),
         ("replicasets", &plain, json!({"propagationPolicy": "Background"}), "gone"),
-        ("replicasets", &plain, json!({"propagationPolicy": "Foreground"}), "2026-01-01T00:00:00Z 0 foregroundDeletion"),
+        (
+            "replicasets",
+            &plain,
+            json!({"propagationPolicy": "Foreground"}),
+            "2026-01-01T00:00:00Z 0 foregroundDeletion",
+        ),
         ("replicasets", &plain, json!({"orphanDependents": true}), "2026-01-01T00:00:00Z 0 orphan"),
         ("pods", &plain, json!({}), "gone"),
         ("pods", &bound, json!({}), "2026-01-01T00:00:07Z 7 "),
@@ -52,7 +58,12 @@ fn deletion_waits_for_what_holds_the_object() {
         ("pods", &leaving, json!({"gracePeriodSeconds": 60}), "wait"),
         ("pods", &leaving, json!({"gracePeriodSeconds": 2}), "2026-01-01T00:00:02Z 2 "),
         ("pods", &leaving, json!({"gracePeriodSeconds": 0}), "gone"),
-        ("namespaces", &json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}}), json!({}), "2026-01-01T00:00:00Z 0 "),
+        (
+            "namespaces",
+            &json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}}),
+            json!({}),
+            "2026-01-01T00:00:00Z 0 ",
+        ),
         ("namespaces", &plain, json!({}), "gone"),
     ] {
         check(plural, object.clone(), options, expected);

@@ -38,13 +38,8 @@ fn dangerous_to_ignore_on_any_pod() {
         ),
         (affinity("podAntiAffinity"), "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"),
         (affinity("podAffinity"), "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution"),
-        (spec(json!({ "schedulingGates": [{ "name": "a" }] })), "spec.schedulingGates"),
         (spec(json!({ "readinessGates": [{ "conditionType": "a" }] })), "spec.readinessGates"),
         (container(json!({ "readinessProbe": { "grpc": { "port": 1 } } })), "spec.containers[0].readinessProbe.grpc"),
-        (
-            spec(json!({ "initContainers": [{ "name": "side", "image": "x", "restartPolicy": "Always" }] })),
-            "spec.initContainers[0].restartPolicy",
-        ),
         (
             container(json!({ "volumeDevices": [{ "name": "a", "devicePath": "/dev/a" }] })),
             "spec.containers[0].volumeDevices",
@@ -69,7 +64,15 @@ fn another_identity_is_refused_for_processes() {
 fn an_ordinary_process_pod_has_no_warnings() {
     let pod = process_spec(json!({
         "volumes": [{ "name": "data", "emptyDir": {} }],
-        "initContainers": [{ "name": "init", "command": ["init"] }],
+        "initContainers": [
+            { "name": "init", "command": ["init"] },
+            { "name": "side", "command": ["side"], "restartPolicy": "Always",
+              "startupProbe": { "exec": { "command": ["true"] } } },
+        ],
+        "affinity": { "nodeAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": [
+            { "weight": 1, "preference": { "matchExpressions": [{ "key": "ssd", "operator": "Exists" }] } },
+        ] } },
+        "activeDeadlineSeconds": 60,
         "containers": [{
             "name": "web",
             "command": ["web"],
