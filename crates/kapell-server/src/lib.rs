@@ -115,7 +115,8 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
     let running = Running::read(data).and_then(|running| Pid::from_raw(i32::try_from(running.pid).ok()?));
     let alive = running.filter(|pid| test_kill_process(*pid).is_ok() && is_kapell(*pid));
     if let Some(pid) = alive {
-        kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
+        kill_process(pid, Signal::TERM)
+            .with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
         // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
         while test_kill_process(pid).is_ok() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -137,7 +138,8 @@ fn is_kapell(pid: rustix::process::Pid) -> bool {
 
 fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    let valid: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' }).collect();
+    let valid: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' }).collect();
     let valid = valid.trim_matches(['-', '.']);
     if valid.is_empty() { "localhost".to_owned() } else { valid.to_owned() }
 }

@@ -38,7 +38,9 @@ impl Services {
         });
         services.spawn(Stage::Traffic, "gateway", |stop| async move { gateway.run(stop).await });
         let controllers = client(&api, "system:kapell:controllers");
-        services.spawn(Stage::Workers, "controllers", |stop| kapell_controllers::run(Default::default(), controllers, stop));
+        services.spawn(Stage::Workers, "controllers", |stop| {
+            kapell_controllers::run(Default::default(), controllers, stop)
+        });
         services
     }
 
@@ -58,10 +60,13 @@ impl Services {
 
     /// Resolves when a service ends, or panics, that should go on until it is stopped.
     pub(crate) async fn failed(&mut self) -> String {
-        let ends = self.stages.iter_mut().filter(|(_, tasks)| !tasks.is_empty()).map(|(_, tasks)| Box::pin(tasks.join_next()));
+        let ends =
+            self.stages.iter_mut().filter(|(_, tasks)| !tasks.is_empty()).map(|(_, tasks)| Box::pin(tasks.join_next()));
         match futures::future::select_all(ends).await.0 {
             Some(Ok(name)) => format!("the {name} has ended unexpectedly; see the log"),
-            Some(Err(panic)) => format!("a service has crashed: {panic}; what was acknowledged is kept, start the server again"),
+            Some(Err(panic)) => {
+                format!("a service has crashed: {panic}; what was acknowledged is kept, start the server again")
+            }
             None => "no service runs".to_owned(),
         }
     }

@@ -180,7 +180,10 @@ async fn orders(kapell: &Kapell) -> anyhow::Result<()> {
         })
         .await?;
         let cpu = (cpu_seconds(kapell.pid())? - before) / (rates.per_second * begun.elapsed().as_secs_f64());
-        row(&format!("order runs (4 HTTP steps), {clients} at a time"), format!("{rates}, {:.2} ms CPU each", cpu * 1e3));
+        row(
+            &format!("order runs (4 HTTP steps), {clients} at a time"),
+            format!("{rates}, {:.2} ms CPU each", cpu * 1e3),
+        );
     }
     Ok(())
 }
@@ -192,9 +195,11 @@ async fn proxy(kapell: &Kapell) -> anyhow::Result<()> {
     kapell.cli(&["rollout", "status", "deployment/web"]).ok();
     let pods = kapell.pods("default", "app=web");
     let pod = pods.first().and_then(|pod| pod["status"]["podIP"].as_str()).context("no pod")?.to_owned();
-    let service = kapell.object("default", "service/web")["spec"]["clusterIP"].as_str().context("no address")?.to_owned();
+    let service =
+        kapell.object("default", "service/web")["spec"]["clusterIP"].as_str().context("no address")?.to_owned();
     for (name, address) in [("the instance directly", pod), ("the same through its Service", service)] {
-        let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(64).build_http();
+        let client: Client<HttpConnector, Full<Bytes>> =
+            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(64).build_http();
         let before = cpu_seconds(kapell.pid())?;
         let begun = Instant::now();
         let rates = hammer(64, move |_, _| {
@@ -208,7 +213,10 @@ async fn proxy(kapell: &Kapell) -> anyhow::Result<()> {
         })
         .await?;
         let cpu = (cpu_seconds(kapell.pid())? - before) / (rates.per_second * begun.elapsed().as_secs_f64());
-        row(&format!("HTTP requests to {name}, 64 connections"), format!("{rates}, {:.1} µs CPU of kapell each", cpu * 1e6));
+        row(
+            &format!("HTTP requests to {name}, 64 connections"),
+            format!("{rates}, {:.1} µs CPU of kapell each", cpu * 1e6),
+        );
     }
     Ok(())
 }
