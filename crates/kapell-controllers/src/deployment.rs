@@ -88,8 +88,7 @@ impl DeploymentController {
                 }
                 Action::SetStatus(status) => {
                     current.status = Some(*status);
-                    current =
-                        deployments.replace_status(&current.name_any(), &PostParams::default(), &current).await?;
+                    current = deployments.replace_status(&current.name_any(), &PostParams::default(), &current).await?;
                 }
             }
         }
