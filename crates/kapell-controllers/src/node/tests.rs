@@ -61,7 +61,7 @@ fn silence_beyond_the_grace_makes_a_node_unreachable_and_evicts_after_the_tolera
         (pod(json!([{"operator": "Exists"}])), vec![], None),
     ];
     for (pod, actions, next) in cases {
-        assert_eq!(planned(&silent, &[pod.clone()], 100), (actions, next), "{pod:?}");
+        assert_eq!(planned(&silent, std::slice::from_ref(&pod), 100), (actions, next), "{pod:?}");
     }
 }
 
