@@ -86,11 +86,11 @@ where
 
 /// Every pod runs and is ready at once.
 fn play_agent(client: Client, shutdown: CancellationToken) {
-    let (seen, mut pods) = mpsc::unbounded_channel::<Arc<Pod>>();
+    let (seen, mut pods) = mpsc::channel::<Arc<Pod>>(1024);
     let all: Api<Pod> = Api::all(client.clone());
     Informer::start(all, watcher::Config::default(), shutdown, move |change| {
         if let Change::Applied { old: None, new } = change {
-            let _ = seen.send(new);
+            seen.try_send(new).expect("fewer pods than that");
         }
     });
     tokio::spawn(async move {
