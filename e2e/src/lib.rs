@@ -1,1 +1,244 @@
+//! The harness: a real server in a directory of its own, spoken to by real clients.
+//!
+//! Every test has its own data directory, loopback block and ports, so tests run side by side and in any order.
 
+use std::future::Future;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub mod load;
+pub mod shop;
+pub mod steps;
+
+/// How long anything in these tests may take before it counts as never happening. Generous, because CI shares two cores.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// A `kapell server` process and its data directory. Dropping it stops the server and all of its pods.
+pub struct Kapell {
+    directory: TempDir,
+    child: Child,
+}
+
+impl Kapell {
+    /// Starts a server on an empty data directory and returns when it says `ready`.
+    pub fn start() -> Self {
+        let directory = TempDir::with_prefix("kapell-e2e-").expect("a temporary directory");
+        let child = spawn(&directory.path().join("data"));
+        Self { directory, child }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, without any chance to tidy up.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the server can be killed");
+        self.child.wait().expect("the server can be reaped");
+    }
+
+    /// Waits until somebody else has killed the server.
+    pub fn await_death(&mut self) {
+        self.child.wait().expect("the server can be reaped");
+    }
+
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.data());
+    }
+
+    /// `kapell ARGUMENTS` against this server.
+    pub fn cli(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(binary("kapell"));
+        command.args(arguments).arg("--data").arg(self.data());
+        run(command, None)
+    }
+
+    /// As `cli`, with text on standard input.
+    pub fn cli_with_input(&self, arguments: &[&str], input: &str) -> Ran {
+        let mut command = Command::new(binary("kapell"));
+        command.args(arguments).arg("--data").arg(self.data());
+        run(command, Some(input))
+    }
+
+    /// The real kubectl, if there is one (see `kubectl_binary`).
+    pub fn kubectl(&self, arguments: &[&str]) -> Ran {
+        self.kubectl_with_input(arguments, None)
+    }
+
+    pub fn kubectl_with_input(&self, arguments: &[&str], input: Option<&str>) -> Ran {
+        run(self.kubectl_command(arguments), input)
+    }
+
+    pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(kubectl_binary().expect("tests ask for kubectl first"));
+        command.args(arguments).env("KUBECONFIG", self.data().join("kubeconfig")).env("HOME", self.directory.path());
+        command
+    }
+
+    pub async fn client(&self) -> kube::Client {
+        let kubeconfig = Kubeconfig::read_from(self.data().join("kubeconfig")).expect("the server has written its kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a usable kubeconfig");
+        kube::Client::try_from(config).expect("a client")
+    }
+
+    /// `kubectl get KIND/NAME -o json`, through our own command line.
+    pub fn object(&self, namespace: &str, target: &str) -> Value {
+        self.cli(&["get", target, "-n", namespace, "-o", "json"]).ok().json()
+    }
+
+    /// The pods of a namespace with a label, as objects.
+    pub fn pods(&self, namespace: &str, selector: &str) -> Vec<Value> {
+        let list = self.cli(&["get", "pods", "-n", namespace, "-l", selector, "-o", "json"]).ok().json();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Kapell {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Pods outlive their server by design; a test must not leave them behind.
+        let _ = Command::new(binary("kapell")).arg("down").arg("--data").arg(self.data()).output();
+    }
+}
+
+fn spawn(data: &Path) -> Child {
+    let mut command = Command::new(binary("kapell"));
+    command.args(["server", "--api-port", "0", "--data"]).arg(data);
+    spawn_until_ready(command)
+}
+
+/// Starts a server command and returns once it has said `ready`; what it says later goes to the test's standard error.
+pub fn spawn_until_ready(mut command: Command) -> Child {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kapell starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+    let mut said = String::new();
+    loop {
+        match lines.next() {
+            Some(Ok(line)) if line == "ready" => break,
+            Some(Ok(line)) => said.push_str(&(line + "\n")),
+            _ => panic!("the server ended before it was ready:\n{said}"),
+        }
+    }
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| eprintln!("server: {line}")));
+    child
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    pub command: String,
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Insists on exit code 0.
+    #[track_caller]
+    pub fn ok(self) -> Self {
+        self.exits(0)
+    }
+
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self}");
+        self
+    }
+
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text) || self.stderr.contains(text), "expected {text:?}\n{self}");
+        self
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON: {error}\n{self}"))
+    }
+}
+
+impl std::fmt::Display for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} → {:?}\n--- stdout\n{}--- stderr\n{}", self.command, self.code, self.stdout, self.stderr)
+    }
+}
+
+pub fn run(mut command: Command, input: Option<&str>) -> Ran {
+    let described = format!("{command:?}");
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{described}: {error}"));
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // A command that does not read its input to the end is no failure of the harness.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("output can be collected");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { command: described, code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A program that the same cargo profile has built: `cargo xtask test` builds them before the tests.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let directory = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
+    let path = directory.join(name);
+    assert!(path.exists(), "{} is missing: run the tests by `cargo xtask test`, which builds it", path.display());
+    path
+}
+
+/// `$KAPELL_KUBECTL`, else the one that `cargo xtask test` built, else the one in PATH. `None` is a reason to skip.
+pub fn kubectl_binary() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("KAPELL_KUBECTL") {
+        return Some(path.into());
+    }
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin/kubectl");
+    if built.exists() {
+        return Some(built);
+    }
+    let in_path = |directory: PathBuf| Some(directory.join("kubectl")).filter(|path| path.exists());
+    std::env::split_paths(&std::env::var_os("PATH")?).find_map(in_path)
+}
+
+/// Tries until `probe` returns something, within [`LIMIT`]. For conditions that no event announces to a black-box test.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(begun.elapsed() < LIMIT, "still not after {LIMIT:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// As [`eventually`], for asynchronous probes.
+pub async fn eventually_async<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(begun.elapsed() < LIMIT, "still not after {LIMIT:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Says why a test does not run here, in words that the test report shows.
+#[macro_export]
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        eprintln!("SKIPPED: {}", format_args!($($reason)*));
+        return;
+    }};
+}

@@ -13,6 +13,8 @@ pub enum Subresource {
     Scale(ScalePaths),
     /// `pods/binding`: sets `spec.nodeName` once.
     Binding,
+    /// `namespaces/finalize`: replaces `spec.finalizers` only, which the main endpoint in turn ignores.
+    Finalize,
     /// Answered by a handle that the server passes in (`pods/log`, `workflowruns/timeline`), not by the store.
     Connect(&'static str),
 }
@@ -38,6 +40,30 @@ pub struct Column {
     /// 0 is always shown, 1 with `-o wide`.
     pub priority: i32,
     pub cell: fn(&Value, Now) -> Value,
+}
+
+impl Column {
+    /// A column that is always shown.
+    pub const fn new(
+        name: &'static str,
+        type_: &'static str,
+        description: &'static str,
+        cell: fn(&Value, Now) -> Value,
+    ) -> Self {
+        Self { name, type_, format: "", description, priority: 0, cell }
+    }
+
+    /// The same column, shown with `-o wide` only.
+    pub const fn wide(mut self) -> Self {
+        self.priority = 1;
+        self
+    }
+
+    /// The same column, marked as the one that holds the object's name.
+    pub const fn naming(mut self) -> Self {
+        self.format = "name";
+        self
+    }
 }
 
 /// The time at which ages are computed, in seconds since the epoch.

@@ -4,6 +4,17 @@
 //! over that table. This crate also owns the ways in which one value becomes another: decoding with duplicate
 //! detection, patches, defaulting. It performs no I/O and cannot await.
 
+pub mod decode;
 pub mod kind;
+pub mod kinds;
+pub mod metadata;
+pub mod names;
 pub mod net;
+pub mod patch;
 pub mod problem;
+pub mod quantity;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod time;
+pub mod workflow;

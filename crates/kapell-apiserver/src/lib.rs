@@ -1,1 +1,199 @@
+//! The Kubernetes API over a [`Store`]: authentication → admission → store → watch, with discovery, OpenAPI and tables.
+//!
+//! One generic [`engine`] serves every row of [`kapell_api::kinds::KINDS`]; there is no handler per kind. The same
+//! [`ApiServer`] answers HTTPS clients ([`ApiServer::serve`]) and the services of this process, which reach it through
+//! a `kube::Client` over [`ApiServer::service`] without a socket. What a subresource like `pods/log` says comes from
+//! other services through [`Connect`]; nothing here knows them.
+//!
+//! It refuses by name what it cannot do yet: protobuf bodies and server-side apply are answered with 415.
 
+mod addresses;
+mod auth;
+mod body;
+mod bootstrap;
+mod discovery;
+mod engine;
+mod key;
+mod listen;
+mod negotiate;
+mod openapi;
+mod path;
+pub mod pki;
+mod reply;
+mod resources;
+mod service;
+mod stored;
+mod table;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kapell_api::kind::Subresource;
+use kapell_api::net::LoopbackBlock;
+use kapell_api::status::Status;
+use kapell_store::Store;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::auth::Identity;
+pub use crate::bootstrap::StartError;
+pub use crate::path::Query;
+pub use crate::resources::Validator;
+pub use crate::service::ApiService;
+
+use crate::addresses::ServiceAddresses;
+use crate::auth::Authenticator;
+use crate::discovery::DiscoveryDocuments;
+use crate::engine::Engine;
+use crate::openapi::OpenApi;
+use crate::path::ResourcePath;
+use crate::resources::Resources;
+
+/// Requests of this process that are worked on at a time; more wait. Enough to fill the store's group commit.
+const INTERNAL_IN_FLIGHT: usize = 512;
+
+/// What a server needs to know before it starts.
+pub struct Config {
+    /// The bearer token of the administrator, see [`pki::Pki::admin_token`].
+    pub admin_token: String,
+    /// Where Services get their addresses from; without it none are given.
+    pub block: Option<LoopbackBlock>,
+    /// Where clients reach this server: the endpoint of the Service `kubernetes`. Without it there is no such Service.
+    pub advertise: Option<SocketAddr>,
+    /// Checks besides those of the table, by group and kind.
+    pub validators: Vec<((String, String), Validator)>,
+    /// Requests from outside that are worked on at a time; more are answered 429. Watches do not count.
+    pub max_in_flight: usize,
+}
+
+impl Config {
+    pub fn new(admin_token: impl Into<String>) -> Self {
+        Self {
+            admin_token: admin_token.into(),
+            block: None,
+            advertise: None,
+            validators: Vec::new(),
+            max_in_flight: 400,
+        }
+    }
+}
+
+/// What a connect subresource is asked.
+#[derive(Clone, Debug)]
+pub struct ConnectRequest {
+    pub method: http::Method,
+    /// `None` for cluster-wide kinds.
+    pub namespace: Option<String>,
+    pub name: String,
+    /// The object as it is now, with its `resourceVersion`.
+    pub object: Value,
+    /// E.g. `log`.
+    pub subresource: String,
+    pub query: Query,
+}
+
+/// Answers a subresource that is not in the store, such as `pods/log`. The response may stream for as long as the
+/// client stays; it is cut off when the server stops.
+#[async_trait]
+pub trait Connect: Send + Sync + 'static {
+    async fn connect(&self, request: ConnectRequest) -> Result<http::Response<axum::body::Body>, Status>;
+}
+
+struct Inner {
+    engine: Engine,
+    authenticator: Authenticator,
+    discovery: DiscoveryDocuments,
+    openapi: OpenApi,
+    slots: Semaphore,
+    internal_slots: Semaphore,
+    /// Ends the streams of this process's own clients.
+    stopped: CancellationToken,
+}
+
+/// The API server; a handle that is cheap to clone.
+#[derive(Clone)]
+pub struct ApiServer(Arc<Inner>);
+
+impl ApiServer {
+    /// Builds the server over `store` and makes the objects that have to exist (see the module `bootstrap`).
+    pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        let resources = Resources::new(kapell_api::kinds::KINDS, &config.validators);
+        let discovery = DiscoveryDocuments::new(&resources);
+        let engine = Engine::new(store, resources, config.block.map(ServiceAddresses::new));
+        engine.bootstrap(config.advertise).await?;
+        Ok(Self(Arc::new(Inner {
+            engine,
+            authenticator: Authenticator::new(&config.admin_token),
+            discovery,
+            openapi: OpenApi::default(),
+            slots: Semaphore::new(config.max_in_flight),
+            internal_slots: Semaphore::new(INTERNAL_IN_FLIGHT),
+            stopped: CancellationToken::new(),
+        })))
+    }
+
+    /// Lets `connect` answer `PLURAL/NAME/SUBRESOURCE`; until then such requests get 503. The row must list the
+    /// subresource.
+    pub fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
+        self.0.engine.register_connect(plural, subresource, connect);
+    }
+
+    /// The API without a socket, for a service of this process: `kube::Client::new(server.service(identity), "default")`.
+    pub fn service(&self, identity: Identity) -> ApiService {
+        ApiService::new(self.clone(), Some(identity), self.0.stopped.clone())
+    }
+
+    /// Serves HTTPS until `shutdown`, then ends watches, lets requests finish, and returns.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
+        listen::run(self.clone(), listener, tls, shutdown).await
+    }
+
+    /// Ends the watches of this process's own clients. Called last, when the services that use them are done.
+    pub fn stop(&self) {
+        self.0.stopped.cancel();
+    }
+
+    /// The API for a connection whose requests prove who sends them.
+    pub(crate) fn remote_service(&self, shutdown: CancellationToken) -> ApiService {
+        ApiService::new(self.clone(), None, shutdown)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    pub(crate) fn authenticator(&self) -> &Authenticator {
+        &self.0.authenticator
+    }
+
+    pub(crate) fn slots(&self) -> &Semaphore {
+        &self.0.slots
+    }
+
+    pub(crate) fn internal_slots(&self) -> &Semaphore {
+        &self.0.internal_slots
+    }
+
+    pub(crate) fn documents(&self) -> (&DiscoveryDocuments, &OpenApi, &Resources) {
+        (&self.0.discovery, &self.0.openapi, &self.0.engine.resources)
+    }
+
+    /// Whether a path is answered through [`Connect`], and so may stream.
+    pub(crate) fn is_connect(&self, path: &ResourcePath) -> bool {
+        let (Some(name), Some(resource)) =
+            (path.subresource.as_deref(), self.0.engine.resources.find(&path.group, &path.version, &path.plural))
+        else {
+            return false;
+        };
+        resource.kind.subresources.iter().any(|s| matches!(s, Subresource::Connect(n) if *n == name))
+    }
+}

@@ -71,7 +71,7 @@ impl<K> Clone for Informer<K> {
 
 impl<K> Informer<K>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
+    K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
     /// Lists and watches until `shutdown`. `on_change` is called from the informer's task, once for each change and in
     /// order, also for what a fresh list after a gap shows to have changed or vanished; it must not block.
@@ -86,7 +86,7 @@ where
         let informer = Self { objects: objects.clone(), synced };
 
         tokio::spawn(async move {
-            let kind = K::kind(&());
+            let path = api.resource_url().to_owned();
             let mut events = std::pin::pin!(watcher::watcher(api, config.streaming_lists()).default_backoff());
             // The list in progress; it replaces the copy in one go when it is complete.
             let mut listed: BTreeMap<ObjectKey, Arc<K>> = BTreeMap::new();
@@ -98,7 +98,7 @@ where
                 match event {
                     None => return,
                     Some(Err(error)) => {
-                        tracing::debug!(%kind, error = &error as &dyn std::error::Error, "watch interrupted, retrying");
+                        tracing::debug!(%path, error = &error as &dyn std::error::Error, "watch interrupted, retrying");
                     }
                     Some(Ok(Event::Init)) => listed.clear(),
                     Some(Ok(Event::InitApply(object))) => {
@@ -115,7 +115,7 @@ where
                     Some(Ok(Event::Apply(object))) => {
                         let new = Arc::new(object);
                         let old = objects.write().insert(ObjectKey::of(new.as_ref()), new.clone());
-                        on_change(Change::Applied { old, new });
+                        replacement(old, new).into_iter().for_each(&mut on_change);
                     }
                     Some(Ok(Event::Delete(object))) => {
                         objects.write().remove(&ObjectKey::of(&object));
@@ -158,9 +158,22 @@ where
 fn difference<K: Resource>(old: BTreeMap<ObjectKey, Arc<K>>, new: BTreeMap<ObjectKey, Arc<K>>) -> Vec<Change<K>> {
     let same = |a: &K, b: &K| a.meta().uid == b.meta().uid && a.meta().resource_version == b.meta().resource_version;
     let gone = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, object)| Change::Deleted(object.clone()));
-    let applied = new.iter().filter_map(|(key, object)| match old.get(key) {
-        Some(before) if same(before, object) => None,
-        before => Some(Change::Applied { old: before.cloned(), new: object.clone() }),
+    let applied = new.iter().flat_map(|(key, object)| match old.get(key) {
+        Some(before) if same(before, object) => Vec::new(),
+        before => replacement(before.cloned(), object.clone()),
     });
     gone.chain(applied).collect()
 }
+
+/// An object of the same name but another uid is another object: the old one's end must not go unnoticed.
+fn replacement<K: Resource>(old: Option<Arc<K>>, new: Arc<K>) -> Vec<Change<K>> {
+    match old {
+        Some(old) if old.meta().uid != new.meta().uid => {
+            vec![Change::Deleted(old), Change::Applied { old: None, new }]
+        }
+        old => vec![Change::Applied { old, new }],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,16 @@
 //!
 //! * [`Informer`] keeps a local copy of a set of objects and tells of each change.
 //! * [`Queue`] holds the keys that wait for a reconcile: each once, with delays and back-off.
+//! * [`Recorder`] writes Events, counting those that repeat.
 //! * [`reconcile`](reconcile::run) drains a queue with a few workers and isolates the panics of one key from the rest.
 //!
 //! Nothing in here knows where the API server is, so the same service runs against a real Kubernetes.
 
+pub mod events;
 pub mod informer;
 pub mod queue;
 pub mod reconcile;
 
+pub use events::{Recorder, Severity};
 pub use informer::{Change, Informer, ObjectKey};
 pub use queue::Queue;

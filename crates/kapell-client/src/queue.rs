@@ -1,6 +1,6 @@
-//! Keys that wait for work.
+//! Keys that wait for work: each once, some of them later. Knows nothing of what the keys name.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -38,9 +38,10 @@ struct State<T> {
     /// Keys in `ready`, or to be put there when their worker is done.
     waiting: HashSet<T>,
     working: HashSet<T>,
-    delayed: BinaryHeap<Reverse<(Instant, u64)>>,
-    delayed_keys: HashMap<u64, T>,
-    next_delay_id: u64,
+    /// When `due` says otherwise for the entry's key, the entry has been overtaken by an earlier one.
+    delayed: BinaryHeap<Delayed<T>>,
+    /// The one time at which each delayed key comes back.
+    due: HashMap<T, Instant>,
     failures: HashMap<T, u32>,
 }
 
@@ -57,8 +58,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             waiting: HashSet::new(),
             working: HashSet::new(),
             delayed: BinaryHeap::new(),
-            delayed_keys: HashMap::new(),
-            next_delay_id: 0,
+            due: HashMap::new(),
             failures: HashMap::new(),
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() }) }
@@ -69,15 +69,19 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         self.shared.changed.notify_one();
     }
 
+    /// Adds the key once `delay` has passed. Of several delays for one key only the earliest end counts, so a
+    /// reconcile that asks for a later look each time it runs does not pile them up.
     pub fn add_after(&self, key: T, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
+        let at = Instant::now() + delay;
         let mut state = self.shared.state.lock();
-        let id = state.next_delay_id;
-        state.next_delay_id += 1;
-        state.delayed.push(Reverse((Instant::now() + delay, id)));
-        state.delayed_keys.insert(id, key);
+        if state.due.get(&key).is_some_and(|earlier| *earlier <= at) {
+            return;
+        }
+        state.due.insert(key.clone(), at);
+        state.delayed.push(Delayed { at, key });
         drop(state);
         self.shared.changed.notify_one();
     }
@@ -109,12 +113,13 @@ impl<T: Clone + Eq + Hash> Queue<T> {
                 if let Some(key) = state.ready.pop_front() {
                     state.waiting.remove(&key);
                     state.working.insert(key.clone());
-                    if !state.ready.is_empty() {
+                    // Another worker takes the next key, or the watch over the next delay that this one kept.
+                    if !state.ready.is_empty() || !state.delayed.is_empty() {
                         self.shared.changed.notify_one();
                     }
                     return key;
                 }
-                state.delayed.peek().map(|Reverse((at, _))| *at)
+                state.delayed.peek().map(|delayed| delayed.at)
             };
             match wake_at {
                 Some(at) => tokio::select! {
@@ -145,14 +150,41 @@ impl<T: Clone + Eq + Hash> State<T> {
     }
 
     fn release_due(&mut self, now: Instant) {
-        while let Some(Reverse((at, id))) = self.delayed.peek().copied() {
-            if at > now {
-                return;
-            }
-            self.delayed.pop();
-            if let Some(key) = self.delayed_keys.remove(&id) {
+        while self.delayed.peek().is_some_and(|delayed| delayed.at <= now) {
+            let Some(Delayed { at, key }) = self.delayed.pop() else { return };
+            if self.due.get(&key) == Some(&at) {
+                self.due.remove(&key);
                 self.add(key);
             }
         }
     }
 }
+
+/// Ordered by time alone, the earliest greatest, as `BinaryHeap` hands out the greatest first.
+struct Delayed<T> {
+    at: Instant,
+    key: T,
+}
+
+impl<T> PartialEq for Delayed<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl<T> Eq for Delayed<T> {}
+
+impl<T> PartialOrd for Delayed<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Delayed<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.at.cmp(&self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,9 @@ where
         let span = tracing::debug_span!("reconcile", controller = name, %key);
         // Unwind safety: a reconcile owns nothing that outlives it but handles to the API and to informers, whose
         // locks it cannot hold across an await.
-        let outcome = std::panic::AssertUnwindSafe(reconcile(key.clone()).instrument(span)).catch_unwind().await;
+        let outcome = std::panic::AssertUnwindSafe(async { reconcile(key.clone()).await }.instrument(span))
+            .catch_unwind()
+            .await;
         match outcome {
             Ok(Ok(next)) => {
                 queue.forget(&key);
@@ -76,3 +78,6 @@ where
         queue.done(&key);
     }
 }
+
+#[cfg(test)]
+mod tests;

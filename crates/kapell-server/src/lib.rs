@@ -1,1 +1,147 @@
+//! One process of Kapell: opens the store, wires the services to each other, and stops them in order.
+//!
+//! Services never import each other. They meet through API objects, by way of an in-process [`kube::Client`], or
+//! through the few handles that are passed in [`wiring`]: logs, timelines, workflow validation, calls to Services.
 
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use kapell_store::sqlite::SqliteStore;
+use tokio_util::sync::CancellationToken;
+
+mod block;
+pub mod data;
+mod ports;
+mod services;
+mod telemetry;
+mod wiring;
+
+use block::Claimed;
+use data::Running;
+use services::Services;
+
+/// What a person decides about a server; everything else follows from the data directory.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data: PathBuf,
+    /// Port of the API on the loopback interface; 0 takes any free one.
+    pub api_port: u16,
+    /// `None` takes the host's name.
+    pub node_name: Option<String>,
+}
+
+/// What happens to running pods when the server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pods {
+    /// They go on and are adopted by the next server.
+    Keep,
+    /// They are stopped; their objects stay, so that the next server starts them again.
+    Stop,
+}
+
+/// A running server.
+pub struct Server {
+    config: Config,
+    api: SocketAddr,
+    kubeconfig: PathBuf,
+    store: Arc<SqliteStore>,
+    services: Services,
+    /// Held as long as the server gives addresses away.
+    _block: Claimed,
+}
+
+impl Server {
+    /// Returns when the API answers. Everything that can be wrong with the data directory or the port is found here.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        telemetry::init();
+        std::fs::create_dir_all(&config.data)
+            .with_context(|| format!("cannot create the data directory {}", config.data.display()))?;
+        let data = std::fs::canonicalize(&config.data)
+            .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
+        let config = Config { data, ..config };
+
+        let store = Arc::new(SqliteStore::open(&config.data, Default::default()).map_err(anyhow::Error::from)?);
+        let listener = ports::bind(config.api_port).await?;
+        let api = listener.local_addr().context("the API's listener has no address")?;
+        let block = block::claim(&config.data)?;
+        let node_name = config.node_name.clone().unwrap_or_else(host_name);
+
+        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api)?;
+        let kubeconfig = config.data.join("kubeconfig");
+        data::write_private(&kubeconfig, wired.kubeconfig.as_bytes())
+            .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        let services = Services::start(wired, listener).await?;
+        Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;
+        Ok(Self { config, api, kubeconfig, store, services, _block: block })
+    }
+
+    pub fn api_address(&self) -> SocketAddr {
+        self.api
+    }
+
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.config.data
+    }
+
+    /// Resolves, with what happened, when a service ends that should have gone on.
+    pub async fn failed(&mut self) -> String {
+        self.services.failed().await
+    }
+
+    /// Stops the services in order, each after it has finished what it began.
+    pub async fn stop(self, pods: Pods) {
+        self.services.stop().await;
+        if pods == Pods::Stop {
+            kapell_agent::stop_pods(&self.config.data).await;
+        }
+        Running::forget(&self.config.data);
+        match Arc::try_unwrap(self.store) {
+            Ok(store) => store.close(),
+            // Still referenced: a detached task goes on for a moment. Acknowledged writes are on disk all the same.
+            Err(_) => tracing::debug!("the store is closed by the end of the process"),
+        }
+    }
+}
+
+/// Stops the server that runs on a data directory, and its pods. Says what it did.
+pub async fn stop(data: &Path) -> anyhow::Result<String> {
+    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+    let running = Running::read(data).and_then(|running| Pid::from_raw(i32::try_from(running.pid).ok()?));
+    let alive = running.filter(|pid| test_kill_process(*pid).is_ok() && is_kapell(*pid));
+    if let Some(pid) = alive {
+        kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
+        // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
+        while test_kill_process(pid).is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+    let pods = kapell_agent::stop_pods(data).await;
+    Ok(match (alive, pods) {
+        (None, 0) => "no server runs here".to_owned(),
+        (None, pods) => format!("no server runs here; stopped {pods} pods that were left"),
+        (Some(_), pods) => format!("stopped the server and {pods} pods"),
+    })
+}
+
+/// Process ids are used again: the file may name somebody else's process by now.
+fn is_kapell(pid: rustix::process::Pid) -> bool {
+    std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()))
+        .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"server" || word == b"up"))
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    let valid: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' }).collect();
+    let valid = valid.trim_matches(['-', '.']);
+    if valid.is_empty() { "localhost".to_owned() } else { valid.to_owned() }
+}
+
+/// Cancelled in turn; see [`services`].
+pub(crate) type Stop = CancellationToken;

@@ -10,6 +10,10 @@
 //! [`Store`] is the seam: [`SqliteStore`](sqlite::SqliteStore) stands behind it on one machine and PostgreSQL
 //! will later; [`MemoryStore`](memory::MemoryStore) is the model that the conformance suite compares them with.
 
+pub mod conformance;
+pub mod memory;
+pub mod sqlite;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -63,6 +67,10 @@ pub enum JournalWrite {
 }
 
 /// Object writes and journal writes that happen together or not at all.
+///
+/// They are applied in order, each seeing what those before it did. Deleting a key that is absent (where the demand
+/// allows it) changes nothing and takes no revision, so `Absent` without a value is a pure demand; closing or
+/// deleting a stream that does not exist changes nothing either.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
     pub writes: Vec<Write>,
@@ -108,6 +116,9 @@ pub enum CommitError {
     /// A journal record arrived out of order: two writers believe that they own the stream, or one lost count.
     #[error("journal stream expects record {expected}, got {got}")]
     Sequence { stream: StreamId, expected: u64, got: u64 },
+    /// A record for a stream that was closed: its run is over, whoever appends has lost it.
+    #[error("journal stream is closed")]
+    Closed { stream: StreamId },
     /// Nothing of the transaction happened; the disk is full, read-only or failing.
     #[error("the write did not reach the disk: {0}")]
     Storage(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -154,7 +165,8 @@ pub trait Store: Send + Sync + 'static {
     /// Changes below `prefix` with a revision greater than `after`.
     fn watch(&self, prefix: &[u8], after: Revision) -> Result<Box<dyn Watch>, ReadError>;
 
-    /// Forgets superseded states older than `before`; reads and watches from there answer `Compacted`.
+    /// Forgets superseded states older than `before` (at most the present revision). From then on reads at, and
+    /// watches after, a revision below `before` answer `Compacted`.
     async fn compact(&self, before: Revision) -> Result<(), CommitError>;
 
     /// The records of a stream from `from` on; empty when the stream does not exist.

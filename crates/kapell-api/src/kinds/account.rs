@@ -1,0 +1,30 @@
+//! ServiceAccounts.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+
+use super::cells::{AGE, NAME};
+use super::field::{Field, items, truth};
+use super::meta::{self, Names};
+use super::{PLAIN, schema_of};
+use crate::kind::{Column, Kind};
+
+pub(super) const SERVICE_ACCOUNT: Kind = Kind {
+    kind: "ServiceAccount",
+    plural: "serviceaccounts",
+    singular: "serviceaccount",
+    short_names: &["sa"],
+    columns: &[
+        NAME,
+        Column::new("Secrets", "string", "Number of secrets that its pods may use.", |account, _| {
+            items(account, "/secrets").len().into()
+        }),
+        AGE,
+    ],
+    schema: schema_of::<ServiceAccount>,
+    validate: |account| meta::validate(&Field::root(account), Names::Subdomain),
+    warnings: |account| {
+        let warning = "automountServiceAccountToken: no tokens are issued or mounted yet";
+        if truth(account, "/automountServiceAccountToken") { vec![warning.to_owned()] } else { Vec::new() }
+    },
+    ..PLAIN
+};

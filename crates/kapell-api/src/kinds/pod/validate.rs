@@ -1,0 +1,133 @@
+//! Validation of pods and of the specification that templates share with them.
+//!
+//! Fields that Kubernetes has and that would be dangerous to ignore are refused here (`not supported yet`); those
+//! whose absence is merely felt get a warning in [`super::warnings`]. `docs/guide/supported.md` lists both.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::{affinity, container, is_process, volume};
+use crate::kinds::field::Field;
+use crate::kinds::meta::{self, Names};
+use crate::names;
+use crate::problem::Problem;
+
+const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+
+pub(super) fn validate_pod(pod: &Value) -> Vec<Problem> {
+    let root = Field::root(pod);
+    let mut problems = meta::validate(&root, Names::Subdomain);
+    validate_spec(&root.field("spec"), &mut problems);
+    problems
+}
+
+pub(super) fn validate_spec(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    let process = is_process(spec.value);
+    let volumes = volume::validate(&spec.field("volumes"), problems);
+    container::validate_all(spec, &container::Surroundings { process, volumes }, problems);
+    check_life(spec, problems);
+    check_names(spec, problems);
+    check_dns(spec, problems);
+    check_security(&spec.field("securityContext"), process, problems);
+    affinity::validate(&spec.field("affinity"), problems);
+    for toleration in spec.field("tolerations").items() {
+        affinity::check_toleration(&toleration, problems);
+    }
+    meta::check_labels(&spec.field("nodeSelector"), problems);
+    refuse_unsupported(spec, problems);
+}
+
+fn check_life(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    let restart_policy = spec.field("restartPolicy");
+    if restart_policy.text().is_empty() {
+        problems.push(restart_policy.required(""));
+    } else {
+        restart_policy.one_of(&["Always", "Never", "OnFailure"], problems);
+    }
+    spec.field("terminationGracePeriodSeconds").not_negative(problems);
+    let deadline = spec.field("activeDeadlineSeconds");
+    let longest = i64::from(i32::MAX);
+    if deadline.int().is_some_and(|seconds| !(1..=longest).contains(&seconds)) {
+        problems.push(deadline.invalid(&format!("must be between 1 and {longest}, inclusive")));
+    }
+}
+
+fn check_names(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    for name in ["serviceAccountName", "nodeName", "priorityClassName", "runtimeClassName", "schedulerName"] {
+        meta::check_if_set(&spec.field(name), names::dns1123_subdomain, problems);
+    }
+    for name in ["hostname", "subdomain"] {
+        meta::check_if_set(&spec.field(name), names::dns1123_label, problems);
+    }
+    for secret in spec.field("imagePullSecrets").items() {
+        meta::require(&secret.field("name"), problems);
+    }
+}
+
+fn check_dns(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    let policy = spec.field("dnsPolicy");
+    if !policy.text().is_empty() {
+        policy.one_of(DNS_POLICIES, problems);
+    }
+    let config = spec.field("dnsConfig");
+    let nameservers = config.field("nameservers");
+    if policy.text() == "None" && nameservers.len() == 0 {
+        problems.push(nameservers.required("must provide at least one DNS nameserver when `dnsPolicy` is None"));
+    }
+    for nameserver in nameservers.items() {
+        check_ip(&nameserver, problems);
+    }
+    for alias in spec.field("hostAliases").items() {
+        check_ip(&alias.field("ip"), problems);
+        for hostname in alias.field("hostnames").items() {
+            meta::check(&hostname, names::dns1123_subdomain, problems);
+        }
+    }
+}
+
+fn check_ip(address: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    if address.text().parse::<IpAddr>().is_err() {
+        problems.push(address.invalid("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"));
+    }
+}
+
+/// A process runs as the user that the server runs as; whoever asks for another identity must not get that one.
+pub(super) fn check_security(context: &Field<'_, '_>, process: bool, problems: &mut Vec<Problem>) {
+    for name in ["runAsUser", "runAsGroup", "fsGroup"] {
+        context.field(name).not_negative(problems);
+    }
+    if !process {
+        return;
+    }
+    let detail = "a process pod runs as the server's own user and groups";
+    for name in ["runAsUser", "runAsGroup"] {
+        let field = context.field(name);
+        if field.is_set() {
+            problems.push(field.unsupported_yet(detail));
+        }
+    }
+    if context.field("runAsNonRoot").truth() {
+        problems.push(context.field("runAsNonRoot").unsupported_yet(detail));
+    }
+    if context.field("supplementalGroups").len() > 0 {
+        problems.push(context.field("supplementalGroups").unsupported_yet(detail));
+    }
+}
+
+/// What would do harm if it were accepted and ignored.
+fn refuse_unsupported(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    const REFUSED: &[(&str, &str)] = &[
+        ("ephemeralContainers", "debug containers"),
+        ("resourceClaims", "dynamic resource allocation; the pod would run without its devices"),
+        ("schedulingGates", "the pod would be scheduled in spite of its gates"),
+        ("readinessGates", "the pod would get traffic in spite of its gates"),
+        ("resources", "limits of the pod as a whole; set them on its containers"),
+    ];
+    for (name, detail) in REFUSED {
+        let field = spec.field(name);
+        if field.len() > 0 {
+            problems.push(field.unsupported_yet(detail));
+        }
+    }
+}

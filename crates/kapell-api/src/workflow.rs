@@ -1,0 +1,224 @@
+//! Kapell's own kinds, `kapell.dev/v1alpha1`: a [`Workflow`] is a Serverless Workflow document kept as an object, a
+//! [`WorkflowRun`] is one execution of it.
+//!
+//! The types implement `k8s_openapi`'s traits, so a `kube::Api` takes them as it takes any built-in kind. What a
+//! document means is not known here; it stays free-form JSON.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::{ListableResource, Metadata, NamespaceResourceScope, Resource};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The group of Kapell's own kinds.
+pub const GROUP: &str = "kapell.dev";
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+/// Both, as objects say it.
+pub const API_VERSION: &str = "kapell.dev/v1alpha1";
+
+/// Always `kapell.dev/v1alpha1`; decoding anything else fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    #[default]
+    #[serde(rename = "kapell.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// Always `Workflow`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WorkflowKind {
+    #[default]
+    Workflow,
+}
+
+/// Always `WorkflowRun`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WorkflowRunKind {
+    #[default]
+    WorkflowRun,
+}
+
+/// A workflow definition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.Workflow")]
+pub struct Workflow {
+    /// Version of this representation.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub api_version: ApiVersion,
+    /// Kind of this object.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub kind: WorkflowKind,
+    /// Standard object's metadata.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// The Serverless Workflow document: `document`, `do`, and whatever else the DSL has.
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub spec: Map<String, Value>,
+}
+
+/// One execution of a workflow. Its name makes starting it idempotent; its journal is named by its UID.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowRun")]
+pub struct WorkflowRun {
+    /// Version of this representation.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub api_version: ApiVersion,
+    /// Kind of this object.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub kind: WorkflowRunKind,
+    /// Standard object's metadata.
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    /// What to run.
+    pub spec: WorkflowRunSpec,
+    /// What became of it; written by the workflow engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<WorkflowRunStatus>,
+}
+
+/// What to run. Only `cancel` may change, and only from false to true.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowRunSpec")]
+pub struct WorkflowRunSpec {
+    /// Name of a Workflow in the same namespace.
+    pub workflow: String,
+    /// The workflow's input: any JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub input: Option<Value>,
+    /// Ask for the run to end; completed steps are compensated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<bool>,
+}
+
+/// What became of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowRunStatus")]
+pub struct WorkflowRunStatus {
+    /// Where the run stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<WorkflowRunPhase>,
+    /// When the first task began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the run had ended, compensations included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// The workflow's output: any JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub output: Option<Value>,
+    /// Why the run faulted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<WorkflowError>,
+    /// What the run waits for, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// Hash of the definition that the run started with, which it keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
+    /// How far the completed tasks were undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<Compensation>,
+}
+
+/// Where a run stands. The last three are final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowRunPhase")]
+pub enum WorkflowRunPhase {
+    Pending,
+    Running,
+    Completed,
+    Faulted,
+    Cancelled,
+}
+
+impl WorkflowRunPhase {
+    /// Whether the run has ended.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Faulted | Self::Cancelled)
+    }
+
+    /// The wire form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Running => "Running",
+            Self::Completed => "Completed",
+            Self::Faulted => "Faulted",
+            Self::Cancelled => "Cancelled",
+        }
+    }
+}
+
+/// How far the completed tasks of a run that did not complete were undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "dev.kapell.v1alpha1.Compensation")]
+pub enum Compensation {
+    None,
+    Running,
+    Done,
+    Failed,
+}
+
+/// The error of the DSL: RFC 7807 problem details.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowError")]
+pub struct WorkflowError {
+    /// URI of the kind of error.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// As an HTTP status.
+    pub status: i32,
+    /// JSON pointer to the task that it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The kind of error in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// This occurrence in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+macro_rules! namespaced_resource {
+    ($type:ty, $kind:literal, $list:literal, $plural:literal) => {
+        impl Resource for $type {
+            const API_VERSION: &'static str = API_VERSION;
+            const GROUP: &'static str = GROUP;
+            const KIND: &'static str = $kind;
+            const VERSION: &'static str = VERSION;
+            const URL_PATH_SEGMENT: &'static str = $plural;
+            type Scope = NamespaceResourceScope;
+        }
+
+        impl ListableResource for $type {
+            const LIST_KIND: &'static str = $list;
+        }
+
+        impl Metadata for $type {
+            type Ty = ObjectMeta;
+
+            fn metadata(&self) -> &ObjectMeta {
+                &self.metadata
+            }
+
+            fn metadata_mut(&mut self) -> &mut ObjectMeta {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
+namespaced_resource!(Workflow, "Workflow", "WorkflowList", "workflows");
+namespaced_resource!(WorkflowRun, "WorkflowRun", "WorkflowRunList", "workflowruns");

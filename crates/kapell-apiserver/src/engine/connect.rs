@@ -1,0 +1,38 @@
+//! Subresources that another service answers: logs of a pod, the timeline of a workflow run.
+
+use axum::body::{Body, BodyDataStream};
+use futures::StreamExt as _;
+use http::Response;
+use kapell_api::status::Status;
+
+use super::{Call, Engine, Target, decode};
+use crate::ConnectRequest;
+
+impl Engine {
+    pub(super) async fn connect(&self, call: &Call, target: Target<'_>, name: &str) -> Result<Response<Body>, Status> {
+        let plural = target.resource.kind.plural;
+        let connector = self.connectors.read().get(&(plural.to_owned(), name.to_owned())).cloned();
+        let Some(connector) = connector else {
+            return Err(Status::service_unavailable(format!(
+                "nothing in this server answers {plural}/{name}: the service behind it is not running"
+            )));
+        };
+        let entry = self.fetch(target).await?;
+        let request = ConnectRequest {
+            method: call.method.clone(),
+            namespace: target.namespace.map(str::to_owned),
+            name: target.name.to_owned(),
+            object: decode(target.resource.kind, &entry)?,
+            subresource: name.to_owned(),
+            query: call.query.clone(),
+        };
+        let response = connector.connect(request).await?;
+        // A followed log has no end of its own: without this it would hold up the server's.
+        let shutdown = call.shutdown.clone();
+        let end = async move { shutdown.cancelled().await };
+        Ok(response.map(|body| {
+            let stream: BodyDataStream = body.into_data_stream();
+            Body::from_stream(stream.take_until(Box::pin(end)))
+        }))
+    }
+}

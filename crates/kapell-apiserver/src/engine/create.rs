@@ -1,0 +1,162 @@
+//! `POST` to a collection.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use kapell_api::metadata::Metadata;
+use kapell_api::problem::Problem;
+use kapell_api::status::{Cause, Status};
+use kapell_store::Expect;
+use serde_json::{Value, json};
+
+use super::{Call, Engine, Target, Written, metadata, name_of, read_failed, undecodable};
+use crate::body::{self, FieldValidation};
+use crate::resources::Resource;
+use crate::stored;
+
+/// How often another name is tried when a generated one is taken, as upstream does.
+const NAME_ATTEMPTS: usize = 8;
+
+impl Engine {
+    pub(super) async fn create(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
+        let namespace = call.path.namespace.as_deref();
+        let validation = FieldValidation::from_query(&call.query)?;
+        let dry_run = body::dry_run(&call.query)?;
+        let (object, mut warnings) = body::object(resource, &call.headers, &call.body, validation)?;
+        let mut written = self.create_object(resource, namespace, object, dry_run).await?;
+        if resource.is_core("Namespace") && !dry_run {
+            let object: Value = serde_json::from_slice(&written.stored).map_err(|e| undecodable(resource.kind, &e))?;
+            self.ensure_account(name_of(&object)).await?;
+        }
+        warnings.append(&mut written.warnings);
+        written.warnings = warnings;
+        self.answer(call, resource, StatusCode::CREATED, &written)
+    }
+
+    /// Creates an object that has been decoded; also used for what the server itself needs to exist.
+    pub(crate) async fn create_object(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        mut object: Value,
+        dry_run: bool,
+    ) -> Result<Written, Status> {
+        let namespace = settle_namespace(resource, namespace, &object)?;
+        let namespace = namespace.as_deref();
+        if object["metadata"]["resourceVersion"].as_str().is_some_and(|rv| !rv.is_empty()) {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        let _no_namespace_is_deleted = self.namespaces.read().await;
+        if let Some(namespace) = namespace {
+            self.admit_into_namespace(resource, namespace, &object).await?;
+        }
+        metadata::begin(resource, &mut object, namespace, Timestamp::now());
+        (resource.kind.prepare_create)(&mut object);
+        (resource.kind.default)(&mut object);
+        if resource.is_core("Pod") {
+            self.admit_service_account(&mut object, namespace.unwrap_or_default()).await?;
+        }
+        let generated = metadata::wants_generated_name(&object);
+        for _ in 0..NAME_ATTEMPTS {
+            if generated {
+                metadata::generate_name(&mut object, rand::random());
+            }
+            if let Some(written) = self.try_create(resource, namespace, object.clone(), dry_run).await? {
+                return Ok(written);
+            }
+            if !generated {
+                break;
+            }
+        }
+        Err(Status::already_exists(resource.kind, name_of(&object)))
+    }
+
+    /// `None` when the name is taken.
+    async fn try_create(
+        &self,
+        resource: &Resource,
+        namespace: Option<&str>,
+        mut object: Value,
+        dry_run: bool,
+    ) -> Result<Option<Written>, Status> {
+        self.validate(resource, &object, None)?;
+        let claims = self.claim_addresses(resource, &mut object, None)?;
+        let warnings = (resource.kind.warnings)(&object);
+        let name = name_of(&object).to_owned();
+        let target = Target { resource, namespace, name: &name };
+        let stored = stored::encode(&object);
+        if dry_run {
+            let taken = self.store.get(&target.key()).await.map_err(read_failed)?.is_some();
+            return Ok((!taken).then_some(Written { stored, revision: None, warnings }));
+        }
+        let Some(revision) = self.commit(target.key(), Expect::Absent, Some(stored.clone())).await? else {
+            return Ok(None);
+        };
+        if let Some(claims) = claims {
+            claims.keep();
+        }
+        Ok(Some(Written { stored, revision: Some(revision), warnings }))
+    }
+
+    /// 404 for a namespace that does not exist, 403 for one that is being emptied.
+    async fn admit_into_namespace(&self, resource: &Resource, name: &str, object: &Value) -> Result<(), Status> {
+        let Some(namespaces) = self.resources.find("", "v1", "namespaces") else { return Ok(()) };
+        let target = Target { resource: namespaces, namespace: None, name };
+        let entry = self.fetch(target).await?;
+        let meta = Metadata::from_json(&entry.value).map_err(|error| undecodable(namespaces.kind, &error))?;
+        if meta.deletion_timestamp.is_none() {
+            return Ok(());
+        }
+        let why = format!("unable to create new content in namespace {name} because it is being terminated");
+        let mut status = Status::forbidden(resource.kind, name_of(object), &why);
+        status.details.get_or_insert_default().causes.push(Cause {
+            reason: "NamespaceTerminating".to_owned(),
+            message: format!("namespace {name} is being terminated"),
+            field: "metadata.namespace".to_owned(),
+        });
+        Err(status)
+    }
+
+    /// A pod without an account runs as `default`; an account that it names must exist.
+    async fn admit_service_account(&self, pod: &mut Value, namespace: &str) -> Result<(), Status> {
+        let named = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default().to_owned();
+        let account = if named.is_empty() { "default" } else { named.as_str() };
+        if !named.is_empty()
+            && named != "default"
+            && let Some(resource) = self.resources.find("", "v1", "serviceaccounts")
+        {
+            let target = Target { resource, namespace: Some(namespace), name: account };
+            if self.store.get(&target.key()).await.map_err(read_failed)?.is_none() {
+                let why = format!(
+                    "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
+                );
+                let pods = self.resources.find("", "v1", "pods").map_or(resource, |pods| pods);
+                return Err(Status::forbidden(pods.kind, name_of(pod), &why));
+            }
+        }
+        if let Some(spec) = pod["spec"].as_object_mut() {
+            spec.insert("serviceAccountName".to_owned(), json!(account));
+            spec.insert("serviceAccount".to_owned(), json!(account));
+        }
+        Ok(())
+    }
+}
+
+/// The namespace of the URL, which the object may repeat but not contradict.
+fn settle_namespace(resource: &Resource, url: Option<&str>, object: &Value) -> Result<Option<String>, Status> {
+    let own = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !resource.kind.namespaced {
+        if own.is_empty() {
+            return Ok(None);
+        }
+        let problem = Problem::forbidden("metadata.namespace", "not allowed on this type");
+        return Err(Status::invalid(resource.kind, name_of(object), &[problem]));
+    }
+    match (url, own) {
+        (Some(url), own) if own.is_empty() || own == url => Ok(Some(url.to_owned())),
+        (Some(_), _) => Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
+        (None, _) => Err(Status::bad_request("an empty namespace may not be set during creation")),
+    }
+}

@@ -1,0 +1,112 @@
+//! The fields of `metadata` that belong to the server.
+
+use jiff::Timestamp;
+use kapell_api::problem::Problem;
+use kapell_api::status::Status;
+use kapell_api::{names, time};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::resources::Resource;
+
+/// Fields that only the server writes; an update carries them over from the stored object.
+const SERVER_OWNED: [&str; 7] =
+    ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
+/// Fields that are never stored: one is obsolete, one belongs to server-side apply, one is the entry's revision.
+const NEVER_STORED: [&str; 3] = ["selfLink", "managedFields", "resourceVersion"];
+
+pub(crate) fn of(object: &mut Value) -> &mut Map<String, Value> {
+    if !object["metadata"].is_object() {
+        object["metadata"] = Value::Object(Map::new());
+    }
+    object["metadata"].as_object_mut().expect("made an object above")
+}
+
+/// Gives a new object its identity. The name is there already, unless it is to be generated.
+pub(crate) fn begin(resource: &Resource, object: &mut Value, namespace: Option<&str>, now: Timestamp) {
+    let uid = Uuid::new_v4().to_string();
+    let has_generation = resource.kind.has_generation;
+    let metadata = of(object);
+    for field in NEVER_STORED.iter().chain(&["deletionTimestamp", "deletionGracePeriodSeconds", "generation"]) {
+        metadata.shift_remove(*field);
+    }
+    match namespace {
+        Some(namespace) => drop(metadata.insert("namespace".to_owned(), json!(namespace))),
+        None => drop(metadata.shift_remove("namespace")),
+    }
+    metadata.insert("uid".to_owned(), json!(uid));
+    if has_generation {
+        metadata.insert("generation".to_owned(), json!(1));
+    }
+    metadata.insert("creationTimestamp".to_owned(), json!(time::format_time(now)));
+}
+
+/// Whether the name is to be generated.
+pub(crate) fn wants_generated_name(object: &Value) -> bool {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    text("name").is_empty() && !text("generateName").is_empty()
+}
+
+pub(crate) fn generate_name(object: &mut Value, random: u64) {
+    let base = object["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
+    of(object).insert("name".to_owned(), json!(names::generate_name(&base, random)));
+}
+
+/// Restores what an update may not touch and counts the generation: of the specification, and of the wish to delete.
+pub(crate) fn carry_over(resource: &Resource, new: &mut Value, old: &Value) {
+    for field in ["apiVersion", "kind"] {
+        new[field] = old[field].clone();
+    }
+    let metadata = of(new);
+    for field in NEVER_STORED {
+        metadata.shift_remove(field);
+    }
+    for field in SERVER_OWNED {
+        match old["metadata"].get(field) {
+            Some(value) => drop(metadata.insert(field.to_owned(), value.clone())),
+            None => drop(metadata.shift_remove(field)),
+        }
+    }
+    if resource.kind.has_generation && specification_differs(new, old) {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
+        of(new).insert("generation".to_owned(), json!(generation + 1));
+    }
+}
+
+/// Whether anything outside `metadata` and `status` differs.
+fn specification_differs(new: &Value, old: &Value) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
+    let counts = |name: &&String| !matches!(name.as_str(), "metadata" | "status");
+    new.keys().chain(old.keys()).filter(counts).any(|name| new.get(name) != old.get(name))
+}
+
+/// Finalizers hold a deletion up; nobody may add one to an object that is being deleted.
+pub(crate) fn finalizers_allowed(resource: &Resource, new: &Value, old: &Value) -> Result<(), Status> {
+    if old["metadata"]["deletionTimestamp"].is_null() {
+        return Ok(());
+    }
+    let before = finalizers(old);
+    let added: Vec<String> = finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{added:?}}}"
+    );
+    let problem = Problem::forbidden("metadata.finalizers", &detail);
+    Err(Status::invalid(resource.kind, super::name_of(new), &[problem]))
+}
+
+pub(crate) fn finalizers(object: &Value) -> Vec<String> {
+    let list = object["metadata"]["finalizers"].as_array();
+    list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+pub(crate) fn set_finalizers(object: &mut Value, finalizers: &[String]) {
+    let metadata = of(object);
+    if finalizers.is_empty() {
+        metadata.shift_remove("finalizers");
+    } else {
+        metadata.insert("finalizers".to_owned(), json!(finalizers));
+    }
+}

@@ -1,0 +1,207 @@
+//! Changing an object that exists: the loop under `PUT`, `PATCH`, `scale`, `binding` and marking for deletion.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use kapell_api::problem::{Problem, Reason};
+use kapell_api::status::Status;
+use kapell_store::{Entry, Expect};
+use serde_json::{Map, Value};
+
+use super::{ATTEMPTS, Call, Engine, Target, Written, decode, metadata};
+use crate::body::{self, FieldValidation};
+use crate::resources::Resource;
+use crate::{addresses, stored};
+
+/// Which part of the object a request may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Everything but what the row keeps for subresources.
+    Main,
+    /// `status`, and metadata.
+    Status,
+    /// `spec.finalizers` of a Namespace.
+    Finalize,
+    /// The server's own change (a binding); taken as it is, server-owned metadata apart.
+    Own,
+}
+
+impl Engine {
+    pub(super) async fn put(&self, call: &Call, target: Target<'_>, mode: Mode) -> Result<Response<Body>, Status> {
+        let validation = FieldValidation::from_query(&call.query)?;
+        let dry_run = body::dry_run(&call.query)?;
+        let resource = target.resource;
+        let (object, warnings) = body::object(resource, &call.headers, &call.body, validation)?;
+        check_identity(target, &object)?;
+        let conditional = object["metadata"]["resourceVersion"].as_str().is_some_and(|rv| !rv.is_empty());
+        if !conditional && !resource.kind.unconditional_update {
+            let detail = "Invalid value: 0: must be specified for an update";
+            let problem = Problem::new("metadata.resourceVersion", Reason::Invalid, detail);
+            return Err(Status::invalid(resource.kind, target.name, &[problem]));
+        }
+        let mut written = self
+            .update(target, mode, dry_run, |_| Ok((object.clone(), warnings.clone())))
+            .await?;
+        written.warnings.dedup();
+        self.answer(call, resource, StatusCode::OK, &written)
+    }
+
+    /// Decides by `compute` what becomes of the object as it stands, and commits that, again when another write came
+    /// between. What `compute` returns may carry `resourceVersion` and `uid`: then they are preconditions.
+    pub(crate) async fn update(
+        &self,
+        target: Target<'_>,
+        mode: Mode,
+        dry_run: bool,
+        compute: impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync,
+    ) -> Result<Written, Status> {
+        let resource = target.resource;
+        for _ in 0..ATTEMPTS {
+            let entry = self.fetch(target).await?;
+            let old = decode(resource.kind, &entry)?;
+            let (mut new, mut warnings) = compute(&old)?;
+            check_preconditions(target, &new, &old)?;
+            self.settle(resource, mode, &mut new, &old)?;
+            if mode == Mode::Main {
+                warnings.extend((resource.kind.warnings)(&new));
+            }
+            if let Some(written) = self.try_update(target, &entry, &old, new, dry_run, warnings).await? {
+                return Ok(written);
+            }
+        }
+        Err(Status::modified(resource.kind, target.name))
+    }
+
+    /// Makes of what was asked for what may be stored.
+    fn settle(&self, resource: &Resource, mode: Mode, new: &mut Value, old: &Value) -> Result<(), Status> {
+        match mode {
+            Mode::Main => {
+                (resource.kind.prepare_update)(new, old);
+                if resource.is_core("Service") {
+                    addresses::carry_over(new, old);
+                }
+            }
+            Mode::Status => *new = only(new, old, |kept, new| replace(kept, new, "status")),
+            Mode::Finalize => {
+                *new = only(new, old, |kept, new| {
+                    if let (Some(kept), Some(new)) = (kept["spec"].as_object_mut(), new["spec"].as_object()) {
+                        replace_in(kept, new, "finalizers");
+                    }
+                });
+            }
+            Mode::Own => {}
+        }
+        (resource.kind.default)(new);
+        metadata::carry_over(resource, new, old);
+        metadata::finalizers_allowed(resource, new, old)?;
+        self.validate(resource, new, Some(old))
+    }
+
+    /// `None` when another write came between.
+    async fn try_update(
+        &self,
+        target: Target<'_>,
+        entry: &Arc<Entry>,
+        old: &Value,
+        mut new: Value,
+        dry_run: bool,
+        warnings: Vec<String>,
+    ) -> Result<Option<Written>, Status> {
+        let resource = target.resource;
+        let claims = self.claim_addresses(resource, &mut new, Some(old))?;
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        let nothing_to_do = new == *old && !may_go(resource, &new);
+        let stored = if nothing_to_do { entry.value.clone() } else { stored::encode(&new) };
+        if nothing_to_do || dry_run {
+            return Ok(Some(Written { stored, revision: Some(entry.modified), warnings }));
+        }
+        let value = (!may_go(resource, &new)).then(|| stored.clone());
+        let removed = value.is_none();
+        let Some(revision) = self.commit(target.key(), Expect::Revision(entry.modified), value).await? else {
+            return Ok(None);
+        };
+        if let Some(claims) = claims {
+            claims.keep();
+        }
+        if removed {
+            self.release_addresses(resource, old);
+        }
+        Ok(Some(Written { stored, revision: Some(revision), warnings }))
+    }
+}
+
+/// Whether an object that was to be deleted has nothing left that holds it.
+pub(super) fn may_go(resource: &Resource, object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    !metadata["deletionTimestamp"].is_null()
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && metadata::finalizers(object).is_empty()
+        && !(resource.is_core("Namespace") && namespace_is_held(object))
+}
+
+/// A Namespace has finalizers of its own in `spec`, which only `finalize` removes.
+pub(super) fn namespace_is_held(namespace: &Value) -> bool {
+    namespace["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty())
+}
+
+/// The old object with new metadata and with what `take` takes over.
+fn only(new: &Value, old: &Value, take: impl Fn(&mut Value, &Value)) -> Value {
+    let mut kept = old.clone();
+    kept["metadata"] = new["metadata"].clone();
+    take(&mut kept, new);
+    kept
+}
+
+fn replace(kept: &mut Value, new: &Value, field: &str) {
+    if let (Some(kept), Some(new)) = (kept.as_object_mut(), new.as_object()) {
+        replace_in(kept, new, field);
+    }
+}
+
+fn replace_in(kept: &mut Map<String, Value>, new: &Map<String, Value>, field: &str) {
+    match new.get(field) {
+        Some(value) => drop(kept.insert(field.to_owned(), value.clone())),
+        None => drop(kept.shift_remove(field)),
+    }
+}
+
+/// The body may repeat the URL's name and namespace but not contradict them.
+fn check_identity(target: Target<'_>, object: &Value) -> Result<(), Status> {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    let (name, namespace) = (text("name"), text("namespace"));
+    if !name.is_empty() && name != target.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            target.name
+        )));
+    }
+    if !namespace.is_empty() && Some(namespace) != target.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+fn check_preconditions(target: Target<'_>, new: &Value, old: &Value) -> Result<(), Status> {
+    let text = |object: &Value, field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let (wanted, present) = (text(new, "resourceVersion"), text(old, "resourceVersion"));
+    if !wanted.is_empty() && wanted != present {
+        if wanted.parse::<u64>().is_err() {
+            let detail = format!("Invalid value: {wanted:?}: must be an unsigned integer");
+            let problem = Problem::new("metadata.resourceVersion", Reason::Invalid, detail);
+            return Err(Status::invalid(target.resource.kind, target.name, &[problem]));
+        }
+        return Err(Status::modified(target.resource.kind, target.name));
+    }
+    let (wanted, present) = (text(new, "uid"), text(old, "uid"));
+    if !wanted.is_empty() && wanted != present {
+        return Err(Status::conflict(target.resource.kind, target.name, &uid_differs(&wanted, &present)));
+    }
+    Ok(())
+}
+
+pub(super) fn uid_differs(wanted: &str, present: &str) -> String {
+    format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {present}")
+}

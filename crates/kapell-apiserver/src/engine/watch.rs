@@ -1,0 +1,299 @@
+//! `?watch=true`: one JSON line per change, for as long as the client stays.
+//!
+//! A watcher owns a cursor into the store's history, nothing is queued for it: a slow one falls behind alone, and when
+//! the history it needs is gone it is told 410 and lists again. Selectors apply to transitions: an object that
+//! begins to match is ADDED, one that ceases to is DELETED.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::Stream;
+use http::{Response, StatusCode};
+use kapell_api::kind::Kind;
+use kapell_api::problem::Problem;
+use kapell_api::status::Status;
+use kapell_store::{Change, Entry, ReadError, Revision, Watch};
+use serde_json::{Value, json};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+use super::read::{now, parse_revision, shape_of};
+use super::selection::Selection;
+use super::{Call, Engine, read_failed, undecodable};
+use crate::negotiate::Shape;
+use crate::resources::Resource;
+use crate::table::{self, Include};
+use crate::{key, reply, stored};
+
+/// How often a quiet watcher that wants bookmarks gets one, as upstream.
+const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
+/// A watch without `timeoutSeconds` lasts this long and up to twice as long: clients come back at different times.
+const LEAST_DURATION: Duration = Duration::from_secs(30 * 60);
+/// Initial events are written in frames of this many objects, so that a large list is not encoded at once.
+const INITIAL_FRAME: usize = 100;
+
+/// Where a watch begins.
+#[derive(Debug, PartialEq, Eq)]
+enum Start {
+    /// With the changes after this revision.
+    After(Revision),
+    /// With everything that exists, as ADDED; `marked` ends that with a bookmark of its own.
+    Everything { marked: bool },
+    /// With the next change.
+    Now,
+}
+
+impl Engine {
+    pub(super) async fn watch(
+        &self,
+        call: &Call,
+        resource: &Resource,
+        name: Option<&str>,
+    ) -> Result<Response<Body>, Status> {
+        let kind = resource.kind;
+        let encoder = Encoder {
+            kind,
+            shape: shape_of(call)?,
+            include: Include::from_query(&call.query)?,
+            selection: Selection::from_query(kind, &call.query, name)?,
+        };
+        let bookmarks = call.query.flag("allowWatchBookmarks");
+        let duration = match call.query.get("timeoutSeconds") {
+            Some(text) => Duration::from_secs(text.parse().map_err(|_| {
+                Status::bad_request(format!("Invalid value: {text:?}: timeoutSeconds must be a non-negative integer"))
+            })?),
+            None => LEAST_DURATION.mul_f64(1.0 + rand::random::<f64>()),
+        };
+        let prefix = key::of_collection(kind, call.path.namespace.as_deref());
+        let latest = self.store.revision();
+        let (initial, from, marked) = match start(call, kind, latest)? {
+            Start::After(revision) => (Vec::new(), revision, false),
+            Start::Now => (Vec::new(), latest, false),
+            Start::Everything { marked } => {
+                let selected = self.select_all(&prefix, &encoder.selection).await?;
+                (selected.entries, selected.revision, marked)
+            }
+        };
+        let watch = self.store.watch(prefix.as_bytes(), from).map_err(watch_failed)?;
+        let first_bookmark = Instant::now() + BOOKMARK_INTERVAL;
+        let mut ticks = interval_at(first_bookmark, BOOKMARK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let feed = Feed {
+            encoder,
+            watch,
+            initial: initial.into_iter(),
+            // The mark is a bookmark: who does not take bookmarks gets none.
+            mark: (marked && bookmarks).then_some(from),
+            bookmarks,
+            ticks,
+            end: Instant::now() + duration,
+            shutdown: call.shutdown.clone(),
+            ended: false,
+        };
+        let mut response = reply::json(StatusCode::OK, Bytes::new(), &[]);
+        *response.body_mut() = Body::from_stream(feed.into_stream());
+        Ok(response)
+    }
+}
+
+fn start(call: &Call, kind: &Kind, latest: Revision) -> Result<Start, Status> {
+    let query = &call.query;
+    let revision = query.get("resourceVersion").map(parse_revision).transpose()?;
+    if let Some(revision) = revision.filter(|&r| r > latest) {
+        return Err(Status::resource_version_too_large(revision, latest));
+    }
+    let invalid = |field: &str, why: &str| Err(Status::invalid(kind, "", &[Problem::forbidden(field, why)]));
+    let matching = query.get("resourceVersionMatch");
+    match query.get("sendInitialEvents") {
+        None if matching.is_some() => invalid(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
+        None => Ok(match revision {
+            None | Some(0) => Start::Everything { marked: false },
+            Some(revision) => Start::After(revision),
+        }),
+        Some(_) if matching != Some("NotOlderThan") => invalid(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ),
+        Some(_) if query.flag("sendInitialEvents") => Ok(Start::Everything { marked: true }),
+        Some(_) => Ok(match revision {
+            None | Some(0) => Start::Now,
+            Some(revision) => Start::After(revision),
+        }),
+    }
+}
+
+fn watch_failed(error: ReadError) -> Status {
+    match error {
+        ReadError::Compacted { requested, oldest } => {
+            Status::expired(format!("too old resource version: {requested} ({oldest})"))
+        }
+        error => read_failed(error),
+    }
+}
+
+/// Turns entries into lines in the client's shape.
+struct Encoder {
+    kind: &'static Kind,
+    shape: Shape,
+    include: Include,
+    selection: Selection,
+}
+
+impl Encoder {
+    /// The event that a change is for this watcher, if any.
+    fn change(&self, out: &mut Vec<u8>, change: &Change) -> Result<(), Status> {
+        let matches = |entry: &Option<Arc<Entry>>| match entry {
+            Some(entry) => Ok(self.selection.is_everything() || self.selection.matches(entry)?),
+            None => Ok::<bool, Status>(false),
+        };
+        let (before, after) = (matches(&change.previous)?, matches(&change.entry)?);
+        match (&change.previous, &change.entry) {
+            (_, Some(entry)) if after => {
+                self.event(out, if before { "MODIFIED" } else { "ADDED" }, entry, change.revision)
+            }
+            // Shown as it last was, at the revision at which it went.
+            (Some(previous), _) if before => self.event(out, "DELETED", previous, change.revision),
+            _ => Ok(()),
+        }
+    }
+
+    fn event(&self, out: &mut Vec<u8>, kind: &str, entry: &Entry, revision: Revision) -> Result<(), Status> {
+        begin_event(out, kind);
+        match self.shape {
+            Shape::Object => stored::write_with_revision(out, &entry.value, revision),
+            Shape::Table(version) => {
+                let object =
+                    stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
+                let metadata = json!({"resourceVersion": revision.to_string()});
+                let table = table::table(self.kind, version, vec![object], self.include, metadata, now());
+                out.extend_from_slice(table.to_string().as_bytes());
+            }
+            Shape::Metadata(version) => {
+                let object =
+                    stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
+                out.extend_from_slice(table::partial(version, object).to_string().as_bytes());
+            }
+        }
+        end_event(out);
+        Ok(())
+    }
+
+    /// `initial_end` marks that everything that existed has been sent.
+    fn bookmark(&self, revision: Revision, initial_end: bool) -> Vec<u8> {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.shape {
+            Shape::Object => {
+                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
+            }
+            Shape::Metadata(version) => table::partial(version, json!({"metadata": metadata})),
+            Shape::Table(version) => table::table(self.kind, version, Vec::new(), self.include, metadata, now()),
+        };
+        let mut out = Vec::new();
+        begin_event(&mut out, "BOOKMARK");
+        out.extend_from_slice(object.to_string().as_bytes());
+        end_event(&mut out);
+        out
+    }
+}
+
+fn begin_event(out: &mut Vec<u8>, kind: &str) {
+    out.extend_from_slice(br#"{"type":""#);
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(br#"","object":"#);
+}
+
+fn end_event(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"}\n");
+}
+
+fn error_event(status: &Status) -> Vec<u8> {
+    let mut out = Vec::new();
+    begin_event(&mut out, "ERROR");
+    out.extend_from_slice(serde_json::to_value(status).unwrap_or(Value::Null).to_string().as_bytes());
+    end_event(&mut out);
+    out
+}
+
+/// One watcher's stream.
+struct Feed {
+    encoder: Encoder,
+    watch: Box<dyn Watch>,
+    initial: std::vec::IntoIter<Arc<Entry>>,
+    /// The revision of the mark that is still to be sent after the initial events.
+    mark: Option<Revision>,
+    bookmarks: bool,
+    ticks: Interval,
+    end: Instant,
+    shutdown: CancellationToken,
+    ended: bool,
+}
+
+impl Feed {
+    fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+        futures::stream::unfold(self, |mut feed| async move {
+            let frame = feed.next_frame().await?;
+            Some((Ok(Bytes::from(frame)), feed))
+        })
+    }
+
+    /// The next bytes to send; `None` ends the stream.
+    async fn next_frame(&mut self) -> Option<Vec<u8>> {
+        if self.ended {
+            return None;
+        }
+        match self.initial_frame() {
+            Ok(Some(frame)) => return Some(frame),
+            Ok(None) => {}
+            Err(status) => return self.fail(&status),
+        }
+        loop {
+            let changes = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => return None,
+                changes = self.watch.next() => changes,
+                () = tokio::time::sleep_until(self.end) => {
+                    self.ended = true;
+                    return self.bookmarks.then(|| self.encoder.bookmark(self.watch.revision(), false));
+                }
+                _ = self.ticks.tick(), if self.bookmarks => {
+                    return Some(self.encoder.bookmark(self.watch.revision(), false));
+                }
+            };
+            let mut out = Vec::new();
+            match changes.map_err(watch_failed).and_then(|changes| {
+                changes.iter().try_for_each(|change| self.encoder.change(&mut out, change))
+            }) {
+                Ok(()) if out.is_empty() => {}
+                Ok(()) => return Some(out),
+                Err(status) => return self.fail(&status),
+            }
+        }
+    }
+
+    fn initial_frame(&mut self) -> Result<Option<Vec<u8>>, Status> {
+        let mut out = Vec::new();
+        for entry in self.initial.by_ref().take(INITIAL_FRAME) {
+            self.encoder.event(&mut out, "ADDED", &entry, entry.modified)?;
+        }
+        if out.is_empty()
+            && let Some(revision) = self.mark.take()
+        {
+            out = self.encoder.bookmark(revision, true);
+        }
+        Ok((!out.is_empty()).then_some(out))
+    }
+
+    fn fail(&mut self, status: &Status) -> Option<Vec<u8>> {
+        self.ended = true;
+        Some(error_event(status))
+    }
+}

@@ -1,0 +1,115 @@
+//! HTTPS: sockets, handshakes, limits and the drain at the end.
+//!
+//! Everything that a peer can send before it has proved who it is has a bound in size and in time. What a request
+//! means is not known here.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::ApiServer;
+
+/// Open connections; more wait in the kernel's backlog. A busy `kubectl` user holds a handful, so this is room for
+/// hundreds of them while the memory for handshakes and buffers stays below 100 MB.
+const MAX_CONNECTIONS: usize = 1024;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// As upstream: one client's watches all share one HTTP/2 connection.
+const MAX_STREAMS: u32 = 250;
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Requests that have not ended this long after shutdown are cut off.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after `accept` failed, usually because file descriptors ran out: retrying at once would only spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections until `shutdown`, then ends watches, lets requests finish, and returns.
+pub(crate) async fn run(
+    server: ApiServer,
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(tls);
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
+        let acceptor = acceptor.clone();
+        let (server, shutdown) = (server.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            if let Err(error) = serve_connection(server, stream, acceptor, shutdown).await {
+                tracing::debug!(error, "connection ended");
+            }
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+    if tokio::time::timeout(DRAIN_TIMEOUT, slots.acquire_many(all)).await.is_err() {
+        tracing::warn!("some requests did not end in time and were cut off");
+    }
+    Ok(())
+}
+
+/// The next connection with its slot; `None` at shutdown.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    shutdown: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let next = async {
+        let slot = slots.clone().acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => return Some((stream, slot)),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        accepted = next => accepted,
+    }
+}
+
+async fn serve_connection(
+    server: ApiServer,
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    shutdown: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => stream??,
+    };
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(Some(KEEP_ALIVE));
+    let service = hyper_util::service::TowerToHyperService::new(server.remote_service(shutdown.clone()));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return result,
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}

@@ -1,0 +1,207 @@
+//! From an HTTP request to its answer: who asks, is there room, what is asked, how long may it take.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use kapell_api::status::Status;
+use serde_json::{Value, json};
+use tokio::sync::SemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::auth::Identity;
+use crate::engine::Call;
+use crate::path::{self, Query, Target};
+use crate::{ApiServer, reply};
+
+/// Largest request body, as upstream: an object is at most about half of it.
+const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+/// For everything but watches and streams, as upstream.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The API as a tower service: one per connection or per service in this process.
+#[derive(Clone)]
+pub struct ApiService {
+    server: ApiServer,
+    /// Set for services of this process; otherwise each request has to prove who sends it.
+    identity: Option<Identity>,
+    shutdown: CancellationToken,
+}
+
+impl ApiService {
+    pub(crate) fn new(server: ApiServer, identity: Option<Identity>, shutdown: CancellationToken) -> Self {
+        Self { server, identity, shutdown }
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let span = tracing::info_span!(
+            "request",
+            method = %request.method(),
+            path = request.uri().path(),
+            user = tracing::field::Empty,
+        );
+        let start = Instant::now();
+        async move {
+            let response = self.perform(request).await.unwrap_or_else(|status| reply::status(&status));
+            let elapsed = start.elapsed();
+            tracing::debug!(status = response.status().as_u16(), ?elapsed, "answered");
+            response
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn perform<B>(self, request: Request<B>) -> Result<Response<Body>, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (head, body) = request.into_parts();
+        let target = path::parse(head.uri.path());
+        let headers = &head.headers;
+        // Open to everyone, as upstream: whether the server lives and what it is.
+        match (&target, &head.method) {
+            (Target::Health, _) => return Ok(reply::text(StatusCode::OK, "ok")),
+            (Target::Version, _) => return Ok(reply::value(StatusCode::OK, &version(), &[])),
+            _ => {}
+        }
+        let identity = match &self.identity {
+            Some(identity) => identity.clone(),
+            None => self.server.authenticator().authenticate(headers).ok_or_else(|| Status::unauthorized("Unauthorized"))?,
+        };
+        tracing::Span::current().record("user", identity.user.as_str());
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let path = match target {
+            Target::Resource(path) => path,
+            other => return self.document(&other, &head, &query),
+        };
+        let streams = query.flag("watch") || self.server.is_connect(&path);
+        let body = read_body(body, headers).await?;
+        let call = Call { method: head.method, path, query, headers: head.headers, body, shutdown: self.shutdown.clone() };
+        let engine = self.server.engine();
+        if streams {
+            // A stream answers its headers at once and then lasts; it is bounded by connections, not by time.
+            return engine.handle(&call).await;
+        }
+        let work = async {
+            let _slot = self.slot(&identity).await?;
+            engine.handle(&call).await
+        };
+        match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Status::timeout("the request was not finished in time", 0)),
+        }
+    }
+
+    /// Room for one more request. Strangers are sent away when there is none, our own services wait.
+    async fn slot(&self, identity: &Identity) -> Result<SemaphorePermit<'_>, Status> {
+        if identity.internal {
+            let slots = self.server.internal_slots();
+            return slots.acquire().await.map_err(|_| Status::service_unavailable("the server is stopping"));
+        }
+        self.server
+            .slots()
+            .try_acquire()
+            .map_err(|_| Status::too_many_requests("the server has too many requests in flight, try again", 1))
+    }
+
+    fn document(&self, target: &Target, head: &http::request::Parts, query: &Query) -> Result<Response<Body>, Status> {
+        let headers = &head.headers;
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            return Err(match target {
+                Target::Unknown => Status::no_such_resource(),
+                _ => Status { code: 405, ..Status::bad_request("only GET is allowed here") },
+            });
+        }
+        let (discovery, openapi, resources) = self.server.documents();
+        match target {
+            Target::CoreVersions => discovery.core(headers),
+            Target::Groups => discovery.groups(headers),
+            Target::Group(group) => discovery.group(headers, group),
+            Target::Resources { group, version } => discovery.resources(headers, group, version),
+            Target::OpenApiV2 => Ok(openapi.v2(resources, headers)),
+            Target::OpenApiIndex => Ok(openapi.index(resources, headers)),
+            Target::OpenApiDocument { group, version } => openapi.document(resources, headers, query, group, version),
+            Target::Root => Ok(reply::value(StatusCode::OK, &root(resources.group_versions()), &[])),
+            Target::Health | Target::Version | Target::Resource(_) | Target::Unknown => Err(Status::no_such_resource()),
+        }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for ApiService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+/// The whole body, up to the limit and within the time that any request has.
+async fn read_body<B>(body: B, headers: &http::HeaderMap) -> Result<Bytes, Status>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let too_large = || Status::too_large(format!("the request body is larger than {MAX_BODY_BYTES} bytes"));
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(REQUEST_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => Err(Status::bad_request(format!("the request body did not arrive: {error}"))),
+        Err(_) => Err(Status::timeout("the request body did not arrive in time", 0)),
+    }
+}
+
+/// The API level that we speak, with our own version as build metadata.
+fn version() -> Value {
+    json!({
+        "major": "1", "minor": "33",
+        "gitVersion": concat!("v1.33.0+kapell.", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "", "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }),
+    })
+}
+
+fn root(group_versions: Vec<(&str, &str)>) -> Value {
+    let mut paths = vec!["/api".to_owned(), "/apis".to_owned()];
+    for (group, version) in group_versions {
+        match group {
+            "" => paths.push(format!("/api/{version}")),
+            group => paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]),
+        }
+    }
+    paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.dedup();
+    json!({"paths": paths})
+}

@@ -1,0 +1,74 @@
+//! The bytes of an object in the store, and how they become an answer.
+//!
+//! Stored is compact JSON that begins with `apiVersion`, `kind` and `metadata`, without
+//! `metadata.resourceVersion`: that is the entry's revision, known only once the write is committed. Reading inserts
+//! it right after the opening brace of `metadata`, so lists and watches copy bytes and parse nothing.
+
+use bytes::Bytes;
+use kapell_store::{Entry, Revision};
+use serde_json::{Map, Value};
+
+const METADATA: &[u8] = b"\"metadata\":{";
+
+/// The bytes to store. `resourceVersion` is left out and the fixed order of the first fields is made.
+pub(crate) fn encode(object: &Value) -> Bytes {
+    let mut ordered = Map::new();
+    if let Value::Object(fields) = object {
+        for first in ["apiVersion", "kind"] {
+            if let Some(value) = fields.get(first) {
+                ordered.insert(first.to_owned(), value.clone());
+            }
+        }
+        let mut metadata = fields.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
+        metadata.shift_remove("resourceVersion");
+        ordered.insert("metadata".to_owned(), Value::Object(metadata));
+        for (name, value) in fields {
+            if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+                ordered.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    Bytes::from(Value::Object(ordered).to_string())
+}
+
+/// Appends the stored object with its `resourceVersion`.
+pub(crate) fn write_with_revision(out: &mut Vec<u8>, stored: &[u8], revision: Revision) {
+    match metadata_start(stored) {
+        Some(at) => {
+            out.extend_from_slice(&stored[..at]);
+            out.extend_from_slice(b"\"resourceVersion\":\"");
+            out.extend_from_slice(revision.to_string().as_bytes());
+            // Metadata is never empty: every object has a name.
+            out.extend_from_slice(b"\",");
+            out.extend_from_slice(&stored[at..]);
+        }
+        // Not written by `encode`; shown as it is rather than hidden.
+        None => out.extend_from_slice(stored),
+    }
+}
+
+/// The position after `"metadata":{`. What stands before it are two short strings without quotes inside, so the first
+/// occurrence is the object's own.
+fn metadata_start(stored: &[u8]) -> Option<usize> {
+    stored.windows(METADATA.len()).position(|window| window == METADATA).map(|at| at + METADATA.len())
+}
+
+/// The object as clients see it, at a revision (of the entry, or of its deletion).
+pub(crate) fn decode_at(entry: &Entry, revision: Revision) -> Result<Value, serde_json::Error> {
+    let mut object: Value = serde_json::from_slice(&entry.value)?;
+    set_revision(&mut object, revision);
+    Ok(object)
+}
+
+pub(crate) fn decode(entry: &Entry) -> Result<Value, serde_json::Error> {
+    decode_at(entry, entry.modified)
+}
+
+pub(crate) fn set_revision(object: &mut Value, revision: Revision) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("resourceVersion".to_owned(), Value::String(revision.to_string()));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn what_is_stored_comes_back_with_its_revision() {
+    let object = json!({
+        "spec": {"metadata": {"resourceVersion": "not mine"}},
+        "metadata": {"name": "a", "resourceVersion": "4"},
+        "kind": "K", "apiVersion": "v1",
+    });
+    let stored = encode(&object);
+    assert!(stored.starts_with(br#"{"apiVersion":"v1","kind":"K","metadata":{"name":"a"}"#), "{stored:?}");
+
+    let mut out = Vec::new();
+    write_with_revision(&mut out, &stored, 17);
+    let mut expected = object;
+    expected["metadata"]["resourceVersion"] = json!("17");
+    assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
+}

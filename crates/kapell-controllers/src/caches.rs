@@ -1,0 +1,206 @@
+//! One watch per kind for all controllers, and the table of which change wakes whom.
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kapell_client::{Change, Informer, ObjectKey, Queue};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+use crate::node::Heartbeats;
+use crate::replicaset::expectations::Expectations;
+use crate::{endpointslice, ownership, replicaset, serviceaccount};
+
+/// Where nodes' heartbeats are.
+const NODE_LEASES: &str = "kube-node-lease";
+
+#[derive(Clone)]
+pub(crate) struct Caches {
+    pub(crate) deployments: Informer<Deployment>,
+    pub(crate) replica_sets: Informer<ReplicaSet>,
+    pub(crate) services: Informer<Service>,
+    pub(crate) endpoint_slices: Informer<EndpointSlice>,
+    pub(crate) namespaces: Informer<Namespace>,
+    pub(crate) service_accounts: Informer<ServiceAccount>,
+    pub(crate) nodes: Informer<Node>,
+    leases: Informer<Lease>,
+    pub(crate) pods: Informer<Pod>,
+}
+
+/// The keys that each controller has to look at.
+#[derive(Clone, Default)]
+pub(crate) struct Queues {
+    pub(crate) deployment: Queue<ObjectKey>,
+    pub(crate) replica_set: Queue<ObjectKey>,
+    pub(crate) endpoint_slice: Queue<ObjectKey>,
+    pub(crate) namespace: Queue<ObjectKey>,
+    pub(crate) service_account: Queue<ObjectKey>,
+    pub(crate) node: Queue<ObjectKey>,
+}
+
+impl Caches {
+    pub(crate) fn start(
+        client: &Client,
+        queues: &Queues,
+        expectations: &Expectations,
+        heartbeats: &Heartbeats,
+        shutdown: &CancellationToken,
+    ) -> Self {
+        let config = watcher::Config::default;
+        let all = || client.clone();
+
+        let queue = queues.deployment.clone();
+        let deployments =
+            Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| queue.add(change.key()));
+
+        let (q, cache) = (queues.clone(), deployments.clone());
+        let forget = expectations.clone();
+        let replica_sets = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+            on_replica_set(&q, &cache, &forget, &change);
+        });
+
+        let queue = queues.endpoint_slice.clone();
+        let services =
+            Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| queue.add(change.key()));
+
+        let queue = queues.endpoint_slice.clone();
+        let endpoint_slices = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+            endpointslice::on_slice(&queue, &change);
+        });
+
+        let q = queues.clone();
+        let namespaces = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+            q.namespace.add(change.key());
+            q.service_account.add(change.key());
+        });
+
+        let queue = queues.service_account.clone();
+        let only_default = config().fields(&format!("metadata.name={}", serviceaccount::NAME));
+        let on_account = move |change: Change<ServiceAccount>| queue.add(ObjectKey::new("", change.key().namespace));
+        let service_accounts = Informer::start(Api::all(all()), only_default, shutdown.clone(), on_account);
+
+        let queue = queues.node.clone();
+        let nodes = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| queue.add(change.key()));
+
+        let (queue, heartbeats) = (queues.node.clone(), heartbeats.clone());
+        let on_lease = move |change: Change<Lease>| heartbeats.observe(&queue, &change);
+        let leases = Informer::start(Api::namespaced(all(), NODE_LEASES), config(), shutdown.clone(), on_lease);
+
+        let wake = PodWakes {
+            queues: queues.clone(),
+            expectations: expectations.clone(),
+            replica_sets: replica_sets.clone(),
+            services: services.clone(),
+        };
+        let pods = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| wake.on_pod(&change));
+
+        Self {
+            deployments,
+            replica_sets,
+            services,
+            endpoint_slices,
+            namespaces,
+            service_accounts,
+            nodes,
+            leases,
+            pods,
+        }
+    }
+
+    /// Waits until each copy is complete: a plan made from half of the objects would undo the other half.
+    pub(crate) async fn synced(&self) {
+        self.deployments.synced().await;
+        self.replica_sets.synced().await;
+        self.services.synced().await;
+        self.endpoint_slices.synced().await;
+        self.namespaces.synced().await;
+        self.service_accounts.synced().await;
+        self.nodes.synced().await;
+        self.leases.synced().await;
+        self.pods.synced().await;
+    }
+}
+
+fn on_replica_set(
+    queues: &Queues,
+    deployments: &Informer<Deployment>,
+    expectations: &Expectations,
+    change: &Change<ReplicaSet>,
+) {
+    queues.replica_set.add(change.key());
+    let (now, before) = match change {
+        Change::Applied { old, new } => (new, old.as_ref()),
+        Change::Deleted(rs) => {
+            expectations.forget(rs.metadata.uid.as_deref().unwrap_or_default());
+            (rs, None)
+        }
+    };
+    for rs in [Some(now), before].into_iter().flatten() {
+        wake_controller(&queues.deployment, &rs.metadata);
+    }
+    if ownership::controller_of(&now.metadata).is_none() {
+        // Nobody's: whoever selects it may adopt it.
+        for deployment in deployments.list_in(now.metadata.namespace.as_deref().unwrap_or_default()) {
+            let selector = deployment.spec.as_ref().and_then(|spec| ownership::selector(&spec.selector));
+            if selector.is_some_and(|selector| ownership::selects(&selector, &now.metadata)) {
+                queues.deployment.add(ObjectKey::of(deployment.as_ref()));
+            }
+        }
+    }
+}
+
+fn wake_controller(queue: &Queue<ObjectKey>, meta: &ObjectMeta) {
+    if let Some(owner) = ownership::controller_of(meta) {
+        queue.add(ObjectKey::new(meta.namespace.clone().unwrap_or_default(), owner.name.clone()));
+    }
+}
+
+/// Who is concerned by a pod.
+struct PodWakes {
+    queues: Queues,
+    expectations: Expectations,
+    replica_sets: Informer<ReplicaSet>,
+    services: Informer<Service>,
+}
+
+impl PodWakes {
+    fn on_pod(&self, change: &Change<Pod>) {
+        // Ticked off first, so that the reconcile woken next finds it so.
+        replicaset::observe(&self.expectations, change);
+        endpointslice::on_pod(&self.services, &self.queues.endpoint_slice, change);
+        let (now, before) = match change {
+            Change::Applied { old, new } => (new, old.as_ref()),
+            Change::Deleted(pod) => (pod, None),
+        };
+        for pod in [Some(now), before].into_iter().flatten() {
+            wake_controller(&self.queues.replica_set, &pod.metadata);
+        }
+        let namespace = now.metadata.namespace.as_deref().unwrap_or_default();
+        match ownership::controller_of(&now.metadata) {
+            Some(owner) if matches!(change, Change::Deleted(_)) => {
+                // A Deployment that recreates waits for the end of its last old pod.
+                if let Some(rs) = self.replica_sets.get(&ObjectKey::new(namespace, &owner.name)) {
+                    wake_controller(&self.queues.deployment, &rs.metadata);
+                }
+            }
+            Some(_) => {}
+            None => {
+                for rs in self.replica_sets.list_in(namespace) {
+                    let selector = rs.spec.as_ref().and_then(|spec| ownership::selector(&spec.selector));
+                    if selector.is_some_and(|selector| ownership::selects(&selector, &now.metadata)) {
+                        self.queues.replica_set.add(ObjectKey::of(rs.as_ref()));
+                    }
+                }
+            }
+        }
+        if let Some(node) = now.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
+            let is_new = before.is_none_or(|before| before.spec.as_ref().and_then(|s| s.node_name.as_ref()).is_none());
+            if is_new && matches!(change, Change::Applied { .. }) {
+                self.queues.node.add(ObjectKey::new("", node));
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The metadata of every object of every kind that can be deleted, for those controllers that care about all of them.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kapell_client::{Change, Informer};
+use kube::api::DynamicObject;
+use kube::core::{ApiResource, PartialObjectMeta};
+use kube::discovery::{Discovery, Scope, verbs};
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio_util::sync::CancellationToken;
+
+/// One object's metadata.
+pub(crate) type Metadata = PartialObjectMeta<DynamicObject>;
+
+/// A kind as discovery tells of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Kind {
+    pub(crate) resource: ApiResource,
+    pub(crate) namespaced: bool,
+}
+
+impl Kind {
+    /// Whether an owner reference speaks of this kind, in whichever version.
+    pub(crate) fn is_meant_by(&self, owner: &OwnerReference) -> bool {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        self.resource.kind == owner.kind && self.resource.group == group
+    }
+
+    /// The objects of this kind, in one namespace if it has any.
+    pub(crate) fn api(&self, client: &Client, namespace: &str) -> Api<Metadata> {
+        if self.namespaced {
+            Api::namespaced_with(client.clone(), namespace, &self.resource)
+        } else {
+            Api::all_with(client.clone(), &self.resource)
+        }
+    }
+}
+
+/// Kinds whose objects come and go by themselves and are never owned: not worth a watch.
+fn is_ephemeral(resource: &ApiResource) -> bool {
+    resource.kind == "Event"
+}
+
+/// Asks the server for its kinds until it answers. A server that is only starting is no error.
+pub(crate) async fn discover(client: &Client, shutdown: &CancellationToken) -> Option<Vec<Kind>> {
+    // The only retry by time in this crate: before the first answer there is nothing to be woken by.
+    let mut delay = Duration::from_millis(20);
+    loop {
+        match Discovery::new(client.clone()).run().await {
+            Ok(discovery) => return Some(kinds_of(&discovery)),
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "discovery failed, retrying"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return None,
+            () = tokio::time::sleep(delay) => {}
+        }
+        delay = (delay * 2).min(Duration::from_secs(5));
+    }
+}
+
+fn kinds_of(discovery: &Discovery) -> Vec<Kind> {
+    let resources = discovery.groups().flat_map(|group| group.recommended_resources());
+    resources
+        .filter(|(_, can)| [verbs::LIST, verbs::WATCH, verbs::DELETE].iter().all(|verb| can.supports_operation(verb)))
+        .map(|(resource, can)| Kind { resource, namespaced: can.scope == Scope::Namespaced })
+        .collect()
+}
+
+/// Watches the metadata of all kinds; `on_change` is told the kind's place in the list.
+pub(crate) fn watch(
+    client: &Client,
+    kinds: &[Kind],
+    shutdown: &CancellationToken,
+    on_change: impl Fn(usize, Change<Metadata>) + Clone + Send + 'static,
+) -> Vec<Informer<Metadata>> {
+    let watched = kinds.iter().enumerate().filter(|(_, kind)| !is_ephemeral(&kind.resource));
+    watched
+        .map(|(i, kind)| {
+            let on_change = on_change.clone();
+            let api: Api<Metadata> = Api::all_with(client.clone(), &kind.resource);
+            Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| on_change(i, change))
+        })
+        .collect()
+}

@@ -1,0 +1,122 @@
+//! Node lifecycle: a node whose heartbeat has stopped is marked, and its pods leave it when their patience ends.
+//!
+//! The heartbeat is a Lease in `kube-node-lease`. Its silence is measured by this process's own clock from the moment at
+//! which it saw the Lease last change, so neither a server that was down nor a node's wrong clock makes a node dead.
+
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kapell_client::reconcile::Next;
+use kapell_client::{Change, ObjectKey, Queue, Recorder, Severity};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client, ResourceExt as _};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::time::Instant;
+
+use self::plan::{Action, Plan, Snapshot};
+use crate::caches::Caches;
+
+/// When each node was last heard of.
+#[derive(Clone, Default)]
+pub(crate) struct Heartbeats {
+    heard: Arc<Mutex<HashMap<String, Instant>>>,
+}
+
+impl Heartbeats {
+    /// Takes in a Lease that has been renewed.
+    pub(crate) fn observe(&self, queue: &Queue<ObjectKey>, change: &Change<Lease>) {
+        let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+        let Change::Applied { old, new } = change else { return };
+        if old.as_ref().is_some_and(|old| renewed(old) == renewed(new)) {
+            return;
+        }
+        let key = ObjectKey::new("", new.name_any());
+        let before = self.heard.lock().insert(key.name.clone(), Instant::now());
+        // In the common case, a beat in time, the reconcile that waits for the end of the grace will find it.
+        if before.is_none_or(|before| before.elapsed() > Duration::from_secs(15)) {
+            queue.add(key);
+        }
+    }
+
+    /// How long the node has been silent; a node that was never heard of is silent from now on.
+    fn silence(&self, node: &str) -> Duration {
+        let now = Instant::now();
+        now.duration_since(*self.heard.lock().entry(node.to_owned()).or_insert(now))
+    }
+
+    fn forget(&self, node: &str) {
+        self.heard.lock().remove(node);
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct NodeController {
+    pub(crate) client: Client,
+    pub(crate) caches: Caches,
+    pub(crate) events: Recorder,
+    pub(crate) heartbeats: Heartbeats,
+    pub(crate) grace: Duration,
+}
+
+impl NodeController {
+    pub(crate) async fn reconcile(self, key: ObjectKey) -> Result<Next, kube::Error> {
+        let Some(node) = self.caches.nodes.get(&key) else {
+            self.heartbeats.forget(&key.name);
+            return Ok(Next::OnChange);
+        };
+        let mut pods = self.caches.pods.list();
+        pods.retain(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&key.name));
+        let silent_for = self.heartbeats.silence(&key.name);
+        let snapshot = Snapshot { node: &node, pods: &pods, silent_for, grace: self.grace };
+        let Plan { actions, look_again } = plan::plan(&snapshot, Timestamp::now());
+        self.apply(&node, actions).await?;
+        Ok(look_again.map_or(Next::OnChange, Next::After))
+    }
+
+    async fn apply(&self, node: &Node, actions: Vec<Action>) -> Result<(), kube::Error> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let mut current = node.clone();
+        for action in actions {
+            match action {
+                Action::SetConditions(conditions) => {
+                    current.status.get_or_insert_default().conditions = Some(conditions);
+                    current = nodes.replace_status(&node.name_any(), &PostParams::default(), &current).await?;
+                    let message = format!("Node {} status is now: NodeNotReady", node.name_any());
+                    self.events.record(node, Severity::Normal, "NodeNotReady", message);
+                }
+                Action::SetTaints(taints) => {
+                    let patch = json!({
+                        "metadata": {"resourceVersion": current.resource_version()},
+                        "spec": {"taints": taints},
+                    });
+                    current = nodes.patch(&node.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+                }
+                Action::Evict(pod) => self.evict(&pod).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn evict(&self, pod: &Pod) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+        let only = Preconditions { uid: pod.uid(), resource_version: None };
+        match api.delete(&pod.name_any(), &DeleteParams::default().preconditions(only)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let message = format!("Marking for deletion Pod {}", ObjectKey::of(pod));
+                self.events.record(pod, Severity::Normal, "TaintManagerEviction", message);
+                Ok(())
+            }
+        }
+    }
+}

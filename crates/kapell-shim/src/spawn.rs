@@ -1,0 +1,100 @@
+//! Starting a process: finding its program, saying plainly why it cannot be started, and FIFOs for its output.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::sys;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("the command is empty")]
+    Empty,
+    #[error("command \"{command}\" not found in PATH={path}")]
+    NotFound { command: String, path: String },
+    #[error("working directory {}: {}", .dir.display(), reason(.source))]
+    WorkDir { dir: PathBuf, source: io::Error },
+    #[error("cannot execute {}: {}", .program.display(), reason(.source))]
+    Execute { program: PathBuf, source: io::Error },
+}
+
+/// What the system says, without the number in parentheses.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+pub(crate) struct Launch<'a> {
+    pub(crate) command: &'a [String],
+    pub(crate) env: &'a BTreeMap<String, String>,
+    pub(crate) cwd: &'a Path,
+    /// `NAME=value`, by which processes of the container are recognised.
+    pub(crate) marker: &'a str,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    /// Opened `cgroup.procs` of the groups to join.
+    pub(crate) procs: Vec<File>,
+    /// RLIMIT_DATA in bytes.
+    pub(crate) data_limit: Option<u64>,
+}
+
+/// Returns the number of the new process, which leads a session and process group of its own.
+pub(crate) fn spawn(launch: Launch<'_>) -> Result<i32, StartError> {
+    let (name, arguments) = launch.command.split_first().ok_or(StartError::Empty)?;
+    fs::metadata(launch.cwd)
+        .and_then(|dir| if dir.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) })
+        .map_err(|source| StartError::WorkDir { dir: launch.cwd.to_owned(), source })?;
+    let program = find_program(name, launch.env.get("PATH").map_or("", String::as_str), launch.cwd)?;
+    let (marker_name, marker_value) = launch.marker.split_once('=').unwrap_or((launch.marker, ""));
+    let mut command = Command::new(&program);
+    std::os::unix::process::CommandExt::arg0(&mut command, name);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(launch.env)
+        .env(marker_name, marker_value)
+        .current_dir(launch.cwd)
+        .stdin(Stdio::null())
+        .stdout(launch.stdout)
+        .stderr(launch.stderr);
+    sys::enter_container(&mut command, launch.procs, launch.data_limit);
+    let child = command.spawn().map_err(|source| StartError::Execute { program, source })?;
+    // The child is reaped with all others, by number; dropping the handle leaves it alone.
+    Ok(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+/// As execvp does it, but with an answer that names what was tried.
+fn find_program(name: &str, path: &str, cwd: &Path) -> Result<PathBuf, StartError> {
+    if name.is_empty() {
+        return Err(StartError::Empty);
+    }
+    if name.contains('/') {
+        return Ok(cwd.join(name));
+    }
+    let executable =
+        |file: &PathBuf| fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    let mut candidates = path.split(':').filter(|dir| !dir.is_empty()).map(|dir| cwd.join(dir).join(name));
+    candidates.find(executable).ok_or_else(|| StartError::NotFound { command: name.to_owned(), path: path.to_owned() })
+}
+
+/// Creates the FIFO unless it exists and opens both ends of it twice: for the shim to read, and for the container.
+///
+/// The container's descriptor is opened for reading and writing. It is never read, but it makes the container itself a
+/// reader, so that writing after the shim's death fills the pipe and waits for the next shim instead of ending in SIGPIPE.
+pub(crate) fn open_fifo(path: &Path) -> io::Result<(File, OwnedFd)> {
+    match rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let writer = OpenOptions::new().read(true).write(true).open(path)?;
+    Ok((open_fifo_reader(path)?, writer.into()))
+}
+
+/// The shim's end alone.
+pub(crate) fn open_fifo_reader(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path)
+}

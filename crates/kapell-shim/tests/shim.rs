@@ -1,0 +1,367 @@
+//! The real shim with real processes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kapell_shim::layout;
+use kapell_shim::proc::ProcessId;
+use kapell_shim::protocol::{
+    Answer, Body, ContainerSpec, ContainerState, Executed, Limits, LogLimits, Op, PodState, Request, VERSION,
+};
+use kapell_shim::socket::Address;
+
+/// A shim that hangs fails the test instead of hanging it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Pod {
+    dir: PathBuf,
+    shim: Child,
+    connection: BufReader<UnixStream>,
+    next_id: u64,
+}
+
+impl Pod {
+    fn start(dir: &Path) -> Self {
+        let mut shim = Command::new(env!("CARGO_BIN_EXE_kapell-shim"))
+            .arg(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(shim.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), kapell_shim::READY_LINE);
+        let stream = UnixStream::connect(Address::of(dir).unwrap().path()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { dir: dir.to_owned(), shim, connection: BufReader::new(stream), next_id: 1 }
+    }
+
+    fn send(&mut self, op: Op) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut line = serde_json::to_vec(&Request { v: VERSION, id, op }).unwrap();
+        line.push(b'\n');
+        self.connection.get_mut().write_all(&line).unwrap();
+        id
+    }
+
+    fn receive(&mut self) -> Answer {
+        let mut line = String::new();
+        self.connection.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn ask(&mut self, op: Op) -> Body {
+        let id = self.send(op);
+        loop {
+            let answer = self.receive();
+            if answer.id == id {
+                return answer.body;
+            }
+        }
+    }
+
+    fn state(&mut self) -> PodState {
+        match self.ask(Op::State) {
+            Body::State(state) => state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Starts container `main` and subscribes to what becomes of it.
+    fn run(&mut self, spec: ContainerSpec) {
+        self.ask(Op::Subscribe);
+        let answer = self.ask(Op::Start(Box::new(spec)));
+        assert!(matches!(answer, Body::State(_)), "{answer:?}");
+    }
+
+    fn main(&mut self) -> ContainerState {
+        self.state().containers["main"].clone()
+    }
+
+    fn main_pid(&mut self) -> ProcessId {
+        self.main().running.expect("main runs").process
+    }
+
+    fn wait_for_exit(&mut self) -> kapell_shim::protocol::Exit {
+        if let Some(exit) = self.main().exit {
+            return exit;
+        }
+        loop {
+            if let Body::Changed(state) = self.receive().body
+                && let Some(exit) = &state.containers["main"].exit
+            {
+                return exit.clone();
+            }
+        }
+    }
+
+    fn exec(&mut self, script: &str, timeout: Duration) -> Executed {
+        let command = vec!["sh".into(), "-c".into(), script.into()];
+        match self.ask(Op::Exec { container: "main".into(), command, timeout_ms: timeout.as_millis() as u64 }) {
+            Body::Executed(executed) => executed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn log(&self, attempt: u32) -> Vec<String> {
+        let text = fs::read_to_string(layout::log_file(&self.dir, "main", attempt)).unwrap();
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    }
+
+    /// As `kill -9` and the next start of the agent do it.
+    fn replace_shim(mut self) -> Self {
+        self.shim.kill().unwrap();
+        self.shim.wait().unwrap();
+        Self::start(&self.dir.clone())
+    }
+
+    fn shutdown(mut self) {
+        assert!(matches!(self.ask(Op::Shutdown), Body::Done));
+        assert!(self.shim.wait().unwrap().success());
+        assert!(!layout::socket(&self.dir).exists());
+    }
+}
+
+fn pod_dir() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("kapell-shim-test-").tempdir().unwrap()
+}
+
+fn script(script: &str) -> ContainerSpec {
+    ContainerSpec {
+        name: "main".into(),
+        attempt: 0,
+        command: vec!["sh".into(), "-c".into(), script.into()],
+        env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into()), ("GREETING".into(), "hello".into())]),
+        cwd: std::env::temp_dir(),
+        limits: Limits::default(),
+        log: LogLimits::default(),
+    }
+}
+
+/// Waits for a line that the container writes into a FIFO of the test, so that nothing has to sleep.
+struct Signal(PathBuf);
+
+impl Signal {
+    fn new(dir: &Path, name: &str) -> Self {
+        let path = dir.join(name);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        Self(path)
+    }
+
+    fn wait(&self) -> String {
+        fs::read_to_string(&self.0).unwrap().trim().to_owned()
+    }
+
+    fn path(&self) -> std::path::Display<'_> {
+        self.0.display()
+    }
+}
+
+#[test]
+fn output_and_exit_code_are_reported_together() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(script("echo $GREETING; echo oops >&2; printf end; exit 7"));
+    let exit = pod.wait_for_exit();
+    assert_eq!((exit.code, exit.signal, exit.unknown), (7, None, false));
+    let mut log = pod.log(0);
+    log.sort();
+    assert_eq!(log, ["stderr F oops", "stdout F hello", "stdout P end"]);
+    pod.shutdown();
+}
+
+#[test]
+fn a_command_that_cannot_run_says_why() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    for (attempt, (command, cwd, expected)) in [
+        ("no-such-command", "/", "command \"no-such-command\" not found in PATH=/usr/bin:/bin"),
+        ("/no/such/file", "/", "cannot execute /no/such/file: no such file or directory"),
+        ("/etc/passwd", "/", "cannot execute /etc/passwd: permission denied"),
+        ("true", "/no/such/dir", "working directory /no/such/dir: no such file or directory"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (command, cwd) = (vec![command.to_owned()], PathBuf::from(cwd));
+        pod.run(ContainerSpec { command, cwd, attempt: attempt as u32, ..script("") });
+        let exit = pod.wait_for_exit();
+        assert_eq!((exit.code, exit.start_error.as_deref()), (128, Some(expected)));
+    }
+    pod.shutdown();
+}
+
+#[test]
+fn stop_kills_what_ignores_it_wherever_it_went() {
+    let dir = pod_dir();
+    let up = Signal::new(dir.path(), "up");
+    let mut pod = Pod::start(dir.path());
+    // The grandchild leaves the session and the environment of its container, and its parent dies at once.
+    let body = format!(
+        "trap '' TERM; (setsid env -i sh -c 'trap \"\" TERM; echo $$ > {}; while :; do sleep 1000; done' &) ; \
+         while :; do sleep 1000; done",
+        up.path()
+    );
+    pod.run(script(&body));
+    let grandchild = ProcessId::of(up.wait().parse().unwrap()).unwrap();
+    let main = pod.main_pid();
+    pod.ask(Op::Stop { container: "main".into(), grace_ms: 100 });
+    let exit = pod.wait_for_exit();
+    assert_eq!((exit.code, exit.signal), (137, Some(9)));
+    assert!(!main.is_alive());
+    assert!(!grandchild.is_alive());
+    pod.shutdown();
+}
+
+#[test]
+fn the_rest_of_the_group_may_end_gracefully_too() {
+    let dir = pod_dir();
+    let up = Signal::new(dir.path(), "up");
+    let mut pod = Pod::start(dir.path());
+    let body = format!(
+        "sh -c 'trap \"sleep 0.1; echo drained; exit 0\" TERM; echo up > {}; while :; do sleep 0.01; done'; true",
+        up.path()
+    );
+    pod.run(script(&body));
+    up.wait();
+    pod.ask(Op::Stop { container: "main".into(), grace_ms: 10_000 });
+    let exit = pod.wait_for_exit();
+    assert_eq!(exit.signal, Some(15));
+    assert!(pod.log(0).contains(&"stdout F drained".to_owned()), "{:?}", pod.log(0));
+    pod.shutdown();
+}
+
+#[test]
+fn a_killed_shim_takes_nothing_with_it() {
+    let dir = pod_dir();
+    let (up, go, done) =
+        (Signal::new(dir.path(), "up"), Signal::new(dir.path(), "go"), Signal::new(dir.path(), "done"));
+    let mut pod = Pod::start(dir.path());
+    let body = format!(
+        "echo before; echo up > {}; cat {} >/dev/null; for i in 1 2 3; do echo line $i; done; echo done > {}; sleep 1000",
+        up.path(),
+        go.path(),
+        done.path()
+    );
+    pod.run(script(&body));
+    up.wait();
+    let process = pod.main_pid();
+    pod.shim.kill().unwrap();
+    pod.shim.wait().unwrap();
+    // It writes while nobody reads.
+    fs::write(&go.0, "go").unwrap();
+    done.wait();
+    assert!(process.is_alive());
+    let mut pod = pod.replace_shim();
+    assert_eq!(pod.main_pid(), process);
+    pod.ask(Op::Subscribe);
+    pod.ask(Op::Stop { container: "main".into(), grace_ms: 10_000 });
+    let exit = pod.wait_for_exit();
+    assert!(exit.unknown || exit.signal == Some(15), "{exit:?}");
+    assert!(!process.is_alive());
+    assert_eq!(pod.log(0), ["stdout F before", "stdout F line 1", "stdout F line 2", "stdout F line 3"]);
+    pod.shutdown();
+}
+
+#[test]
+fn what_ended_while_there_was_no_shim_is_unknown() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(script("sleep 1000"));
+    let process = pod.main_pid();
+    pod.shim.kill().unwrap();
+    pod.shim.wait().unwrap();
+    assert!(Command::new("kill").args(["-9", &process.pid.to_string()]).status().unwrap().success());
+    let mut pod = pod.replace_shim();
+    pod.ask(Op::Subscribe);
+    let exit = pod.wait_for_exit();
+    assert_eq!(exit.code, 137);
+    pod.shutdown();
+}
+
+#[test]
+fn another_boot_means_that_everything_is_gone() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(script("sleep 1000"));
+    let process = pod.main_pid();
+    pod.shim.kill().unwrap();
+    pod.shim.wait().unwrap();
+    let path = layout::state_file(dir.path());
+    let mut state: PodState = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    state.boot_id = "another".into();
+    fs::write(&path, serde_json::to_vec(&state).unwrap()).unwrap();
+    let mut pod = pod.replace_shim();
+    let main = pod.main();
+    assert_eq!(main.running, None);
+    assert!(main.exit.unwrap().unknown);
+    // A process that merely has the recorded number is none of ours any more.
+    assert!(process.is_alive());
+    assert!(Command::new("kill").args(["-9", &process.pid.to_string()]).status().unwrap().success());
+    pod.shutdown();
+}
+
+#[test]
+fn probes_run_in_the_container_environment_and_end_in_time() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(script("sleep 1000"));
+    let executed = pod.exec("echo $GREETING; exit 3", PATIENCE);
+    assert_eq!(executed, Executed { code: Some(3), output: "hello\n".into() });
+    let executed = pod.exec("echo begun; sleep 1000 & sleep 1000", Duration::from_millis(50));
+    assert_eq!(executed, Executed { code: None, output: "begun\n".into() });
+    let executed = pod.exec("head -c 1000000 /dev/zero | tr '\\0' x", PATIENCE);
+    assert_eq!((executed.code, executed.output.len()), (Some(0), 10 << 10));
+    let missing = Op::Exec { container: "main".into(), command: vec!["no-such".into()], timeout_ms: 1000 };
+    assert!(matches!(pod.ask(missing), Body::Executed(Executed { code: Some(127), .. })));
+    pod.shutdown();
+}
+
+#[test]
+fn logs_rotate_by_size_and_old_starts_are_forgotten() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    let log = LogLimits { max_bytes: 4096, max_files: 3 };
+    for attempt in 0..3 {
+        pod.run(ContainerSpec { attempt, log, ..script("for i in $(seq 400); do echo line $i; sleep 0; done") });
+        assert_eq!(pod.wait_for_exit().attempt, attempt);
+    }
+    assert_eq!(pod.log(2).last().unwrap(), "stdout F line 400");
+    let mut names: Vec<String> = fs::read_dir(layout::log_dir(dir.path(), "main"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.retain(|name| !name.starts_with("1.") && !name.starts_with("2."));
+    assert_eq!(names, Vec::<String>::new());
+    pod.shutdown();
+}
+
+#[test]
+fn a_long_data_directory_works_and_a_second_shim_is_refused() {
+    let dir = pod_dir();
+    let long = dir.path().join("x".repeat(100)).join("y".repeat(100));
+    fs::create_dir_all(&long).unwrap();
+    let mut pod = Pod::start(&long);
+    pod.run(script("true"));
+    assert_eq!(pod.wait_for_exit().code, 0);
+    let second = Command::new(env!("CARGO_BIN_EXE_kapell-shim")).arg(&long).output().unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another shim"));
+    pod.shutdown();
+}
+
+#[test]
+fn unknown_versions_are_refused_by_number() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.connection.get_mut().write_all(b"{\"v\":99,\"id\":5,\"op\":\"state\"}\n").unwrap();
+    let answer = pod.receive();
+    assert!(matches!(answer.body, Body::Failed { ref message } if message.contains("version 99")), "{answer:?}");
+    pod.shutdown();
+}

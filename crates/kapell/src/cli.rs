@@ -1,0 +1,266 @@
+//! What can be typed: the command line as values, nothing resolved yet.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs services, connects them, orchestrates them with durable workflows.
+#[derive(Debug, Parser)]
+#[command(name = "kapell", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Start with:  kapell up examples/shop\nData lives in $KAPELL_DATA, else in $XDG_DATA_HOME/kapell (root: /var/lib/kapell)."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Which server the client verbs talk to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Target {
+    /// Data directory of the server
+    #[arg(long, global = true, env = "KAPELL_DATA", value_name = "DIR", help_heading = "Server")]
+    pub(crate) data: Option<PathBuf>,
+    /// Talk to the cluster that this kubeconfig names, instead of the data directory's server
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Server")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Namespace of the objects that are named
+    #[arg(short, long, global = true, value_name = "NAME", help_heading = "Server")]
+    pub(crate) namespace: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Bring everything in these files up and show it becoming ready; starts a server if none is running
+    Up(UpArgs),
+    /// Delete what is in these files; without files, stop the server and its pods and keep the data
+    Down(DownArgs),
+    /// Run the server in the foreground
+    Server(ServerArgs),
+    /// Create or change objects as the files say
+    Apply(ApplyArgs),
+    /// List objects
+    Get(GetArgs),
+    /// Show one object with its conditions and events
+    Describe(NamedArgs),
+    /// Print the output of a pod
+    Logs(LogsArgs),
+    /// Delete objects
+    Delete(DeleteArgs),
+    /// Set the number of replicas
+    Scale(ScaleArgs),
+    /// Follow or undo the rollout of a deployment
+    #[command(subcommand)]
+    Rollout(RolloutVerb),
+    /// Start, list, show and cancel workflow runs
+    #[command(subcommand, visible_alias = "wf")]
+    Workflow(WorkflowVerb),
+    /// Say what an object is waiting for
+    Why(NamedArgs),
+    /// Print the versions of this program and of the server
+    Version,
+    /// Print a completion script for a shell
+    Completion { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Files or directories with Kubernetes objects and workflow documents
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Port of the API, if a server has to be started (0: any free one)
+    #[arg(long, value_name = "N")]
+    pub(crate) api_port: Option<u16>,
+    /// Give up waiting after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub(crate) timeout: u64,
+    /// Start the server in the background and return when everything is ready
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Port of the API on the loopback interface (0: any free one)
+    #[arg(long, value_name = "N", default_value_t = 6443, env = "KAPELL_API_PORT")]
+    pub(crate) api_port: u16,
+    /// Name of this node (default: the host's name)
+    #[arg(long, value_name = "NAME", env = "KAPELL_NODE_NAME")]
+    pub(crate) node_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// Files or directories; `-` reads standard input
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-", required = true)]
+    pub(crate) filename: Vec<PathBuf>,
+    /// `server` asks the server for the outcome without storing it
+    #[arg(long, value_name = "none|server", default_value = "none")]
+    pub(crate) dry_run: DryRun,
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DryRun {
+    None,
+    Server,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Json,
+    Yaml,
+    Name,
+    Wide,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// `pods`, `deployment/web`, `pods,services`, or a kind followed by names
+    #[arg(value_name = "KIND[/NAME]", required = true)]
+    pub(crate) targets: Vec<String>,
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Output>,
+    /// Labels to select by, e.g. `app=web,tier!=db`
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Fields to select by, e.g. `status.phase=Running`
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) field_selector: Option<String>,
+    /// Objects of all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Print changes as they happen
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NamedArgs {
+    /// `KIND/NAME`, or a kind followed by a name
+    #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
+    pub(crate) target: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// A pod, or `deployment/NAME` for one of its pods
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Go on printing as the pod writes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// The instance before the last restart
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<u64>,
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// `KIND/NAME…`, or a kind followed by names
+    #[arg(value_name = "KIND/NAME")]
+    pub(crate) targets: Vec<String>,
+    #[arg(short, long = "filename", value_name = "FILE|DIR|-")]
+    pub(crate) filename: Vec<PathBuf>,
+    /// Labels of the objects to delete
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub(crate) selector: Option<String>,
+    /// Seconds that a pod gets to end by itself
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) grace_period: Option<u32>,
+    /// Do not wait until the objects are gone
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
+    pub(crate) target: Vec<String>,
+    #[arg(long, value_name = "N")]
+    pub(crate) replicas: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RolloutVerb {
+    /// Wait until the rollout is complete
+    Status {
+        #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
+        target: Vec<String>,
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        timeout: u64,
+    },
+    /// Go back to the revision before, or to a given one
+    Undo {
+        #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
+        target: Vec<String>,
+        #[arg(long, value_name = "N")]
+        to_revision: Option<i64>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkflowVerb {
+    /// Start a run; with --wait print its output (exit 1 when it faults or is cancelled)
+    Run {
+        /// Name of the workflow
+        name: String,
+        /// The input: JSON text, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON|@FILE|-", default_value = "{}")]
+        input: String,
+        /// Name of the run; the same name again is the same run
+        #[arg(long = "name", value_name = "ID")]
+        run_name: Option<String>,
+        /// Wait for the end and print the output
+        #[arg(long)]
+        wait: bool,
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
+    /// List runs
+    List {
+        /// Only the runs of this workflow
+        workflow: Option<String>,
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+        #[arg(short = 'A', long)]
+        all_namespaces: bool,
+    },
+    /// Show a run with the timeline of every attempt
+    Show {
+        run: String,
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
+    /// Cancel a run: what it completed is compensated
+    Cancel {
+        run: String,
+        /// Return at once
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Wait for the end of a run and print its output
+    Wait {
+        run: String,
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
+}

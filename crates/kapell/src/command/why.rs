@@ -1,0 +1,173 @@
+//! `kapell why`: what a thing waits for, in sentences, from its status, its parts and its events.
+
+use serde_json::Value;
+
+use crate::cli::NamedArgs;
+use crate::cluster::{Cluster, kind_called, named};
+use crate::error::Outcome;
+use crate::print;
+use crate::readiness::{Readiness, condition, readiness};
+
+use super::{events_of, pods_selected_by, text};
+
+pub(crate) async fn run(cluster: &Cluster, args: &NamedArgs) -> Outcome {
+    let target = named(&args.target)?;
+    let object = cluster.get(&cluster.path_of(&target)).await?;
+    let sentences = explain(cluster, &object).await?;
+    let label = format!("{}/{}", target.kind.singular, target.name);
+    match sentences.as_slice() {
+        [] => print::out(&format!("{label} waits for nothing\n")),
+        sentences => {
+            let lines: String = sentences.iter().map(|line| format!("  {line}\n")).collect();
+            print::out(&format!("{label} waits:\n{lines}"))
+        }
+    }
+}
+
+/// Empty when the object waits for nothing.
+pub(crate) async fn explain(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
+    if let Some(since) = object["metadata"]["deletionTimestamp"].as_str() {
+        let finalizers = object["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
+        let mut lines = vec![format!("it is being deleted since {since}, {finalizers} finalizers left")];
+        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        lines.extend(conditions.filter_map(|condition| condition["message"].as_str().map(str::to_owned)));
+        return Ok(lines);
+    }
+    match object["kind"].as_str().unwrap_or_default() {
+        "Pod" => pod(cluster, object).await,
+        "Deployment" | "ReplicaSet" => replicas(cluster, object).await,
+        "Service" => service(cluster, object).await,
+        "WorkflowRun" => workflow_run(cluster, object).await,
+        _ => other(cluster, object).await,
+    }
+}
+
+async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
+    if readiness(object) == Readiness::Ready {
+        return Ok(Vec::new());
+    }
+    let mut lines = Vec::new();
+    if let Some(scheduled) = condition(object, "PodScheduled").filter(|condition| condition["status"] == "False") {
+        lines.push(format!("for a node: {}", text(scheduled, "/message")));
+    }
+    for list in ["initContainerStatuses", "containerStatuses"] {
+        for container in object["status"][list].as_array().into_iter().flatten() {
+            lines.extend(container_line(container));
+        }
+    }
+    // A message of the container's state usually repeats the newest warning; say it once.
+    let events = events_of(cluster, object).await?;
+    let warning = events.iter().rev().find(|event| event["type"] == "Warning");
+    if let Some(message) = warning.map(|event| text(event, "/message"))
+        && !lines.iter().any(|line| line.contains(message))
+    {
+        lines.push(message.to_owned());
+    }
+    if lines.is_empty() {
+        lines.push("its node has not reported on it yet".to_owned());
+    }
+    Ok(lines)
+}
+
+fn container_line(container: &Value) -> Option<String> {
+    let name = text(container, "/name");
+    if let Some(waiting) = container.pointer("/state/waiting") {
+        let message = text(waiting, "/message");
+        return Some(format!(
+            "container {name}: {}{}{message}",
+            text(waiting, "/reason"),
+            if message.is_empty() { "" } else { ": " }
+        ));
+    }
+    if let Some(ended) = container.pointer("/state/terminated").filter(|ended| ended["exitCode"] != 0) {
+        return Some(format!("container {name} ended with exit code {}", ended["exitCode"]));
+    }
+    let unready = container["ready"] == false && container.pointer("/state/running").is_some();
+    unready.then(|| format!("container {name} runs, but its probe does not find it ready"))
+}
+
+async fn replicas(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
+    let mut lines = match readiness(object) {
+        Readiness::Ready => return Ok(Vec::new()),
+        Readiness::Waiting(why) | Readiness::Failed(why) => vec![why],
+    };
+    if object["spec"]["paused"] == true {
+        lines.push("the rollout is paused".to_owned());
+    }
+    if let Some(failure) = condition(object, "ReplicaFailure").filter(|condition| condition["status"] == "True") {
+        lines.push(text(failure, "/message").to_owned());
+    }
+    for pod_object in pods_selected_by(cluster, object).await? {
+        let name = text(&pod_object, "/metadata/name").to_owned();
+        let reasons = Box::pin(explain(cluster, &with_kind(pod_object, "Pod"))).await?;
+        lines.extend(reasons.into_iter().map(|reason| format!("pod {name}: {reason}")));
+    }
+    Ok(lines)
+}
+
+/// Items of a list leave their kind out.
+fn with_kind(mut object: Value, kind: &str) -> Value {
+    object["kind"] = kind.into();
+    object
+}
+
+async fn service(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
+    let mut lines = Vec::new();
+    if let Readiness::Waiting(why) = readiness(object) {
+        lines.push(why);
+    }
+    if let Some(listening) = condition(object, "kapell.dev/Listening").filter(|condition| condition["status"] != "True")
+    {
+        lines.push(text(listening, "/message").to_owned());
+    }
+    if object["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty()) {
+        let pods = pods_selected_by(cluster, object).await?;
+        let ready =
+            pods.iter().filter(|pod| condition(pod, "Ready").is_some_and(|ready| ready["status"] == "True")).count();
+        if ready == 0 {
+            lines.push(format!("for a ready endpoint: its selector finds {} pods, none is ready", pods.len()));
+        }
+    }
+    Ok(lines)
+}
+
+async fn workflow_run(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
+    let phase = text(object, "/status/phase");
+    if matches!(phase, "Completed" | "Faulted" | "Cancelled") {
+        return Ok(Vec::new());
+    }
+    let mut lines = Vec::new();
+    let waiting = text(object, "/status/waitingFor");
+    if !waiting.is_empty() {
+        lines.push(waiting.to_owned());
+    }
+    let path = cluster.path(kind_called("workflowruns")?, None, Some(text(object, "/metadata/name"))) + "/timeline";
+    if let Some(timeline) = cluster.get_if_exists(&path).await? {
+        let items = timeline["items"].as_array().into_iter().flatten();
+        let current = items.filter(|item| matches!(text(item, "/outcome"), "Running" | "Retrying"));
+        lines.extend(current.map(|item| {
+            format!(
+                "task {} ({}), attempt {}: {}",
+                text(item, "/name"),
+                text(item, "/outcome").to_lowercase(),
+                item["attempt"],
+                text(item, "/detail")
+            )
+        }));
+    }
+    if lines.is_empty() {
+        lines.push("to be picked up by the workflow engine".to_owned());
+    }
+    Ok(lines)
+}
+
+async fn other(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let bad = conditions.filter(|condition| condition["type"] == "Ready" && condition["status"] != "True");
+    let mut lines: Vec<String> = bad.map(|condition| text(condition, "/message").to_owned()).collect();
+    let events = events_of(cluster, object).await?;
+    if let Some(warning) = events.iter().rev().find(|event| event["type"] == "Warning") {
+        lines.push(text(warning, "/message").to_owned());
+    }
+    Ok(lines)
+}

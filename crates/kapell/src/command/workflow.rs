@@ -1,0 +1,261 @@
+//! `kapell workflow run|list|show|cancel|wait`.
+
+use std::io::Read as _;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::cli::{Output, WorkflowVerb};
+use crate::cluster::{AS_TABLE, Cluster, kind_called, query};
+use crate::error::{Failure, Outcome};
+use crate::print::{self, TableView};
+
+use super::{get::Lines, text};
+
+pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
+    match verb {
+        WorkflowVerb::Run { name, input, run_name, wait, output } => {
+            let input = read_input(input)?;
+            let run = start(cluster, name, run_name.as_deref(), input).await?;
+            let run_name = text(&run, "/metadata/name").to_owned();
+            if *wait {
+                return finish(cluster, &run_name, *output).await;
+            }
+            match output {
+                Some(output) => print::value(&run, *output),
+                None => print::out(&format!("workflowrun/{run_name} started\n")),
+            }
+        }
+        WorkflowVerb::List { workflow, output, all_namespaces } => {
+            list(cluster, workflow.as_deref(), *output, *all_namespaces).await
+        }
+        WorkflowVerb::Show { run, output } => show(cluster, run, *output).await,
+        WorkflowVerb::Cancel { run, no_wait } => cancel(cluster, run, *no_wait).await,
+        WorkflowVerb::Wait { run, output } => finish(cluster, run, *output).await,
+    }
+}
+
+fn read_input(argument: &str) -> Outcome<Value> {
+    let (source, text) = match argument {
+        "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text)?;
+            ("standard input", text)
+        }
+        _ => match argument.strip_prefix('@') {
+            Some(file) => {
+                let text = std::fs::read_to_string(file)
+                    .map_err(|error| Failure::usage(format!("--input {argument}: {error}")))?;
+                (file, text)
+            }
+            None => ("--input", argument.to_owned()),
+        },
+    };
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::usage(format!("{source}:{}:{}: the input is not JSON: {error}", error.line(), error.column()))
+            .hint("kapell workflow run NAME --input '{\"key\": \"value\"}'")
+    })
+}
+
+/// Creates the run, or finds the one that the same name started before.
+async fn start(cluster: &Cluster, workflow: &str, run_name: Option<&str>, input: Value) -> Outcome<Value> {
+    let workflows = kind_called("workflows")?;
+    if cluster.get_if_exists(&cluster.path(workflows, None, Some(workflow))).await?.is_none() {
+        let known = cluster.get(&cluster.path(workflows, None, None)).await?;
+        let names: Vec<&str> =
+            known["items"].as_array().into_iter().flatten().map(|item| text(item, "/metadata/name")).collect();
+        let known = if names.is_empty() { "it has none".to_owned() } else { format!("it has {}", names.join(", ")) };
+        return Err(Failure::new(format!("namespace {} has no workflow {workflow:?}; {known}", cluster.namespace))
+            .hint("kapell apply -f FILE with the workflow document, or another namespace with -n"));
+    }
+    let metadata = match run_name {
+        Some(name) => json!({"name": name}),
+        None => json!({"generateName": format!("{workflow}-")}),
+    };
+    let body = json!({
+        "apiVersion": "kapell.dev/v1alpha1", "kind": "WorkflowRun", "metadata": metadata,
+        "spec": {"workflow": workflow, "input": input},
+    });
+    let runs = kind_called("workflowruns")?;
+    match cluster.try_post(&cluster.path(runs, None, None), &body).await? {
+        Ok(run) => Ok(run),
+        Err((StatusCode::CONFLICT, failure)) => {
+            let Some(name) = run_name else { return Err(failure) };
+            let existing = cluster.get(&cluster.path(runs, None, Some(name))).await?;
+            if existing["spec"]["workflow"] == workflow && existing["spec"]["input"] == body["spec"]["input"] {
+                eprintln!("run {name} was started before, this is the same run");
+                return Ok(existing);
+            }
+            Err(Failure::new(format!(
+                "run {name:?} exists already, of workflow {:?} with another input; nothing was started",
+                text(&existing, "/spec/workflow")
+            ))
+            .hint(format!("kapell workflow show {name}, or another --name")))
+        }
+        Err((_, failure)) => Err(failure),
+    }
+}
+
+fn ended(run: &Value) -> bool {
+    matches!(text(run, "/status/phase"), "Completed" | "Faulted" | "Cancelled")
+}
+
+/// Follows the run until it has ended.
+async fn until_ended(cluster: &Cluster, name: &str) -> Outcome<Value> {
+    let runs = kind_called("workflowruns")?;
+    loop {
+        let run = cluster.get(&cluster.path(runs, None, Some(name))).await?;
+        if ended(&run) {
+            return Ok(run);
+        }
+        let field = format!("metadata.name={name}");
+        let pairs = [
+            ("watch", "true"),
+            ("fieldSelector", &field),
+            ("resourceVersion", text(&run, "/metadata/resourceVersion")),
+        ];
+        let body = cluster.stream(&(cluster.path(runs, None, None) + &query(&pairs)), "application/json").await?;
+        let mut lines = Lines::new(body);
+        // A watch may end or be told to start over at any time: then the object is read again.
+        while let Ok(Some(line)) = lines.next().await {
+            let event: Value = serde_json::from_slice(&line).unwrap_or_default();
+            match event["type"].as_str() {
+                Some("DELETED") => return Err(Failure::new(format!("run {name} was deleted before it ended"))),
+                Some("ERROR") => break,
+                _ if ended(&event["object"]) => return Ok(event["object"].clone()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Prints the output of a completed run; any other end is a failure that names the step and the cause.
+async fn finish(cluster: &Cluster, name: &str, output: Option<Output>) -> Outcome {
+    let run = until_ended(cluster, name).await?;
+    if text(&run, "/status/phase") == "Completed" {
+        let result = &run["status"]["output"];
+        return match output {
+            Some(Output::Yaml) => print::value(result, Output::Yaml),
+            Some(Output::Name) => print::out(&format!("workflowrun/{name}\n")),
+            _ => print::out(&format!("{result:#}\n")),
+        };
+    }
+    Err(Failure::new(unhappy_end(name, &run)).hint(format!("kapell workflow show {name} -n {}", cluster.namespace)))
+}
+
+fn unhappy_end(name: &str, run: &Value) -> String {
+    let error = &run["status"]["error"];
+    let step = text(error, "/instance").rsplit('/').find(|part| part.parse::<usize>().is_err()).unwrap_or_default();
+    let phase = text(run, "/status/phase").to_lowercase();
+    let mut message = format!("run {name} {}", if phase == "cancelled" { "was cancelled" } else { &phase });
+    if !step.is_empty() && phase != "cancelled" {
+        message.push_str(&format!(" at step {step:?}"));
+    }
+    let causes: Vec<&str> =
+        ["/title", "/detail"].iter().map(|pointer| text(error, pointer)).filter(|cause| !cause.is_empty()).collect();
+    if !causes.is_empty() {
+        message.push_str(&format!(": {}", causes.join(": ")));
+    }
+    if let Some(status) = error["status"].as_u64() {
+        message.push_str(&format!(" (status {status})"));
+    }
+    match text(run, "/status/compensation") {
+        "Done" => message.push_str("; the completed steps were compensated"),
+        "Failed" => message.push_str("; COMPENSATION FAILED, some completed steps are not undone"),
+        _ => {}
+    }
+    message
+}
+
+async fn list(cluster: &Cluster, workflow: Option<&str>, output: Option<Output>, all: bool) -> Outcome {
+    let selector = workflow.map(|name| format!("spec.workflow={name}"));
+    let pairs: Vec<(&str, &str)> = selector.iter().map(|selector| ("fieldSelector", selector.as_str())).collect();
+    let path = cluster.path(kind_called("workflowruns")?, all.then_some(""), None) + &query(&pairs);
+    if let Some(output @ (Output::Json | Output::Yaml)) = output {
+        return print::value(&cluster.get(&path).await?, output);
+    }
+    let table = cluster.get_as(&path, AS_TABLE).await?;
+    let view = TableView { wide: output == Some(Output::Wide), namespaces: all, prefix: None };
+    let rows = view.rows(&table);
+    if rows.is_empty() {
+        eprintln!("no runs yet");
+        return Ok(());
+    }
+    print::out(&print::columns(&view.header(&table), &rows))
+}
+
+async fn show(cluster: &Cluster, name: &str, output: Option<Output>) -> Outcome {
+    let path = cluster.path(kind_called("workflowruns")?, None, Some(name));
+    let mut run = cluster.get(&path).await?;
+    let timeline = cluster.get(&format!("{path}/timeline")).await?;
+    if let Some(output) = output {
+        run["timeline"] = timeline["items"].clone();
+        return print::value(&run, output);
+    }
+    let status = &run["status"];
+    let mut page = format!(
+        "Run        {name}\nWorkflow   {}\nPhase      {}\n",
+        text(&run, "/spec/workflow"),
+        text(status, "/phase")
+    );
+    for (title, pointer) in [
+        ("Started", "/startTime"),
+        ("Ended", "/completionTime"),
+        ("Waits for", "/waitingFor"),
+        ("Undone", "/compensation"),
+    ] {
+        let value = text(status, pointer);
+        if !value.is_empty() && value != "None" {
+            page.push_str(&format!("{title:<11}{value}\n"));
+        }
+    }
+    page.push_str(&format!("Input      {}\n", run["spec"]["input"]));
+    if !status["output"].is_null() {
+        page.push_str(&format!("Output     {}\n", status["output"]));
+    }
+    if !status["error"].is_null() {
+        page.push_str(&format!("Error      {}\n", unhappy_end(name, &run)));
+    }
+    let header = ["STEP", "ATTEMPT", "OUTCOME", "STARTED", "TOOK", "DETAIL"].map(str::to_owned);
+    let rows: Vec<Vec<String>> = timeline["items"].as_array().into_iter().flatten().map(timeline_row).collect();
+    page.push('\n');
+    page.push_str(&print::columns(&header, &rows));
+    print::out(&page)
+}
+
+fn timeline_row(item: &Value) -> Vec<String> {
+    let (start, end) = (text(item, "/startTime"), text(item, "/endTime"));
+    let took = match (start.parse::<jiff::Timestamp>(), end.parse::<jiff::Timestamp>()) {
+        (Ok(start), Ok(end)) => format!("{} ms", end.as_millisecond() - start.as_millisecond()),
+        _ => String::new(),
+    };
+    let clock = start.split_once('T').map_or(start, |(_, time)| time.trim_end_matches('Z'));
+    vec![
+        text(item, "/name").to_owned(),
+        item["attempt"].as_u64().unwrap_or(1).to_string(),
+        text(item, "/outcome").to_owned(),
+        clock.chars().take(12).collect(),
+        took,
+        text(item, "/detail").to_owned(),
+    ]
+}
+
+async fn cancel(cluster: &Cluster, name: &str, no_wait: bool) -> Outcome {
+    let path = cluster.path(kind_called("workflowruns")?, None, Some(name));
+    let run = cluster.get(&path).await?;
+    if ended(&run) {
+        return Err(Failure::new(format!("run {name} has ended already ({})", text(&run, "/status/phase"))));
+    }
+    cluster.merge_patch(&path, &json!({"spec": {"cancel": true}})).await?;
+    if no_wait {
+        return print::out(&format!("workflowrun/{name} is being cancelled\n"));
+    }
+    let run = until_ended(cluster, name).await?;
+    match text(&run, "/status/phase") {
+        "Cancelled" => print::out(&format!(
+            "{}\n",
+            unhappy_end(name, &run).replacen(&format!("run {name}"), &format!("workflowrun/{name}"), 1)
+        )),
+        phase => Err(Failure::new(format!("run {name} ended before it could be cancelled ({phase})"))),
+    }
+}

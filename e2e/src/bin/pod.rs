@@ -1,0 +1,58 @@
+//! A small service for tests: answers who it is, counts what it did, and misbehaves on request.
+//!
+//! `kapell-e2e-pod [--ready-after MS]` listens on `$HOST:$PORT`. `GET /` answers `pod pid`; `/healthz` is 503 until the
+//! given time has passed; `/slow?MS` answers late; `/echo` returns the request's headers.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::routing::{any, get};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let host: IpAddr = std::env::var("HOST")?.parse()?;
+    let port: u16 = std::env::var("PORT")?.parse()?;
+    let arguments: Vec<String> = std::env::args().collect();
+    let ready_after =
+        arguments.iter().position(|word| word == "--ready-after").and_then(|at| arguments.get(at + 1)?.parse().ok());
+    let ready_at = Instant::now() + Duration::from_millis(ready_after.unwrap_or(0));
+
+    let name = std::env::var("HOSTNAME").unwrap_or_default();
+    let who = format!("{name} {}\n", std::process::id());
+    let app = Router::new()
+        .route("/", any(move || async move { who }))
+        .route(
+            "/healthz",
+            get(move || async move {
+                if Instant::now() >= ready_at { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+            }),
+        )
+        .route("/slow", get(slow))
+        .route("/echo", any(echo));
+    let listener = tokio::net::TcpListener::bind((host, port)).await?;
+    eprintln!("listening on {host}:{port}");
+    axum::serve(listener, app).with_graceful_shutdown(terminated()).await?;
+    Ok(())
+}
+
+async fn terminated() {
+    let mut signal =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("signals can be received");
+    signal.recv().await;
+}
+
+async fn slow(uri: Uri) -> String {
+    let millis = uri.query().and_then(|query| query.parse().ok()).unwrap_or(0);
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+    format!("{millis}\n")
+}
+
+async fn echo(headers: HeaderMap, body: String) -> String {
+    let mut text = String::new();
+    for (name, value) in &headers {
+        text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    }
+    text + "\n" + &body
+}
