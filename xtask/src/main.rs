@@ -1,1 +1,136 @@
-fn main() {}
+//! The chores of this repository: `cargo xtask help` lists them.
+//!
+//! Each command sets up what it needs, so that a fresh clone with a Rust toolchain and a C compiler can run any of
+//! them first. What a chore decides is in pure functions (`layers`, `dependencies`); running programs happens in `shell`.
+
+mod dependencies;
+mod kubectl;
+mod layers;
+mod metadata;
+mod shell;
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::metadata::Metadata;
+use crate::shell::{cargo, root, run, say};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The chores of this repository")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Sets up what the tests need and runs all of them; further arguments go to `cargo test`
+    Test {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Builds and brings up the example shop; further arguments go to `kapell up`
+    Up {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Everything that CI does, in its order
+    Ci,
+    /// Formatting, lints, layers and dependencies: what CI does besides the tests
+    Check,
+    /// Compares the crates and their dependencies with the table in ARCHITECTURE.md
+    CheckLayers,
+    /// Checks licences, banned crates and sources of all dependencies
+    CheckDependencies,
+}
+
+fn main() -> ExitCode {
+    match chore(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn chore(chore: Chore) -> Result<()> {
+    match chore {
+        Chore::Test { rest } => test(&rest),
+        Chore::Up { rest } => up(&rest),
+        Chore::Ci => ci(),
+        Chore::Check => check(),
+        Chore::CheckLayers => check_layers(&Metadata::load()?),
+        Chore::CheckDependencies => check_dependencies(&Metadata::load()?),
+    }
+}
+
+/// The tests run whatever the checks say, and after them, so that their own lines end the output.
+fn ci() -> Result<()> {
+    let checks = check();
+    if let Err(error) = &checks {
+        say(&format!("{error:#}"));
+    }
+    test(&[])?;
+    checks
+}
+
+fn test(rest: &[String]) -> Result<()> {
+    // In one build with the tests, so that features are resolved once and nothing is compiled twice; the black-box
+    // tests find the binaries beside themselves.
+    run(cargo().args(["build", "--workspace", "--locked", "--bins", "--tests"]))?;
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--locked"]).args(rest);
+    match kubectl::find_or_build()? {
+        Some(path) => {
+            say(&format!("kubectl: {}", path.display()));
+            tests.env("KAPELL_KUBECTL", path);
+        }
+        None => say("kubectl: none, so its tests are skipped; install kubectl 1.31 or newer, or Go to build it with"),
+    }
+    run(&mut tests)
+}
+
+fn up(rest: &[String]) -> Result<()> {
+    run(cargo().args(["build", "--release", "--locked", "--package", "kapell", "--package", "shop"]))?;
+    let target = Metadata::load()?.target_directory;
+    let mut up = std::process::Command::new(Path::new(&target).join("release/kapell"));
+    // In place of this process, so that Ctrl-C and the exit code are kapell's own.
+    let error = up.arg("up").arg("examples/shop").args(rest).current_dir(root()).exec();
+    bail!("cannot run {}: {error}", up.get_program().display())
+}
+
+fn check() -> Result<()> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    let metadata = Metadata::load()?;
+    check_layers(&metadata)?;
+    check_dependencies(&metadata)?;
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+}
+
+fn check_layers(metadata: &Metadata) -> Result<()> {
+    let architecture = std::fs::read_to_string(root().join("ARCHITECTURE.md"))?;
+    let complaints = layers::compare(&layers::table(&architecture), &metadata.layers());
+    report("layers", "ARCHITECTURE.md and the workspace agree", complaints)
+}
+
+fn check_dependencies(metadata: &Metadata) -> Result<()> {
+    let complaints = dependencies::complaints(&metadata.packages);
+    report("dependencies", &format!("{} packages pass", metadata.packages.len()), complaints)?;
+    if shell::succeeds(cargo().args(["deny", "--version"])) {
+        run(cargo().args(["deny", "check", "licenses", "bans", "sources"]))?;
+    }
+    Ok(())
+}
+
+fn report(subject: &str, good: &str, complaints: Vec<String>) -> Result<()> {
+    if complaints.is_empty() {
+        say(&format!("{subject}: {good}"));
+        return Ok(());
+    }
+    bail!("{subject}:\n  {}", complaints.join("\n  "))
+}

@@ -60,7 +60,7 @@ async fn commits(store: &Arc<SqliteStore>, clients: usize) {
 
 async fn fan_out(store: &Arc<SqliteStore>, watchers: usize, changes: usize) {
     let after = store.revision();
-    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut seen) = tokio::sync::mpsc::channel(watchers);
     for _ in 0..watchers {
         let mut watch = store.watch(b"/fan-out/", after).unwrap();
         let sender = sender.clone();
@@ -68,7 +68,7 @@ async fn fan_out(store: &Arc<SqliteStore>, watchers: usize, changes: usize) {
             let mut left = changes;
             while left > 0 {
                 left -= watch.next().await.unwrap().len();
-                sender.send(Instant::now()).unwrap();
+                sender.send(Instant::now()).await.unwrap();
             }
         });
     }
