@@ -83,7 +83,7 @@ impl Compiler {
         if let Some(evaluate) = members.get("evaluate") {
             self.evaluate(&evaluate);
         }
-        let name = members.require("document", &mut self.problems).and_then(|node| self.header(&node));
+        let header = members.require("document", &mut self.problems).and_then(|node| self.header(&node));
         if let Some(node) = members.get("use") {
             self.definitions(&node);
         }
@@ -92,10 +92,11 @@ impl Compiler {
         let root = members.require("do", &mut self.problems).map(|node| self.block(&node, "/do"));
         let output = members.get("output").and_then(|node| self.filter(&node, "as", Position::WorkflowOutput));
         let definition = Datum::from_json(node.value).unwrap_or_default();
-        Some(Program { name: name?, definition, input, output, timeout, root: root?, tasks: std::mem::take(&mut self.tasks) })
+        header?;
+        Some(Program { definition, input, output, timeout, root: root?, tasks: std::mem::take(&mut self.tasks) })
     }
 
-    fn header(&mut self, node: &Node<'_>) -> Option<String> {
+    fn header(&mut self, node: &Node<'_>) -> Option<()> {
         let members = node.members(&mut self.problems)?;
         let known = ["dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata"];
         members.known(&known, &[], &mut self.problems);
@@ -104,14 +105,14 @@ impl Compiler {
         });
         self.check_text(&members, "namespace", "a DNS label of at most 63 characters", is_dns_label);
         self.check_text(&members, "version", "a semantic version such as 1.0.0", is_semver);
-        let name = self.check_text(&members, "name", "a DNS label of at most 63 characters", is_dns_label);
+        self.check_text(&members, "name", "a DNS label of at most 63 characters", is_dns_label);
         for key in ["title", "summary"] {
             members.get(key).and_then(|node| node.text(&mut self.problems));
         }
         for key in ["tags", "metadata"] {
             members.get(key).and_then(|node| node.members(&mut self.problems));
         }
-        name
+        Some(())
     }
 
     /// A required text of a certain form.
@@ -121,14 +122,12 @@ impl Compiler {
         key: &str,
         wanted: &str,
         accepts: fn(&str) -> bool,
-    ) -> Option<String> {
-        let node = members.require(key, &mut self.problems)?;
-        let text = node.text(&mut self.problems)?;
+    ) {
+        let Some(node) = members.require(key, &mut self.problems) else { return };
+        let Some(text) = node.text(&mut self.problems) else { return };
         if !accepts(text) {
             self.problems.push(Problem::invalid(node.path, text, &format!("must be {wanted}")));
-            return None;
         }
-        Some(text.to_owned())
     }
 
     fn evaluate(&mut self, node: &Node<'_>) {

@@ -16,11 +16,13 @@ pub(crate) mod exchange;
 pub(crate) mod record;
 pub(crate) mod state;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use exchange::{Reply, Unanswered};
 use record::{Entry, FrameId, Identity, Record, Time, TimerId};
-use state::{Action, Effect, Owner, Phase, Run};
+use state::{Effect, Owner, Phase, Run};
 
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
@@ -165,16 +167,6 @@ impl Run {
             [] => None,
             [some @ .., _] if all.len() == 4 => Some(format!("{} and more", some.join("; "))),
             all => Some(all.join("; ")),
-        }
-    }
-}
-
-impl Action {
-    /// The task that the action is about, where it has begun.
-    fn task<'r>(&self, run: &'r Run) -> Option<&'r crate::program::Task> {
-        match run.frames.get(&self.frame())?.owner {
-            Owner::Task(task) => Some(run.task(task)),
-            _ => None,
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 
-pub use datum::Datum;
+pub(crate) use datum::Datum;
 pub(crate) use template::Template;
 
 use meter::{Exhausted, charge_node, metered};
@@ -35,7 +35,7 @@ const LONGEST_EXPRESSION: usize = 4096;
 
 /// Why an expression was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CompileError {
+pub(crate) enum CompileError {
     #[error("an expression of more than {LONGEST_EXPRESSION} bytes")]
     TooLong,
     #[error("an empty expression")]
@@ -50,7 +50,7 @@ pub enum CompileError {
 
 /// Why an evaluation has no result; becomes an error of type `expression`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EvaluationError {
+pub(crate) enum EvaluationError {
     #[error("{0}")]
     Exhausted(#[from] Exhausted),
     #[error("{0}")]

@@ -2,7 +2,6 @@
 //!
 //! A program is immutable and shared by all runs of its definition. It knows nothing of runs, time or I/O.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::duration::Millis;
@@ -14,7 +13,6 @@ pub(crate) struct TaskId(pub(crate) usize);
 
 #[derive(Debug)]
 pub(crate) struct Program {
-    pub(crate) name: String,
     /// The document as `$workflow.definition` shows it.
     pub(crate) definition: Datum,
     pub(crate) input: DataFilter,
@@ -37,7 +35,6 @@ pub(crate) type DataFilter = Option<Template>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Block {
     pub(crate) tasks: Vec<TaskId>,
-    pub(crate) by_name: HashMap<String, usize>,
 }
 
 #[derive(Debug)]
@@ -69,23 +66,6 @@ pub(crate) enum TaskKind {
     Try(Box<TryCatch>),
     Raise(Box<ErrorTemplate>),
     Wait(DurationTemplate),
-}
-
-impl TaskKind {
-    /// The DSL's keyword.
-    pub(crate) fn keyword(&self) -> &'static str {
-        match self {
-            TaskKind::Do(_) => "do",
-            TaskKind::Set(_) => "set",
-            TaskKind::Call(_) => "call",
-            TaskKind::Switch(_) => "switch",
-            TaskKind::For(_) => "for",
-            TaskKind::Fork(_) => "fork",
-            TaskKind::Try(_) => "try",
-            TaskKind::Raise(_) => "raise",
-            TaskKind::Wait(_) => "wait",
-        }
-    }
 }
 
 /// Where to go after a task, with names resolved to a position in the task's own block.

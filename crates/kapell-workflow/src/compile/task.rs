@@ -58,7 +58,7 @@ impl Compiler {
             let pointer = format!("{pointer}/{i}/{}", name.replace('~', "~0").replace('/', "~1"));
             self.task(name, &body, pointer, &by_name)
         });
-        Block { tasks: tasks.collect(), by_name }
+        Block { tasks: tasks.collect() }
     }
 
     /// An item of a task list: an object with the task's name as its only member.

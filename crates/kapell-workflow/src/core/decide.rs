@@ -7,8 +7,8 @@ use rand::{Rng as _, RngCore};
 
 use super::arguments::Surroundings;
 use super::record::{Body, FrameId, Record, Time};
-use super::state::{Action, Frame, FrameState, Outcome, Owner, Phase, ROOT, Run};
-use super::{apply, exchange};
+use super::exchange;
+use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
 use crate::expression::{Datum, EvaluationError, Expression, Template};
 use crate::fault::{Fault, Standard, same_type};

@@ -24,7 +24,7 @@ pub(crate) const MAX_TEXT: usize = 16 << 20;
 
 /// One JSON value.
 #[derive(Clone, Default)]
-pub enum Datum {
+pub(crate) enum Datum {
     #[default]
     Null,
     Bool(bool),
@@ -38,7 +38,7 @@ pub enum Datum {
 
 /// Items with the measures of the tree below them; the depth may be overestimated after items were replaced.
 #[derive(Clone, Default)]
-pub struct Array {
+pub(crate) struct Array {
     items: Vec<Datum>,
     weight: u64,
     depth: u16,
@@ -46,14 +46,14 @@ pub struct Array {
 
 /// Members in order of insertion, with the measures of the tree below them.
 #[derive(Clone, Default)]
-pub struct Object {
+pub(crate) struct Object {
     members: IndexMap<Arc<str>, Datum>,
     weight: u64,
     depth: u16,
 }
 
 impl Array {
-    pub fn items(&self) -> &[Datum] {
+    pub(crate) fn items(&self) -> &[Datum] {
         &self.items
     }
 
@@ -88,11 +88,11 @@ impl Array {
 }
 
 impl Object {
-    pub fn members(&self) -> &IndexMap<Arc<str>, Datum> {
+    pub(crate) fn members(&self) -> &IndexMap<Arc<str>, Datum> {
         &self.members
     }
 
-    pub fn get(&self, key: &str) -> Option<&Datum> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Datum> {
         self.members.get(key)
     }
 
@@ -146,13 +146,13 @@ impl Datum {
         Datum::Text(text)
     }
 
-    pub fn string(text: impl Into<String>) -> Self {
+    pub(crate) fn string(text: impl Into<String>) -> Self {
         Datum::Text(Bytes::from(text.into().into_bytes()))
     }
 
     /// # Errors
     /// When the result would exceed the bounds on depth or weight.
-    pub fn array(items: impl IntoIterator<Item = Datum>) -> Result<Self, Exhausted> {
+    pub(crate) fn array(items: impl IntoIterator<Item = Datum>) -> Result<Self, Exhausted> {
         let mut array = Array::default();
         for item in items {
             array.push(item)?;
@@ -162,7 +162,7 @@ impl Datum {
 
     /// # Errors
     /// When the result would exceed the bounds on depth or weight.
-    pub fn object<K: Into<Arc<str>>>(members: impl IntoIterator<Item = (K, Datum)>) -> Result<Self, Exhausted> {
+    pub(crate) fn object<K: Into<Arc<str>>>(members: impl IntoIterator<Item = (K, Datum)>) -> Result<Self, Exhausted> {
         let mut object = Object::default();
         for (key, value) in members {
             object.insert(key.into(), value)?;
@@ -170,7 +170,7 @@ impl Datum {
         Ok(Datum::Object(Arc::new(object)))
     }
 
-    pub fn weight(&self) -> u64 {
+    pub(crate) fn weight(&self) -> u64 {
         1 + match self {
             Datum::Text(text) => text_weight(text.len()),
             Datum::Array(array) => array.weight,
@@ -180,7 +180,7 @@ impl Datum {
     }
 
     /// 0 for scalars; an upper bound for containers.
-    pub fn depth(&self) -> u16 {
+    pub(crate) fn depth(&self) -> u16 {
         match self {
             Datum::Array(array) => array.depth + 1,
             Datum::Object(object) => object.depth + 1,
@@ -188,32 +188,32 @@ impl Datum {
         }
     }
 
-    pub fn as_str(&self) -> Option<&str> {
+    pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
             Datum::Text(text) => std::str::from_utf8(text).ok(),
             _ => None,
         }
     }
 
-    pub fn as_array(&self) -> Option<&[Datum]> {
+    pub(crate) fn as_array(&self) -> Option<&[Datum]> {
         match self {
             Datum::Array(array) => Some(&array.items),
             _ => None,
         }
     }
 
-    pub fn as_object(&self) -> Option<&Object> {
+    pub(crate) fn as_object(&self) -> Option<&Object> {
         match self {
             Datum::Object(object) => Some(object),
             _ => None,
         }
     }
 
-    pub fn get(&self, key: &str) -> Option<&Datum> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Datum> {
         self.as_object().and_then(|object| object.get(key))
     }
 
-    pub fn as_i64(&self) -> Option<i64> {
+    pub(crate) fn as_i64(&self) -> Option<i64> {
         match self {
             Datum::Int(i) => Some(*i),
             Datum::Float(f) if f.fract() == 0.0 && f.abs() < 9e15 => Some(*f as i64),
@@ -222,11 +222,11 @@ impl Datum {
     }
 
     /// jq's notion: everything but `null` and `false`.
-    pub fn is_truthy(&self) -> bool {
+    pub(crate) fn is_truthy(&self) -> bool {
         !matches!(self, Datum::Null | Datum::Bool(false))
     }
 
-    pub fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Datum::Null => "null",
             Datum::Bool(_) => "boolean",
@@ -238,7 +238,7 @@ impl Datum {
     }
 
     /// Compact JSON.
-    pub fn to_json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         charge_steps(self.weight());
         let json = serde_json::to_string(self).unwrap_or_default();
         charge_bytes(json.len() as u64);

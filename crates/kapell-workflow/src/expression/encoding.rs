@@ -109,11 +109,11 @@ impl<'de> Visitor<'de> for DatumVisitor {
 impl Datum {
     /// # Errors
     /// When the value is nested too deeply or too large.
-    pub fn from_json(value: &serde_json::Value) -> Result<Self, serde_json::Error> {
+    pub(crate) fn from_json(value: &serde_json::Value) -> Result<Self, serde_json::Error> {
         Datum::deserialize(value)
     }
 
-    pub fn to_value(&self) -> serde_json::Value {
+    pub(crate) fn to_value(&self) -> serde_json::Value {
         serde_json::to_value(self).unwrap_or_default()
     }
 }

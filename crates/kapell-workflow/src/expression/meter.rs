@@ -32,7 +32,7 @@ pub(crate) const DEEP_STACK: usize = 64 << 20;
 
 /// What an evaluation ran out of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Exhausted {
+pub(crate) enum Exhausted {
     #[error("the expression takes more than {MAX_STEPS} steps")]
     Steps,
     #[error("the expression produces more than {} MiB", MAX_BYTES >> 20)]
