@@ -86,8 +86,11 @@ impl Kapell {
     }
 
     pub async fn client(&self) -> kube::Client {
-        let kubeconfig = Kubeconfig::read_from(self.data().join("kubeconfig")).expect("the server has written its kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.expect("a usable kubeconfig");
+        let kubeconfig =
+            Kubeconfig::read_from(self.data().join("kubeconfig")).expect("the server has written its kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("a usable kubeconfig");
         kube::Client::try_from(config).expect("a client")
     }
 
@@ -120,7 +123,8 @@ fn spawn(data: &Path) -> Child {
 
 /// Starts a server command and returns once it has said `ready`; what it says later goes to the test's standard error.
 pub fn spawn_until_ready(mut command: Command) -> Child {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kapell starts");
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kapell starts");
     let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
     let mut said = String::new();
     loop {
@@ -176,7 +180,10 @@ impl std::fmt::Display for Ran {
 
 pub fn run(mut command: Command, input: Option<&str>) -> Ran {
     let described = format!("{command:?}");
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{described}: {error}"));
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
         // A command that does not read its input to the end is no failure of the harness.
@@ -189,10 +196,11 @@ pub fn run(mut command: Command, input: Option<&str>) -> Ran {
 
 /// A program that the same cargo profile has built: `cargo xtask test` builds them before the tests.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test has a path");
-    let directory = test.ancestors().nth(2).expect("tests live in target/PROFILE/deps");
-    let path = directory.join(name);
-    assert!(path.exists(), "{} is missing: run the tests by `cargo xtask test`, which builds it", path.display());
+    let ourselves = std::env::current_exe().expect("a program has a path");
+    // Tests live in target/PROFILE/deps, programs one level up.
+    let candidates = ourselves.ancestors().skip(1).take(2).map(|directory| directory.join(name));
+    let path = candidates.into_iter().find(|path| path.exists()).unwrap_or_else(|| name.into());
+    assert!(path.exists(), "{name} is not built: run the tests by `cargo xtask test`, which builds it");
     path
 }
 

@@ -14,7 +14,9 @@ fn workflow(steps: &Steps) -> String {
             "- {step}:\n    call: http\n    with: {{method: post, endpoint: 'http://{address}/{step}', body: {{step: {step}}}}}\n    metadata:\n      kapell.dev/v1:\n        compensate:\n        - undo-{step}:\n            call: http\n            with: {{method: post, endpoint: 'http://{address}/undo-{step}'}}\n"
         ));
     }
-    text.push_str(&format!("- finish:\n    call: http\n    with: {{method: post, endpoint: 'http://{address}/finish'}}\n"));
+    text.push_str(&format!(
+        "- finish:\n    call: http\n    with: {{method: post, endpoint: 'http://{address}/finish'}}\n"
+    ));
     text
 }
 
@@ -43,7 +45,12 @@ async fn a_run_that_completes_does_each_step_once_wherever_the_server_dies() {
             let kapell = run_with_kill(&steps, path, moment).await;
             let ran = tokio::task::block_in_place(|| kapell.cli(&["workflow", "wait", "only"]));
             assert_eq!(ran.code, Some(0), "killed at {path} {moment:?}\n{ran}");
-            assert_eq!(steps.effects(), ["/a", "/b", "/c", "/finish"], "killed at {path} {moment:?}: {:?}", steps.calls());
+            assert_eq!(
+                steps.effects(),
+                ["/a", "/b", "/c", "/finish"],
+                "killed at {path} {moment:?}: {:?}",
+                steps.calls()
+            );
         }
     }
 }

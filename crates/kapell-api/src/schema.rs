@@ -1,18 +1,33 @@
-//! A compact structural schema, compiled from JSON Schema as `schemars` writes it. (Bodies follow.)
-use crate::problem::Problem;
-use serde_json::Value;
+//! A compact structural schema: what fields a kind has, of which types, and how its lists merge.
+//!
+//! Compiled once per kind from JSON Schema as `schemars` writes it for `k8s-openapi`'s types (and for Kapell's own);
+//! descriptions and value constraints fall away, merge facts that JSON Schema does not carry are added from a table.
+//! It answers structural questions only. Whether a value makes sense is for the kind's `validate`.
+
 use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::problem::Problem;
+
+mod check;
+mod compile;
+mod facts;
+mod normalise;
+
+/// How deep values are looked at; the decoder refuses deeper ones, so only a patch could build one.
+pub(crate) const MAX_DEPTH: usize = 128;
+
+/// A compiled schema: immutable, to be kept by the caller in a `OnceLock` per kind.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    nodes: Vec<Node>,
+    root: NodeId,
+}
 
 /// Index of a node in its [`Schema`]; recursive types refer back to an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeId(pub(crate) u32);
-
-/// A compiled schema: immutable, cheap to share, compiled once per kind by the caller.
-#[derive(Clone, Debug)]
-pub struct Schema {
-    pub(crate) nodes: Vec<Node>,
-    pub(crate) root: NodeId,
-}
+pub struct NodeId(u32);
 
 /// What a value at some place may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +36,7 @@ pub enum Node {
         fields: BTreeMap<String, Field>,
         required: Vec<String>,
     },
+    /// An object with any keys.
     Map(NodeId),
     Array(NodeId),
     String,
@@ -30,13 +46,17 @@ pub enum Node {
     Boolean,
     IntOrString,
     Quantity,
+    /// RFC 3339, kept to the second.
     Time,
+    /// RFC 3339, kept to the microsecond.
     MicroTime,
+    /// Base64.
     Bytes,
+    /// Open: nothing below is looked at.
     Any,
 }
 
-/// A field of an object: its schema and how lists (or unions) in it merge.
+/// A field of an object: its schema and how it merges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     pub node: NodeId,
@@ -47,7 +67,7 @@ pub struct Field {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MergeFacts {
     pub patch: PatchStrategy,
-    /// `patchStrategy: retainKeys`: a `$retainKeys` directive clears what it does not name.
+    /// `patchStrategy: retainKeys`: clients send `$retainKeys`, which clears what it does not name.
     pub retain_keys: bool,
     pub list: ListType,
 }
@@ -77,43 +97,66 @@ pub enum ListType {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     pub unknown: Vec<UnknownField>,
+    /// Values of the wrong type.
     pub problems: Vec<Problem>,
 }
 
-/// A field that the schema does not have. Displays as upstream's `unknown field "spec.foo"`.
+/// A field that the schema does not have. Displays as `unknown field "spec.foo"`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownField {
     pub path: String,
-    /// The name of the sibling field that was probably meant.
+    /// The sibling field that was probably meant.
     pub suggestion: Option<String>,
 }
 
 impl Schema {
     /// Compiles a root schema with its `$defs` (or `definitions`).
-    pub fn compile(_root: &Value) -> Schema {
-        unimplemented!()
+    ///
+    /// # Panics
+    /// On a reference to a definition that is not there: schemas are part of the program, not input.
+    pub fn compile(root: &Value) -> Schema {
+        compile::compile(root)
     }
+
     pub fn root(&self) -> NodeId {
         self.root
     }
+
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
-    /// Unknown fields and type errors; a `null` is always fine (it means absent).
-    pub fn check(&self, _value: &Value) -> Findings {
-        unimplemented!()
+
+    /// The field of an object node; `None` where the object is open or has no such field.
+    pub fn field(&self, id: NodeId, name: &str) -> Option<Field> {
+        match self.node(id) {
+            Node::Object { fields, .. } => fields.get(name).copied(),
+            Node::Map(node) => Some(Field { node: *node, merge: MergeFacts::default() }),
+            _ => None,
+        }
     }
+
+    /// Unknown fields and values of the wrong type. Null fields are fine: they mean absent.
+    pub fn check(&self, value: &Value) -> Findings {
+        check::check(self, value)
+    }
+
+    /// Required fields that are absent or null. Kubernetes' own kinds are decoded without this (a missing field is
+    /// its type's zero, and validation decides); custom kinds are held to it.
+    pub fn missing(&self, value: &Value) -> Vec<Problem> {
+        check::missing(self, value)
+    }
+
     /// Removes fields that the schema does not have.
-    pub fn prune_unknown(&self, _value: &mut Value) {
-        unimplemented!()
+    pub fn prune_unknown(&self, value: &mut Value) {
+        normalise::prune(self, self.root, value, 0);
     }
-    /// Required fields that are absent or null.
-    pub fn missing(&self, _value: &Value) -> Vec<Problem> {
-        unimplemented!()
-    }
-    /// What decoding into typed structs and encoding again does upstream: null fields disappear, times become UTC with `Z`,
-    /// quantities canonical strings.
-    pub fn normalise(&self, _value: &mut Value) {
-        unimplemented!()
+
+    /// What decoding into typed structs and encoding again does upstream: null fields disappear (in maps of strings
+    /// they become empty), times become UTC with `Z`, quantities canonical strings. Values of a wrong type stay.
+    pub fn normalise(&self, value: &mut Value) {
+        normalise::normalise(self, self.root, value, 0);
     }
 }
+
+#[cfg(test)]
+mod tests;

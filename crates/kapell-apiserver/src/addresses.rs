@@ -1,7 +1,7 @@
 //! Addresses and node ports of Services: each given once, kept as long as the Service, free again after it.
 //!
 //! The Services in the store are the record; what is in memory is rebuilt from them at start. A write first claims
-//! what it needs and keeps the claim only if it is committed. An address is derived from the Service's name, so
+//! what it needs and keeps the claim only if it is committed; what an update leaves out is carried over by the row. An address is derived from the Service's name, so
 //! that one that is deleted and made again usually gets the same.
 
 use std::collections::HashSet;
@@ -97,8 +97,7 @@ impl ServiceAddresses {
     /// Fills in what `service` leaves open and claims what it asks for.
     pub(crate) fn claim(&self, service: &mut Value, old: Option<&Value>) -> Result<Claims, Problem> {
         let before = old.map(held_by).unwrap_or_default();
-        let mut claims =
-            Claims { taken: self.taken.clone(), claimed: Taken::default(), given_up: Taken::default() };
+        let mut claims = Claims { taken: self.taken.clone(), claimed: Taken::default(), given_up: Taken::default() };
         self.claim_address(service, &before, &mut claims)?;
         self.claim_ports(service, &before, &mut claims)?;
         let after = held_by(service);
@@ -130,12 +129,6 @@ impl ServiceAddresses {
         let spec = &mut service["spec"];
         spec["clusterIP"] = json!(address);
         spec["clusterIPs"] = json!([address]);
-        if spec["ipFamilies"].is_null() {
-            spec["ipFamilies"] = json!(["IPv4"]);
-        }
-        if spec["ipFamilyPolicy"].is_null() {
-            spec["ipFamilyPolicy"] = json!("SingleStack");
-        }
         Ok(())
     }
 
@@ -190,9 +183,7 @@ impl ServiceAddresses {
                 // TCP and UDP of one Service may share a number.
                 Some(wanted) if before.ports.contains(&wanted) || claims.claimed.ports.contains(&wanted) => {}
                 Some(wanted) => {
-                    let refused = |why: &str| {
-                        Problem::invalid(format!("spec.ports[{index}].nodePort"), wanted, why)
-                    };
+                    let refused = |why: &str| Problem::invalid(format!("spec.ports[{index}].nodePort"), wanted, why);
                     if !NODE_PORTS.contains(&wanted) {
                         return Err(refused(
                             "provided port is not in the valid range. The range of valid ports is 30000-32767",
@@ -232,41 +223,6 @@ fn hash_of(service: &Value) -> u32 {
     let namespace = service["metadata"]["namespace"].as_str().unwrap_or_default();
     let bytes = namespace.bytes().chain([b'/']).chain(name_of(service).bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// What an update that says nothing about addresses means: the ones that the Service has.
-pub(crate) fn carry_over(new: &mut Value, old: &Value) {
-    let external = |service: &Value| service["spec"]["type"] == "ExternalName";
-    if external(new) || external(old) {
-        return;
-    }
-    if new["spec"]["clusterIP"].as_str().unwrap_or_default().is_empty() {
-        for field in ["clusterIP", "clusterIPs"] {
-            if !old["spec"][field].is_null() {
-                new["spec"][field] = old["spec"][field].clone();
-            }
-        }
-    }
-    let keeps = matches!(new["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
-    let Some(ports) = new["spec"]["ports"].as_array_mut() else { return };
-    for port in ports {
-        let same = |other: &&Value| {
-            let tcp = json!("TCP");
-            let protocol = |p: &Value| if p["protocol"].is_null() { tcp.clone() } else { p["protocol"].clone() };
-            other["port"] == port["port"] && protocol(other) == protocol(port)
-        };
-        let Some(before) = ports_of(old).find(same).and_then(node_port) else { continue };
-        match node_port(port) {
-            None if keeps => port["nodePort"] = json!(before),
-            // A Service that becomes ClusterIP again gives its node ports up; clients send them back unchanged.
-            Some(same) if !keeps && same == before => {
-                if let Some(fields) = port.as_object_mut() {
-                    fields.shift_remove("nodePort");
-                }
-            }
-            _ => {}
-        }
-    }
 }
 
 impl Engine {

@@ -91,7 +91,8 @@ impl Engine {
     /// The Service and its endpoints; the endpoints follow the address of this run.
     async fn ensure_own_service(&self, advertise: SocketAddr) -> Result<(), Status> {
         let labels = json!({"component": "apiserver", "provider": "kubernetes"});
-        let mut spec = json!({"ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertise.port()}]});
+        let mut spec =
+            json!({"ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": advertise.port()}]});
         if let Some(addresses) = &self.addresses {
             spec["clusterIP"] = json!(addresses.first().to_string());
         }

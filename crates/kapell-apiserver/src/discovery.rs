@@ -1,8 +1,8 @@
 //! What this server serves, derived from the table of kinds: the aggregated form that kubectl prefers, and the older
 //! lists, one per group and version.
 
-use http::{HeaderMap, Response};
 use axum::body::Body;
+use http::{HeaderMap, Response};
 use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
 use serde_json::{Value, json};
@@ -64,10 +64,10 @@ impl DiscoveryDocuments {
                 names.push(group);
             }
         }
-        let versions_of =
-            |group: &str| pairs.iter().filter(|(g, _)| *g == group).map(|(_, v)| *v).collect::<Vec<_>>();
+        let versions_of = |group: &str| pairs.iter().filter(|(g, _)| *g == group).map(|(_, v)| *v).collect::<Vec<_>>();
         let aggregated = |group: &str| {
-            let versions: Vec<Value> = versions_of(group).iter().map(|v| aggregated_version(resources, group, v)).collect();
+            let versions: Vec<Value> =
+                versions_of(group).iter().map(|v| aggregated_version(resources, group, v)).collect();
             let mut metadata = json!({"creationTimestamp": null});
             if !group.is_empty() {
                 metadata["name"] = json!(group);
@@ -137,7 +137,11 @@ fn api_group(group: &str, versions: &[&str]) -> Value {
     })
 }
 
-fn of_version<'a>(resources: &'a Resources, group: &'a str, version: &'a str) -> impl Iterator<Item = &'static Kind> + 'a {
+fn of_version<'a>(
+    resources: &'a Resources,
+    group: &'a str,
+    version: &'a str,
+) -> impl Iterator<Item = &'static Kind> + 'a {
     resources.iter().map(|r| r.kind).filter(move |kind| kind.group == group && kind.version == version)
 }
 

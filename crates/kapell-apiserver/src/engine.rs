@@ -91,13 +91,7 @@ pub(crate) struct Written {
 
 impl Engine {
     pub(crate) fn new(store: Arc<dyn Store>, resources: Resources, addresses: Option<ServiceAddresses>) -> Self {
-        Self {
-            store,
-            resources,
-            addresses,
-            connectors: RwLock::default(),
-            namespaces: tokio::sync::RwLock::default(),
-        }
+        Self { store, resources, addresses, connectors: RwLock::default(), namespaces: tokio::sync::RwLock::default() }
     }
 
     pub(crate) fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
@@ -151,12 +145,7 @@ impl Engine {
         }
     }
 
-    async fn handle_subresource(
-        &self,
-        call: &Call,
-        target: Target<'_>,
-        name: &str,
-    ) -> Result<Response<Body>, Status> {
+    async fn handle_subresource(&self, call: &Call, target: Target<'_>, name: &str) -> Result<Response<Body>, Status> {
         let known = target.resource.kind.subresources.iter().find(|s| subresource_name(s) == name);
         let subresource = known.ok_or_else(Status::no_such_resource)?;
         match (subresource, &call.method) {
@@ -189,8 +178,10 @@ impl Engine {
         match self.store.commit(transaction).await {
             Ok(revision) => Ok(Some(revision)),
             Err(CommitError::Conflict { .. }) => Ok(None),
-            Err(CommitError::Unavailable(why)) => Err(Status::too_many_requests(format!("the store is busy: {why}"), 1)),
-            Err(error @ (CommitError::Storage(_) | CommitError::Sequence { .. })) => {
+            Err(CommitError::Unavailable(why)) => {
+                Err(Status::too_many_requests(format!("the store is busy: {why}"), 1))
+            }
+            Err(error @ (CommitError::Storage(_) | CommitError::Sequence { .. } | CommitError::Closed { .. })) => {
                 tracing::error!(%error, "a write failed");
                 Err(Status::internal(error.to_string()))
             }

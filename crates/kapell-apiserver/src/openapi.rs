@@ -179,9 +179,8 @@ fn operation(kind: &Kind, action: &str, body: Option<&[&str]>) -> Value {
             content.insert((*media_type).to_owned(), json!({"schema": schema}));
         }
         operation["requestBody"] = json!({"required": true, "content": content});
-        let parameters = ["dryRun", "fieldManager", "fieldValidation"].map(|name| {
-            json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
-        });
+        let parameters = ["dryRun", "fieldManager", "fieldValidation"]
+            .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}));
         operation["parameters"] = json!(parameters);
     }
     operation

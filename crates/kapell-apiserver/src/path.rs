@@ -17,13 +17,19 @@ pub(crate) enum Target {
     /// `/apis/GROUP`.
     Group(String),
     /// `/api/v1` and `/apis/GROUP/VERSION`: the resources of one group and version.
-    Resources { group: String, version: String },
+    Resources {
+        group: String,
+        version: String,
+    },
     /// `/openapi/v2`.
     OpenApiV2,
     /// `/openapi/v3`.
     OpenApiIndex,
     /// `/openapi/v3/api/v1`, `/openapi/v3/apis/GROUP/VERSION`.
-    OpenApiDocument { group: String, version: String },
+    OpenApiDocument {
+        group: String,
+        version: String,
+    },
     /// A collection, an object or one of its subresources.
     Resource(ResourcePath),
     /// `/`: the list of paths.
@@ -66,9 +72,7 @@ pub(crate) fn parse(path: &str) -> Target {
         ["api", version, rest @ ..] => parse_resource("", version, rest),
         ["apis"] => Target::Groups,
         ["apis", group] => Target::Group((*group).to_owned()),
-        ["apis", group, version] => {
-            Target::Resources { group: (*group).to_owned(), version: (*version).to_owned() }
-        }
+        ["apis", group, version] => Target::Resources { group: (*group).to_owned(), version: (*version).to_owned() },
         ["apis", group, version, rest @ ..] => parse_resource(group, version, rest),
         _ => Target::Unknown,
     }
@@ -136,7 +140,10 @@ impl Query {
 
     /// `1`, `t` and `true` are true, as are a key without a value; everything else is false.
     pub fn flag(&self, key: &str) -> bool {
-        self.0.iter().find(|(k, _)| k == key).is_some_and(|(_, v)| matches!(v.as_str(), "" | "1" | "t" | "T" | "true" | "TRUE" | "True"))
+        self.0
+            .iter()
+            .find(|(k, _)| k == key)
+            .is_some_and(|(_, v)| matches!(v.as_str(), "" | "1" | "t" | "T" | "true" | "TRUE" | "True"))
     }
 }
 

@@ -99,8 +99,7 @@ impl Pki {
         let content = |detail: String| PkiError::Content { path: PathBuf::from("server.crt"), detail };
         let certificate = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())
             .map_err(|error| content(error.to_string()))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).map_err(|error| content(error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).map_err(|error| content(error.to_string()))?;
         let mut config =
             rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
                 .with_safe_default_protocol_versions()
@@ -158,7 +157,8 @@ fn load_or_create_server(
     // The names and the end of the certificate, kept beside it so that nothing here has to parse X.509.
     let facts_path = directory.join("server.facts");
     let names: Vec<String> = SERVER_NAMES.iter().map(|n| (*n).to_owned()).chain(extra_names.iter().cloned()).collect();
-    if let (Some(certificate), Some(key), Some(facts)) = (read(&certificate_path)?, read(&key_path)?, read(&facts_path)?)
+    if let (Some(certificate), Some(key), Some(facts)) =
+        (read(&certificate_path)?, read(&key_path)?, read(&facts_path)?)
         && is_current(&facts, today, &names)
     {
         parse_key(&key_path, &key)?;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use kapell_api::kind::{Kind, Subresource};
+use kapell_api::kind::Kind;
 use kapell_api::problem::Problem;
 use kapell_api::schema::Schema;
 use serde_json::Value;
@@ -25,10 +25,6 @@ impl Resource {
         self.schema.get_or_init(|| Schema::compile(&(self.kind.schema)()))
     }
 
-    pub(crate) fn has_status(&self) -> bool {
-        self.kind.subresources.contains(&Subresource::Status)
-    }
-
     /// Whether this is `kind` of the core group: the engine treats Namespaces, Pods and Services specially.
     pub(crate) fn is_core(&self, kind: &str) -> bool {
         self.kind.group.is_empty() && self.kind.kind == kind
@@ -42,7 +38,10 @@ pub(crate) struct Resources {
 }
 
 impl Resources {
-    pub(crate) fn new(kinds: impl IntoIterator<Item = &'static Kind>, validators: &[((String, String), Validator)]) -> Self {
+    pub(crate) fn new(
+        kinds: impl IntoIterator<Item = &'static Kind>,
+        validators: &[((String, String), Validator)],
+    ) -> Self {
         let rows: Vec<Resource> = kinds
             .into_iter()
             .map(|kind| Resource {
@@ -55,7 +54,8 @@ impl Resources {
                 schema: OnceLock::new(),
             })
             .collect();
-        let by_path = rows.iter().enumerate().map(|(i, r)| ((r.kind.group, r.kind.version, r.kind.plural), i)).collect();
+        let by_path =
+            rows.iter().enumerate().map(|(i, r)| ((r.kind.group, r.kind.version, r.kind.plural), i)).collect();
         Self { rows, by_path }
     }
 

@@ -79,7 +79,9 @@ impl ApiService {
         }
         let identity = match &self.identity {
             Some(identity) => identity.clone(),
-            None => self.server.authenticator().authenticate(headers).ok_or_else(|| Status::unauthorized("Unauthorized"))?,
+            None => {
+                self.server.authenticator().authenticate(headers).ok_or_else(|| Status::unauthorized("Unauthorized"))?
+            }
         };
         tracing::Span::current().record("user", identity.user.as_str());
         let query = Query::parse(head.uri.query().unwrap_or_default());
@@ -89,7 +91,8 @@ impl ApiService {
         };
         let streams = query.flag("watch") || self.server.is_connect(&path);
         let body = read_body(body, headers).await?;
-        let call = Call { method: head.method, path, query, headers: head.headers, body, shutdown: self.shutdown.clone() };
+        let call =
+            Call { method: head.method, path, query, headers: head.headers, body, shutdown: self.shutdown.clone() };
         let engine = self.server.engine();
         if streams {
             // A stream answers its headers at once and then lasts; it is bounded by connections, not by time.
@@ -166,7 +169,8 @@ where
     B::Error: Into<BoxError>,
 {
     let too_large = || Status::too_large(format!("the request body is larger than {MAX_BODY_BYTES} bytes"));
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY_BYTES) {
         return Err(too_large());
     }

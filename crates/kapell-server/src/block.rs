@@ -25,7 +25,9 @@ pub(crate) enum BlockError {
         "the addresses 127.{0}.0.0/16, which the Services of this data directory have, are held by another server on this machine; stop it first"
     )]
     Held(u8),
-    #[error("no free block of loopback addresses: 127.1.0.0/16 to 127.254.0.0/16 are all held or cannot be bound ({0})")]
+    #[error(
+        "no free block of loopback addresses: 127.1.0.0/16 to 127.254.0.0/16 are all held or cannot be bound ({0})"
+    )]
     NoneFree(io::Error),
     #[error("cannot keep the choice of loopback addresses in {path}")]
     Unwritable { path: String, source: io::Error },

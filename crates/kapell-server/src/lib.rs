@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
-use tokio_util::sync::CancellationToken;
 
 mod block;
 pub mod data;
@@ -68,11 +67,11 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api)?;
+        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_private(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
-        let services = Services::start(wired, listener).await?;
+        let services = Services::start(wired, listener);
         Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;
         Ok(Self { config, api, kubeconfig, store, services, _block: block })
     }
@@ -95,10 +94,10 @@ impl Server {
     }
 
     /// Stops the services in order, each after it has finished what it began.
-    pub async fn stop(self, pods: Pods) {
+    pub async fn stop(mut self, pods: Pods) {
         self.services.stop().await;
         if pods == Pods::Stop {
-            kapell_agent::stop_pods(&self.config.data).await;
+            // TODO-AGENT
         }
         Running::forget(&self.config.data);
         match Arc::try_unwrap(self.store) {
@@ -116,13 +115,14 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
     let running = Running::read(data).and_then(|running| Pid::from_raw(i32::try_from(running.pid).ok()?));
     let alive = running.filter(|pid| test_kill_process(*pid).is_ok() && is_kapell(*pid));
     if let Some(pid) = alive {
-        kill_process(pid, Signal::TERM).with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
+        kill_process(pid, Signal::TERM)
+            .with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
         // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
         while test_kill_process(pid).is_ok() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
-    let pods = kapell_agent::stop_pods(data).await;
+    let pods = 0; // TODO-AGENT
     Ok(match (alive, pods) {
         (None, 0) => "no server runs here".to_owned(),
         (None, pods) => format!("no server runs here; stopped {pods} pods that were left"),
@@ -138,10 +138,8 @@ fn is_kapell(pid: rustix::process::Pid) -> bool {
 
 fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-    let valid: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' }).collect();
+    let valid: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '.' { c } else { '-' }).collect();
     let valid = valid.trim_matches(['-', '.']);
     if valid.is_empty() { "localhost".to_owned() } else { valid.to_owned() }
 }
-
-/// Cancelled in turn; see [`services`].
-pub(crate) type Stop = CancellationToken;

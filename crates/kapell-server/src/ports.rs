@@ -26,16 +26,21 @@ pub(crate) async fn bind(port: u16) -> Result<TcpListener, BindError> {
 }
 
 fn next_free(port: u16) -> Option<u16> {
-    (port..u16::MAX).skip(1).find(|candidate| std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *candidate))).is_ok())
+    (port..u16::MAX)
+        .skip(1)
+        .find(|candidate| std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, *candidate))).is_ok())
 }
 
 /// `name (pid 123)` of the process that listens on the port, as far as this user may see it (Linux only).
 fn holder(port: u16) -> Option<String> {
     let inode = listening_inode(&std::fs::read_to_string("/proc/net/tcp").ok()?, port)?;
-    let processes = std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let processes =
+        std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for pid in processes {
         let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        if descriptors.flatten().any(|fd| std::fs::metadata(fd.path()).is_ok_and(|meta| meta.ino() == inode && meta.mode() & 0o170_000 == 0o140_000)) {
+        if descriptors.flatten().any(|fd| {
+            std::fs::metadata(fd.path()).is_ok_and(|meta| meta.ino() == inode && meta.mode() & 0o170_000 == 0o140_000)
+        }) {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             return Some(format!("{} (pid {pid})", name.trim()));
         }

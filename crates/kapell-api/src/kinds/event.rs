@@ -36,7 +36,10 @@ pub(super) const EVENT: Kind = Kind {
     ],
     selectable_fields: &[
         SelectableField { path: "involvedObject.kind", value: |e| text(e, "/involvedObject/kind").to_owned() },
-        SelectableField { path: "involvedObject.namespace", value: |e| text(e, "/involvedObject/namespace").to_owned() },
+        SelectableField {
+            path: "involvedObject.namespace",
+            value: |e| text(e, "/involvedObject/namespace").to_owned(),
+        },
         SelectableField { path: "involvedObject.name", value: |e| text(e, "/involvedObject/name").to_owned() },
         SelectableField { path: "involvedObject.uid", value: |e| text(e, "/involvedObject/uid").to_owned() },
         SelectableField {
@@ -47,7 +50,10 @@ pub(super) const EVENT: Kind = Kind {
             path: "involvedObject.resourceVersion",
             value: |e| text(e, "/involvedObject/resourceVersion").to_owned(),
         },
-        SelectableField { path: "involvedObject.fieldPath", value: |e| text(e, "/involvedObject/fieldPath").to_owned() },
+        SelectableField {
+            path: "involvedObject.fieldPath",
+            value: |e| text(e, "/involvedObject/fieldPath").to_owned(),
+        },
         SelectableField { path: "reason", value: |e| text(e, "/reason").to_owned() },
         SelectableField { path: "reportingComponent", value: |e| text(e, "/reportingComponent").to_owned() },
         SelectableField { path: "source", value: |e| component(e).to_owned() },
@@ -109,11 +115,8 @@ fn validate_event(event: &Value) -> Vec<Problem> {
     let involved = root.field("involvedObject");
     let of_object = involved.field("namespace");
     // Events about objects outside of any namespace live in `default`.
-    let agrees = if of_object.text().is_empty() {
-        matches!(namespace, "" | "default")
-    } else {
-        of_object.text() == namespace
-    };
+    let agrees =
+        if of_object.text().is_empty() { matches!(namespace, "" | "default") } else { of_object.text() == namespace };
     if !agrees {
         problems.push(of_object.invalid("does not match event.namespace"));
     }

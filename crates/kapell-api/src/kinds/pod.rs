@@ -65,7 +65,10 @@ const SELECTABLE_FIELDS: &[SelectableField] = &[
     SelectableField { path: "spec.hostNetwork", value: |pod| truth(pod, "/spec/hostNetwork").to_string() },
     SelectableField { path: "status.phase", value: |pod| text(pod, "/status/phase").to_owned() },
     SelectableField { path: "status.podIP", value: |pod| columns::pod_ip(pod).to_owned() },
-    SelectableField { path: "status.nominatedNodeName", value: |pod| text(pod, "/status/nominatedNodeName").to_owned() },
+    SelectableField {
+        path: "status.nominatedNodeName",
+        value: |pod| text(pod, "/status/nominatedNodeName").to_owned(),
+    },
 ];
 
 #[cfg(test)]

@@ -52,7 +52,6 @@ impl Engine {
         }
         metadata::begin(resource, &mut object, namespace, Timestamp::now());
         (resource.kind.prepare_create)(&mut object);
-        (resource.kind.default)(&mut object);
         if resource.is_core("Pod") {
             self.admit_service_account(&mut object, namespace.unwrap_or_default()).await?;
         }
@@ -61,6 +60,8 @@ impl Engine {
             if generated {
                 metadata::generate_name(&mut object, rand::random());
             }
+            // After the name, which some defaults repeat in a label.
+            (resource.kind.default)(&mut object);
             if let Some(written) = self.try_create(resource, namespace, object.clone(), dry_run).await? {
                 return Ok(written);
             }

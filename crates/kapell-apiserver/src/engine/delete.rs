@@ -62,7 +62,9 @@ impl DeleteOptions {
             if let Some(duplicate) = duplicates.first() {
                 return Err(refused(duplicate.clone()));
             }
-            serde_json::from_value::<Option<Self>>(value).map_err(|error| refused(error.to_string()))?.unwrap_or_default()
+            serde_json::from_value::<Option<Self>>(value)
+                .map_err(|error| refused(error.to_string()))?
+                .unwrap_or_default()
         };
         if let Some(kind) = options.kind.as_deref().filter(|kind| !kind.is_empty() && *kind != "DeleteOptions") {
             return Err(refused(format!("a {kind} is not DeleteOptions")));

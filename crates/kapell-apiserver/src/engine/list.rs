@@ -61,17 +61,19 @@ impl Engine {
         let selection = Selection::from_query(kind, &call.query, None)?;
         let limit = match call.query.get("limit") {
             None => 0,
-            Some(text) => text
-                .parse::<usize>()
-                .map_err(|_| Status::bad_request(format!("Invalid value: {text:?}: limit must be a non-negative integer")))?,
+            Some(text) => text.parse::<usize>().map_err(|_| {
+                Status::bad_request(format!("Invalid value: {text:?}: limit must be a non-negative integer"))
+            })?,
         };
         let start = start(kind, &call.query, limit, self.store.revision())?;
         let prefix = key::of_collection(kind, call.path.namespace.as_deref());
-        let selected = self.select(&prefix, &start, limit, &selection).await.map_err(|error| match error {
-            SelectError::Read(ReadError::Compacted { .. }) if start.continued => continue_expired(&start),
-            SelectError::Read(error) => read_failed(error),
-            SelectError::Refused(status) => *status,
-        })?;
+        let selected = match self.select(&prefix, &start, limit, &selection).await {
+            Ok(selected) => selected,
+            Err(SelectError::Read(ReadError::Compacted { .. })) if start.continued => {
+                return Ok(continue_expired(&start));
+            }
+            Err(error) => return Err(error.into_status()),
+        };
         let metadata = list_metadata(kind, &selected, selection.is_everything());
         let body = match shape {
             Shape::Object => list_body(kind, &metadata, &selected.entries),
@@ -134,16 +136,22 @@ impl Engine {
 
     /// Everything that is selected, as it is now.
     pub(super) async fn select_all(&self, prefix: &str, selection: &Selection) -> Result<Selected, Status> {
-        self.select(prefix, &Start::default(), 0, selection).await.map_err(|error| match error {
-            SelectError::Read(error) => read_failed(error),
-            SelectError::Refused(status) => *status,
-        })
+        self.select(prefix, &Start::default(), 0, selection).await.map_err(SelectError::into_status)
     }
 }
 
 enum SelectError {
     Read(ReadError),
     Refused(Box<Status>),
+}
+
+impl SelectError {
+    fn into_status(self) -> Status {
+        match self {
+            Self::Read(error) => read_failed(error),
+            Self::Refused(status) => *status,
+        }
+    }
 }
 
 impl From<ReadError> for SelectError {
@@ -210,17 +218,18 @@ fn token(revision: Option<Revision>, start: &str) -> String {
 }
 
 /// 410 with a token for those who prefer an inconsistent rest to starting again.
-fn continue_expired(start: &Start) -> Status {
-    let mut status = Status::expired(
+fn continue_expired(start: &Start) -> Response<Body> {
+    let status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. \
          Start a new list without it, or go on with the token in this answer and accept that \
          objects may be missing or changed in between.",
     );
+    let mut body = serde_json::to_value(&status).unwrap_or_default();
     let after = start.after.as_deref().and_then(|key| key::namespace_and_name(key.as_bytes()));
     if let Some((namespace, name)) = after {
-        status.metadata.insert("continue".to_owned(), Value::String(token(None, &format!("{namespace}/{name}"))));
+        body["metadata"]["continue"] = json!(token(None, &format!("{namespace}/{name}")));
     }
-    status
+    reply::value(StatusCode::GONE, &body, &[])
 }
 
 fn list_metadata(kind: &Kind, selected: &Selected, everything: bool) -> Map<String, Value> {

@@ -52,6 +52,7 @@ impl Patch {
         patched.map_err(|error| match error {
             PatchError::Malformed(why) => Status::bad_request(why),
             PatchError::Inapplicable(why) => Status::unprocessable(resource.kind, name, &why),
+            PatchError::TooLarge(why) => Status::too_large(why),
         })
     }
 

@@ -22,8 +22,7 @@ impl Engine {
             return Err(Status::resource_version_too_large(least, latest));
         }
         let entry = self.fetch(target).await?;
-        let written =
-            Written { stored: entry.value.clone(), revision: Some(entry.modified), warnings: Vec::new() };
+        let written = Written { stored: entry.value.clone(), revision: Some(entry.modified), warnings: Vec::new() };
         self.answer(call, target.resource, StatusCode::OK, &written)
     }
 
@@ -46,8 +45,8 @@ impl Engine {
                 body
             }
             Shape::Table(_) | Shape::Metadata(_) => {
-                let mut object: Value = serde_json::from_slice(&written.stored)
-                    .map_err(|error| undecodable(resource.kind, &error))?;
+                let mut object: Value =
+                    serde_json::from_slice(&written.stored).map_err(|error| undecodable(resource.kind, &error))?;
                 if let Some(revision) = written.revision {
                     stored::set_revision(&mut object, revision);
                 }
@@ -77,5 +76,7 @@ pub(super) fn now() -> Now {
 }
 
 pub(super) fn parse_revision(text: &str) -> Result<Revision, Status> {
-    text.parse().map_err(|_| Status::bad_request(format!("Invalid value: {text:?}: resourceVersion must be an unsigned integer")))
+    text.parse().map_err(|_| {
+        Status::bad_request(format!("Invalid value: {text:?}: resourceVersion must be an unsigned integer"))
+    })
 }

@@ -52,7 +52,9 @@ impl Engine {
                 let replicas = wanted_replicas(target, &wanted)?;
                 let mut new = old.clone();
                 for field in ["resourceVersion", "uid"] {
-                    if let Some(given) = wanted["metadata"].get(field).filter(|v| v.as_str().is_some_and(|s| !s.is_empty())) {
+                    if let Some(given) =
+                        wanted["metadata"].get(field).filter(|v| v.as_str().is_some_and(|s| !s.is_empty()))
+                    {
                         new["metadata"][field] = given.clone();
                     }
                 }
@@ -60,8 +62,7 @@ impl Engine {
                 Ok((new, Vec::new()))
             })
             .await?;
-        let mut object: Value =
-            serde_json::from_slice(&written.stored).map_err(|error| undecodable(kind, &error))?;
+        let mut object: Value = serde_json::from_slice(&written.stored).map_err(|error| undecodable(kind, &error))?;
         if let Some(revision) = written.revision {
             stored::set_revision(&mut object, revision);
         }

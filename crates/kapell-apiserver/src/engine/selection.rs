@@ -29,8 +29,7 @@ impl Selection {
         let labels = labels.map_err(|error| refused(error.to_string()))?.unwrap_or_default();
         let fields = query.get("fieldSelector").map(FieldSelector::parse).transpose();
         let fields = fields.map_err(|error| refused(error.to_string()))?.unwrap_or_default();
-        let mut selection =
-            Self { kind, labels, identity: FieldSelector::default(), fields: FieldSelector::default() };
+        let mut selection = Self { kind, labels, identity: FieldSelector::default(), fields: FieldSelector::default() };
         for requirement in fields.requirements {
             match requirement.path.as_str() {
                 "metadata.name" | "metadata.namespace" => selection.identity.requirements.push(requirement),

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::{ATTEMPTS, Call, Engine, Target, Written, decode, metadata};
 use crate::body::{self, FieldValidation};
 use crate::resources::Resource;
-use crate::{addresses, stored};
+use crate::stored;
 
 /// Which part of the object a request may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +40,7 @@ impl Engine {
             let problem = Problem::new("metadata.resourceVersion", Reason::Invalid, detail);
             return Err(Status::invalid(resource.kind, target.name, &[problem]));
         }
-        let mut written = self
-            .update(target, mode, dry_run, |_| Ok((object.clone(), warnings.clone())))
-            .await?;
+        let mut written = self.update(target, mode, dry_run, |_| Ok((object.clone(), warnings.clone()))).await?;
         written.warnings.dedup();
         self.answer(call, resource, StatusCode::OK, &written)
     }
@@ -76,12 +74,7 @@ impl Engine {
     /// Makes of what was asked for what may be stored.
     fn settle(&self, resource: &Resource, mode: Mode, new: &mut Value, old: &Value) -> Result<(), Status> {
         match mode {
-            Mode::Main => {
-                (resource.kind.prepare_update)(new, old);
-                if resource.is_core("Service") {
-                    addresses::carry_over(new, old);
-                }
-            }
+            Mode::Main => (resource.kind.prepare_update)(new, old),
             Mode::Status => *new = only(new, old, |kept, new| replace(kept, new, "status")),
             Mode::Finalize => {
                 *new = only(new, old, |kept, new| {
@@ -95,7 +88,8 @@ impl Engine {
         (resource.kind.default)(new);
         metadata::carry_over(resource, new, old);
         metadata::finalizers_allowed(resource, new, old)?;
-        self.validate(resource, new, Some(old))
+        // What users may not change, the server may: a binding sets a field that is immutable for everyone else.
+        self.validate(resource, new, (mode != Mode::Own).then_some(old))
     }
 
     /// `None` when another write came between.

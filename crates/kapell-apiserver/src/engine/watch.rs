@@ -116,10 +116,9 @@ fn start(call: &Call, kind: &Kind, latest: Revision) -> Result<Start, Status> {
             None | Some(0) => Start::Everything { marked: false },
             Some(revision) => Start::After(revision),
         }),
-        Some(_) if matching != Some("NotOlderThan") => invalid(
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ),
+        Some(_) if matching != Some("NotOlderThan") => {
+            invalid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        }
         Some(_) if query.flag("sendInitialEvents") => Ok(Start::Everything { marked: true }),
         Some(_) => Ok(match revision {
             None | Some(0) => Start::Now,
@@ -168,15 +167,13 @@ impl Encoder {
         match self.shape {
             Shape::Object => stored::write_with_revision(out, &entry.value, revision),
             Shape::Table(version) => {
-                let object =
-                    stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
+                let object = stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
                 let metadata = json!({"resourceVersion": revision.to_string()});
                 let table = table::table(self.kind, version, vec![object], self.include, metadata, now());
                 out.extend_from_slice(table.to_string().as_bytes());
             }
             Shape::Metadata(version) => {
-                let object =
-                    stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
+                let object = stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
                 out.extend_from_slice(table::partial(version, object).to_string().as_bytes());
             }
         }
@@ -269,9 +266,10 @@ impl Feed {
                 }
             };
             let mut out = Vec::new();
-            match changes.map_err(watch_failed).and_then(|changes| {
-                changes.iter().try_for_each(|change| self.encoder.change(&mut out, change))
-            }) {
+            match changes
+                .map_err(watch_failed)
+                .and_then(|changes| changes.iter().try_for_each(|change| self.encoder.change(&mut out, change)))
+            {
                 Ok(()) if out.is_empty() => {}
                 Ok(()) => return Some(out),
                 Err(status) => return self.fail(&status),

@@ -24,8 +24,16 @@ fn shapes_follow_the_accept_header() {
         ("application/json;as=Table;v=v1beta1;g=meta.k8s.io", true, Some(Shape::Table(MetaVersion::V1Beta1))),
         ("application/json;as=Table;v=v1;g=meta.k8s.io", false, None),
         ("application/json;as=Table;v=v9;g=meta.k8s.io", true, None),
-        ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", true, Some(Shape::Metadata(MetaVersion::V1))),
-        ("application/json;q=0.1, application/json;as=Table;v=v1;g=meta.k8s.io", true, Some(Shape::Table(MetaVersion::V1))),
+        (
+            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+            true,
+            Some(Shape::Metadata(MetaVersion::V1)),
+        ),
+        (
+            "application/json;q=0.1, application/json;as=Table;v=v1;g=meta.k8s.io",
+            true,
+            Some(Shape::Table(MetaVersion::V1)),
+        ),
     ] {
         assert_eq!(shape(&accept(value), tables), expected, "{value}");
     }

@@ -29,11 +29,9 @@ pub(super) fn of(resource: &Resource, prefix: &str) -> Map<String, Value> {
         .find_map(|key| root.as_object_mut().and_then(|fields| fields.shift_remove(*key)))
         .and_then(|value| value.as_object().cloned())
         .unwrap_or_default();
-    let mut converter =
-        Converter { schema: resource.schema(), definitions: &definitions, prefix, done: Map::new() };
+    let mut converter = Converter { schema: resource.schema(), definitions: &definitions, prefix, done: Map::new() };
     let mut own = converter.convert(&root, Some(resource.schema().root()));
-    own["x-kubernetes-group-version-kind"] =
-        json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
+    own["x-kubernetes-group-version-kind"] = json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
     if own.get("type").is_none() {
         own["type"] = json!("object");
     }

@@ -1,6 +1,12 @@
 use super::*;
 
-fn resource(group: &str, namespace: Option<&str>, plural: &str, name: Option<&str>, subresource: Option<&str>) -> Target {
+fn resource(
+    group: &str,
+    namespace: Option<&str>,
+    plural: &str,
+    name: Option<&str>,
+    subresource: Option<&str>,
+) -> Target {
     Target::Resource(ResourcePath {
         group: group.into(),
         version: "v1".into(),

@@ -91,6 +91,8 @@ pub(super) fn new_size(deployment: &Deployment, all_wanted: i32, new_wanted: i32
 /// go first, as that costs nothing; then as many available ones as the rest leaves to spare. `old` is oldest first.
 pub(super) fn old_sizes(deployment: &Deployment, old: &[Arc<ReplicaSet>], new: &ReplicaSet) -> Vec<(usize, i32)> {
     let floor = replicas(deployment) - fenceposts(deployment).max_unavailable;
+    // A set that has been shrunk may still report the pods that it is about to lose: they are not there to spare.
+    let available = |rs: &ReplicaSet| available(rs).min(wanted(rs));
     let new_missing = wanted(new) - available(new);
     let most = total(old, wanted) + wanted(new) - floor - new_missing;
     if most <= 0 {
@@ -103,7 +105,7 @@ pub(super) fn old_sizes(deployment: &Deployment, old: &[Arc<ReplicaSet>], new: &
         *size -= sick;
         budget -= sick;
     }
-    let mut spare = total(old, available) + available(new) - floor;
+    let mut spare = old.iter().map(|rs| available(rs)).sum::<i32>() + available(new) - floor;
     for size in &mut sizes {
         let down = (*size).min(spare.max(0));
         *size -= down;

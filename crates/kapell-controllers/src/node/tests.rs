@@ -1,1 +1,101 @@
+use serde_json::{Value, json};
 
+use super::plan::{NOT_READY, UNREACHABLE};
+use super::*;
+
+const GRACE: Duration = Duration::from_secs(40);
+
+fn node(ready: &str, taints: Value) -> Node {
+    serde_json::from_value(json!({
+        "metadata": {"name": "n"},
+        "spec": {"taints": taints},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }))
+    .unwrap()
+}
+
+fn tainted(key: &str, since: &str) -> Value {
+    json!([{"key": key, "effect": "NoSchedule"}, {"key": key, "effect": "NoExecute", "timeAdded": since}])
+}
+
+fn pod(tolerations: Value) -> Arc<Pod> {
+    let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": [], "tolerations": tolerations}});
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+/// What is planned at 00:10:00: words for the actions, and the seconds until the next look.
+fn planned(node: &Node, pods: &[Arc<Pod>], silent_for: u64) -> (Vec<String>, Option<u64>) {
+    let silent_for = Duration::from_secs(silent_for);
+    let now = "2026-01-01T00:10:00Z".parse().unwrap();
+    let plan = plan::plan(&Snapshot { node, pods, silent_for, grace: GRACE }, now);
+    let words = plan.actions.iter().map(|action| match action {
+        Action::SetConditions(conditions) => format!("ready={}", conditions[0].status),
+        Action::SetTaints(taints) => {
+            taints.iter().fold("taints".to_owned(), |text, taint| format!("{text} {}:{}", taint.key, taint.effect))
+        }
+        Action::Evict(pod) => format!("evict {}", pod.name_any()),
+    });
+    (words.collect(), plan.look_again.map(|left| left.as_secs()))
+}
+
+#[test]
+fn a_node_that_speaks_is_left_alone() {
+    assert_eq!(planned(&node("True", json!(null)), &[pod(json!([]))], 12), (vec![], Some(28)));
+}
+
+#[test]
+fn silence_beyond_the_grace_makes_a_node_unreachable_and_evicts_after_the_toleration() {
+    let (actions, next) = planned(&node("True", json!(null)), &[pod(json!([]))], 40);
+    let taints = format!("taints {UNREACHABLE}:NoSchedule {UNREACHABLE}:NoExecute");
+    assert_eq!((actions, next), (vec![taints, "ready=Unknown".to_owned()], Some(300)));
+
+    let tolerating = |seconds: Value| pod(json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": seconds}]));
+    let silent = node("Unknown", tainted(UNREACHABLE, "2026-01-01T00:09:00Z"));
+    let cases = [
+        (pod(json!([])), vec![], Some(240)),
+        (tolerating(json!(30)), vec!["evict p".to_owned()], None),
+        (tolerating(json!(61)), vec![], Some(1)),
+        (tolerating(json!(null)), vec![], None),
+        (pod(json!([{"operator": "Exists"}])), vec![], None),
+    ];
+    for (pod, actions, next) in cases {
+        assert_eq!(planned(&silent, &[pod.clone()], 100), (actions, next), "{pod:?}");
+    }
+}
+
+#[test]
+fn a_server_that_was_down_evicts_nobody() {
+    // The taint is old, but this controller has only just begun to listen.
+    let before = node("Unknown", tainted(UNREACHABLE, "2025-12-31T00:00:00Z"));
+    let (actions, next) = planned(&before, &[pod(json!([]))], 0);
+    assert_eq!((actions, next), (vec![], Some(40)));
+    assert_eq!(planned(&before, &[pod(json!([]))], 40).0, ["evict p"]);
+}
+
+#[test]
+fn recovery_removes_our_taints_and_no_others() {
+    let mut taints = tainted(UNREACHABLE, "2026-01-01T00:00:00Z");
+    taints.as_array_mut().unwrap().push(json!({"key": "mine", "effect": "NoSchedule"}));
+    assert_eq!(planned(&node("True", taints), &[], 1).0, ["taints mine:NoSchedule"]);
+    let not_ready = planned(&node("False", json!(null)), &[], 1).0;
+    assert_eq!(not_ready, [format!("taints {NOT_READY}:NoSchedule {NOT_READY}:NoExecute")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_counts_from_the_last_change_that_was_seen() {
+    let (heartbeats, queue) = (Heartbeats::default(), Queue::new());
+    let lease = |time: &str| {
+        let lease = json!({"metadata": {"name": "n"}, "spec": {"renewTime": time}});
+        Arc::new(serde_json::from_value::<Lease>(lease).unwrap())
+    };
+    // However old the Lease says it is.
+    let first = lease("2020-01-01T00:00:00.000000Z");
+    heartbeats.observe(&queue, &Change::Applied { old: None, new: first.clone() });
+    tokio::time::advance(Duration::from_secs(30)).await;
+    assert_eq!(heartbeats.silence("n").as_secs(), 30);
+    heartbeats.observe(&queue, &Change::Applied { old: Some(first.clone()), new: first.clone() });
+    assert_eq!(heartbeats.silence("n").as_secs(), 30, "a change without a renewal is no heartbeat");
+    heartbeats.observe(&queue, &Change::Applied { old: Some(first), new: lease("2020-01-01T00:00:10.000000Z") });
+    assert_eq!(heartbeats.silence("n").as_secs(), 0);
+    assert_eq!(heartbeats.silence("never-heard-of").as_secs(), 0);
+}

@@ -118,4 +118,3 @@ fn check_share(share: &Field<'_, '_>, problems: &mut Vec<Problem>) -> Option<i64
     share.not_negative(problems);
     share.int()
 }
-

@@ -52,7 +52,8 @@ fn check_term(term: &Field<'_, '_>, problems: &mut Vec<Problem>) {
         meta::check(&expression.field("key"), names::qualified_name, problems);
     }
     for expression in term.field("matchFields").items() {
-        let (key, operator, values) = (expression.field("key"), expression.field("operator"), expression.field("values"));
+        let (key, operator, values) =
+            (expression.field("key"), expression.field("operator"), expression.field("values"));
         if key.text() != "metadata.name" {
             problems.push(key.invalid("not a valid field selector key"));
         }
@@ -81,7 +82,9 @@ fn check_expression(expression: &Field<'_, '_>, problems: &mut Vec<Problem>) {
         "Gt" | "Lt" => {
             let single = values.items().next().filter(|_| values.len() == 1);
             match single {
-                None => problems.push(values.required("must be specified single value when `operator` is 'Lt' or 'Gt'")),
+                None => {
+                    problems.push(values.required("must be specified single value when `operator` is 'Lt' or 'Gt'"))
+                }
                 Some(value) if value.text().parse::<i64>().is_err() => {
                     problems.push(value.invalid("must be an integer when `operator` is 'Lt' or 'Gt'"));
                 }
@@ -97,9 +100,10 @@ pub(super) fn check_toleration(toleration: &Field<'_, '_>, problems: &mut Vec<Pr
     let (value, effect) = (toleration.field("value"), toleration.field("effect"));
     meta::check_if_set(&key, names::qualified_name, problems);
     if key.text().is_empty() && operator.text() != "Exists" {
-        problems.push(operator.invalid(
-            "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
-        ));
+        problems.push(
+            operator
+                .invalid("operator must be Exists when `key` is empty, which means \"match all values and all keys\""),
+        );
     }
     if toleration.field("tolerationSeconds").is_set() && effect.text() != "NoExecute" {
         problems.push(effect.invalid("effect must be 'NoExecute' when `tolerationSeconds` is set"));

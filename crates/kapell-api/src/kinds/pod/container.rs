@@ -48,10 +48,8 @@ fn check_unique<'v>(container: &Field<'v, '_>, seen: &mut Vec<&'v str>, problems
 
 fn check_init(container: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     let policy = container.field("restartPolicy");
-    match policy.text() {
-        "" => {}
-        "Always" => problems.push(policy.unsupported_yet("sidecars; the pod's containers would never be started")),
-        _ => policy.one_of(&["Always"], problems),
+    if policy.is_set() {
+        policy.one_of(&["Always"], problems);
     }
     for name in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
         let field = container.field(name);
@@ -139,11 +137,7 @@ fn check_ports(ports: &Field<'_, '_>, problems: &mut Vec<Problem>) {
 
 type HostPort<'v> = (i64, &'v str, &'v str);
 
-fn check_host_ports<'v>(
-    container: &Field<'v, '_>,
-    seen: &mut Vec<HostPort<'v>>,
-    problems: &mut Vec<Problem>,
-) {
+fn check_host_ports<'v>(container: &Field<'v, '_>, seen: &mut Vec<HostPort<'v>>, problems: &mut Vec<Problem>) {
     for port in container.field("ports").items() {
         let host_port = port.field("hostPort");
         let Some(number) = host_port.int().filter(|number| *number != 0) else { continue };

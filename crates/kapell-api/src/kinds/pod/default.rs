@@ -4,9 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::is_process;
-use crate::kinds::field::{
-    each, entries, fill, fill_number, fill_text, int, items, part, part_or_new, text, truth,
-};
+use crate::kinds::field::{each, entries, fill, fill_number, fill_text, int, items, part, part_or_new, text, truth};
 
 /// Permissions of files from volumes: `0644`.
 const FILE_MODE: i64 = 420;

@@ -52,9 +52,9 @@ pub(super) fn validate(container: &Field<'_, '_>, problems: &mut Vec<Problem>) {
 
 fn check_source(source: &Field<'_, '_>, has_value: bool, problems: &mut Vec<Problem>) {
     match SOURCES.iter().filter(|name| source.field(name).is_set()).count() {
-        0 => problems.push(source.invalid(
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
-        )),
+        0 => problems.push(
+            source.invalid("must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"),
+        ),
         1 if has_value => problems.push(source.invalid("may not be specified when `value` is not empty")),
         1 => {}
         _ => problems.push(source.invalid("may not have more than one field specified at a time")),
@@ -89,7 +89,8 @@ pub(super) fn check_field_ref(reference: &Field<'_, '_>, fields: &[&str], proble
 /// `metadata.labels['key']` or `metadata.annotations['key']`.
 fn subscripted(path: &str) -> bool {
     let rest = path.strip_prefix("metadata.labels['").or_else(|| path.strip_prefix("metadata.annotations['"));
-    rest.and_then(|rest| rest.strip_suffix("']")).is_some_and(|key| names::qualified_name(&key.to_lowercase()).is_empty())
+    rest.and_then(|rest| rest.strip_suffix("']"))
+        .is_some_and(|key| names::qualified_name(&key.to_lowercase()).is_empty())
 }
 
 /// A reference to a container's limits or requests.
@@ -97,7 +98,7 @@ pub(super) fn check_resource_ref(reference: &Field<'_, '_>, problems: &mut Vec<P
     let resource = reference.field("resource");
     if resource.text().is_empty() {
         problems.push(resource.required(""));
-    } else if !resource.text().contains(".hugepages-") {
+    } else {
         resource.one_of(RESOURCES, problems);
     }
 }

@@ -1,8 +1,8 @@
-//! What may change in a pod that exists: images, deadlines that get shorter, more tolerations.
+//! What may change in a pod that exists: images, deadlines that get shorter, more tolerations, fewer scheduling gates.
 
 use serde_json::{Map, Value};
 
-use crate::kinds::field::{Field, at, int, items, same};
+use crate::kinds::field::{Field, at, int, items, same, text};
 use crate::problem::Problem;
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`, \
@@ -23,6 +23,7 @@ pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<Problem> {
     }
     check_deadline(&spec.field("activeDeadlineSeconds"), int(old, "/spec/activeDeadlineSeconds"), &mut problems);
     check_tolerations(&spec.field("tolerations"), items(old, "/spec/tolerations"), &mut problems);
+    check_gates(&spec.field("schedulingGates"), items(old, "/spec/schedulingGates"), &mut problems);
     if !same(&without_mutable(spec.value, old, new), &without_mutable(at(old, "/spec"), old, new)) {
         problems.push(spec.forbidden(ALLOWED));
     }
@@ -54,6 +55,17 @@ fn check_tolerations(tolerations: &Field<'_, '_>, before: &[Value], problems: &m
     }
 }
 
+/// Gates only open: one that appeared later could find the pod scheduled.
+fn check_gates(gates: &Field<'_, '_>, before: &[Value], problems: &mut Vec<Problem>) {
+    for gate in gates.items() {
+        let name = gate.field("name").text();
+        if !before.iter().any(|old| text(old, "/name") == name) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            problems.push(gates.forbidden(&detail));
+        }
+    }
+}
+
 /// The specification without what may change.
 fn without_mutable(spec: &Value, old: &Value, new: &Value) -> Value {
     let mut spec: Map<String, Value> = spec.as_object().cloned().unwrap_or_default();
@@ -63,8 +75,9 @@ fn without_mutable(spec: &Value, old: &Value, new: &Value) -> Value {
             container.shift_remove("image");
         }
     }
-    spec.shift_remove("activeDeadlineSeconds");
-    spec.shift_remove("tolerations");
+    for name in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
+        spec.shift_remove(name);
+    }
     let grace = "/spec/terminationGracePeriodSeconds";
     if int(old, grace).is_some_and(|seconds| seconds < 0) && int(new, grace) == Some(1) {
         spec.shift_remove("terminationGracePeriodSeconds");

@@ -35,7 +35,24 @@ pub(super) fn validate_spec(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
         affinity::check_toleration(&toleration, problems);
     }
     meta::check_labels(&spec.field("nodeSelector"), problems);
+    check_gates(spec, problems);
     refuse_unsupported(spec, problems);
+}
+
+fn check_gates(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    let gates = spec.field("schedulingGates");
+    let mut seen = Vec::new();
+    for gate in gates.items() {
+        let name = gate.field("name");
+        meta::check_required(&name, names::qualified_name, problems);
+        if seen.contains(&name.text()) {
+            problems.push(name.duplicate());
+        }
+        seen.push(name.text());
+    }
+    if gates.len() > 0 && !spec.field("nodeName").text().is_empty() {
+        problems.push(spec.field("nodeName").forbidden("cannot be set until all schedulingGates have been cleared"));
+    }
 }
 
 fn check_life(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
@@ -120,7 +137,6 @@ fn refuse_unsupported(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     const REFUSED: &[(&str, &str)] = &[
         ("ephemeralContainers", "debug containers"),
         ("resourceClaims", "dynamic resource allocation; the pod would run without its devices"),
-        ("schedulingGates", "the pod would be scheduled in spite of its gates"),
         ("readinessGates", "the pod would get traffic in spite of its gates"),
         ("resources", "limits of the pod as a whole; set them on its containers"),
     ];

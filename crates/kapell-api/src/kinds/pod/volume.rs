@@ -122,8 +122,7 @@ fn check_projected(projected: &Field<'_, '_>, problems: &mut Vec<Problem>) {
                     check_items(&part, problems);
                 }
                 "downwardAPI" => check_downward(&part, problems),
-                _ => problems
-                    .push(part.unsupported_yet(&format!("projecting {name}; use {}", PROJECTED.join(", ")))),
+                _ => problems.push(part.unsupported_yet(&format!("projecting {name}; use {}", PROJECTED.join(", ")))),
             }
         }
     }

@@ -22,13 +22,10 @@ const OF_SPEC: &[Ignored] = &[
     ("dnsConfig", "ignored; a process pod uses the host's resolver"),
     ("hostAliases", "ignored; a process pod uses the host's /etc/hosts"),
     ("shareProcessNamespace", "has no effect; process pods see all processes of their user"),
-    ("topologySpreadConstraints", "ignored by the scheduler; pods are spread by free resources only"),
-    ("priorityClassName", "ignored; there is no priority among pods yet"),
-    ("priority", "ignored; there is no priority among pods yet"),
-    ("preemptionPolicy", "ignored; pods are never preempted yet"),
+    ("topologySpreadConstraints", "ignored; the scheduler looks at free resources and at siblings"),
+    ("priorityClassName", "ignored; there are no priority classes yet"),
     ("overhead", "ignored; process pods have none"),
     ("os", "ignored; a process pod runs on whatever its node has"),
-    ("activeDeadlineSeconds", "not enforced yet; the pod runs until it ends or is deleted"),
     ("imagePullSecrets", "ignored; a process pod has no image"),
 ];
 
@@ -92,6 +89,9 @@ pub(super) fn warn_about_spec(spec: &Field<'_, '_>) -> Vec<String> {
     if !matches!(text(spec.value, "/dnsPolicy"), "" | "ClusterFirst" | "Default") {
         warnings.push(format!("{}: ignored; a process pod uses the host's resolver", spec.field("dnsPolicy").path()));
     }
+    if text(spec.value, "/preemptionPolicy") == "PreemptLowerPriority" {
+        warnings.push(format!("{}: ignored; pods are never preempted yet", spec.field("preemptionPolicy").path()));
+    }
     if truth(spec.value, "/automountServiceAccountToken") {
         let path = spec.field("automountServiceAccountToken").path();
         warnings.push(format!("{path}: no service account tokens are issued or mounted yet"));
@@ -154,13 +154,6 @@ fn warn_about_container(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
     for mount in container.field("volumeMounts").items() {
         warn_about_mount(&mount, warnings);
     }
-    for name in ["livenessProbe", "startupProbe"] {
-        let probe = container.field(name);
-        let grace = probe.field("terminationGracePeriodSeconds");
-        if grace.is_set() {
-            warnings.push(format!("{}: not supported yet; the pod's grace period is used", grace.path()));
-        }
-    }
     let resources = container.field("resources");
     for list in [resources.field("limits"), resources.field("requests")] {
         for (name, amount) in list.entries().filter(|(name, _)| *name == "ephemeral-storage") {
@@ -204,11 +197,11 @@ fn warn_about_volume(volume: &Field<'_, '_>, warnings: &mut Vec<String>) {
 }
 
 fn warn_of_preferences(affinity: &Field<'_, '_>, warnings: &mut Vec<String>) {
-    for name in ["nodeAffinity", "podAffinity", "podAntiAffinity"] {
+    for name in ["podAffinity", "podAntiAffinity"] {
         let kind = affinity.field(name);
         if kind.field(PREFERRED).len() > 0 {
             let path = kind.field(PREFERRED).path();
-            warnings.push(format!("{path}: ignored by the scheduler; pods are spread by free resources only"));
+            warnings.push(format!("{path}: ignored; the scheduler looks at free resources and at siblings"));
         }
     }
 }
@@ -220,7 +213,8 @@ fn warn_of_duplicates(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
         let name = variable.field("name").text();
         if names.contains(&name) {
             let path = variable.path();
-            warnings.push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
+            warnings
+                .push(format!("{path}: hides previous definition of {name:?}, which may be dropped when using apply"));
         }
         names.push(name);
     }

@@ -174,9 +174,6 @@ fn check_policies(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
 pub(super) fn warn_about_service(service: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut warn = |path: &str, effect: &str| warnings.push(format!("{path}: {effect}"));
-    if text(service, "/spec/sessionAffinity") == "ClientIP" {
-        warn("spec.sessionAffinity", "not supported yet; every connection may reach another endpoint");
-    }
     if !items(service, "/spec/externalIPs").is_empty() {
         warn("spec.externalIPs", "not supported yet; nothing listens on these addresses");
     }
@@ -206,7 +203,10 @@ pub(super) fn warn_about_service(service: &Value) -> Vec<String> {
     for (index, port) in items(service, "/spec/ports").iter().enumerate() {
         if !matches!(text(port, "/protocol"), "" | "TCP") {
             let protocol = text(port, "/protocol");
-            warn(&format!("spec.ports[{index}].protocol"), &format!("{protocol} is not supported yet; nothing listens"));
+            warn(
+                &format!("spec.ports[{index}].protocol"),
+                &format!("{protocol} is not supported yet; nothing listens"),
+            );
         }
     }
     warnings

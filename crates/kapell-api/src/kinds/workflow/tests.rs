@@ -1,0 +1,105 @@
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{Metadata, Resource};
+use serde_json::json;
+
+use crate::kinds::tests::{cells, check_problems, check_updates, row, sample, with};
+use crate::workflow::{Workflow, WorkflowRun, WorkflowRunPhase};
+
+#[test]
+fn a_workflow_needs_its_head() {
+    check_problems(
+        "Workflow",
+        &sample("Workflow"),
+        &[
+            (
+                json!({ "spec": { "document": { "version": null, "dsl": 1.0 } } }),
+                &[
+                    "spec.document.dsl: Invalid value: 1.0: must be a string; quote it",
+                    "spec.document.version: Required value",
+                ],
+            ),
+            (
+                json!({ "spec": { "document": null } }),
+                &[
+                    "spec.document: Required value: the spec is a Serverless Workflow document, which begins with `document`",
+                ],
+            ),
+            (json!({ "spec": { "anything": { "else": [1] } } }), &[]),
+        ],
+    );
+}
+
+#[test]
+fn of_a_run_only_cancel_changes() {
+    let only_cancel = "spec: Forbidden: only `cancel` may change after creation; start another run instead";
+    check_problems(
+        "WorkflowRun",
+        &sample("WorkflowRun"),
+        &[(json!({ "spec": { "workflow": "" } }), &["spec.workflow: Required value"])],
+    );
+    check_updates(
+        "WorkflowRun",
+        &sample("WorkflowRun"),
+        &[
+            (json!({ "spec": { "cancel": false } }), &[]),
+            (json!({ "spec": { "cancel": true } }), &[]),
+            (json!({ "spec": { "input": { "amount": 4 } } }), &[only_cancel]),
+            (json!({ "spec": { "input": null } }), &[only_cancel]),
+            (json!({ "spec": { "workflow": "other", "cancel": true } }), &[only_cancel]),
+            (json!({ "status": { "phase": "Completed" } }), &[]),
+        ],
+    );
+    let cancelled = with(&sample("WorkflowRun"), json!({ "spec": { "cancel": true } }));
+    check_updates(
+        "WorkflowRun",
+        &cancelled,
+        &[(
+            json!({ "spec": { "cancel": false } }),
+            &["spec.cancel: Invalid value: false: a cancelled run cannot be resumed; start another one"],
+        )],
+    );
+}
+
+#[test]
+fn the_status_of_a_run_is_the_engines() {
+    let claimed = with(&sample("WorkflowRun"), json!({ "status": { "phase": "Completed" } }));
+    let mut created = claimed.clone();
+    (row("WorkflowRun").prepare_create)(&mut created);
+    assert_eq!(created, sample("WorkflowRun"));
+    let mut updated = claimed.clone();
+    (row("WorkflowRun").prepare_update)(&mut updated, &sample("WorkflowRun"));
+    assert_eq!(updated, sample("WorkflowRun"));
+}
+
+#[test]
+fn columns_tell_where_a_run_stands() {
+    let created = json!({ "metadata": { "creationTimestamp": "2026-01-01T00:59:00Z" } });
+    let pending = with(&sample("WorkflowRun"), created);
+    assert_eq!(cells("WorkflowRun", &pending), ["web", "order", "Pending", "", "60s", "<none>"]);
+    let running = json!({ "status": { "phase": "Running", "startTime": "2026-01-01T00:59:30Z" } });
+    assert_eq!(cells("WorkflowRun", &with(&pending, running.clone()))[2..4], ["Running", "30s"]);
+    let faulted = json!({ "status": {
+        "phase": "Faulted",
+        "completionTime": "2026-01-01T00:59:32Z",
+        "error": { "type": "about:blank", "status": 402, "title": "declined", "detail": "balance is 3" },
+    } });
+    let shown = cells("WorkflowRun", &with(&with(&pending, running), faulted));
+    assert_eq!(shown, ["web", "order", "Faulted", "2s", "60s", "balance is 3"]);
+}
+
+#[test]
+fn typed_structs_read_and_write_the_objects() {
+    let object = with(&sample("WorkflowRun"), json!({ "status": { "phase": "Cancelled", "compensation": "Done" } }));
+    let run: WorkflowRun = serde_json::from_value(object.clone()).expect("a run");
+    assert_eq!(run.metadata().name.as_deref(), Some("web"));
+    assert!(run.status.as_ref().and_then(|status| status.phase).is_some_and(WorkflowRunPhase::is_final));
+    assert_eq!(serde_json::to_value(&run).expect("JSON"), object);
+
+    let workflow: Workflow = serde_json::from_value(sample("Workflow")).expect("a workflow");
+    assert_eq!(serde_json::to_value(&workflow).expect("JSON"), sample("Workflow"));
+    assert_eq!(<Workflow as Resource>::API_VERSION, row("Workflow").api_version());
+    assert_eq!(<WorkflowRun as Resource>::URL_PATH_SEGMENT, row("WorkflowRun").plural);
+    // A pod is no run.
+    assert!(serde_json::from_value::<WorkflowRun>(sample("Pod")).is_err());
+    assert!(serde_json::from_value::<Pod>(sample("WorkflowRun")).is_err());
+}

@@ -1,0 +1,12 @@
+//! The API as its clients see it: in process through a `kube::Client` and through raw requests, over the model store,
+//! and over TLS.
+
+mod deletion;
+mod discovery;
+mod listing;
+mod objects;
+mod subresources;
+mod support;
+mod tls;
+mod validation;
+mod watching;
