@@ -41,10 +41,12 @@ mod record;
 mod shim_client;
 mod start;
 mod status;
+mod stop;
 mod volumes;
 mod worker;
 
 pub use logs::{LogError, LogOptions, Logs};
+pub use stop::stop_pods;
 
 use address::Addresses;
 use events::Events;
@@ -122,18 +124,9 @@ impl Context {
         if dir.exists()
             && let Ok(shim) = ShimClient::open(dir, &self.config.shim_command).await
         {
-            let mut state = shim.state();
-            let running: Vec<String> = {
-                let state = state.borrow_and_update();
-                state.containers.iter().filter(|(_, c)| c.running.is_some()).map(|(name, _)| name.clone()).collect()
-            };
-            for name in running {
-                let _ = shim.stop(&name, grace).await;
-            }
-            let ended = state.wait_for(|state| state.containers.values().all(|c| c.running.is_none()));
             tokio::select! {
                 () = self.shutdown.cancelled() => return, // the next agent goes on with it
-                _ = ended => {}
+                () = shim.stop_all(grace) => {}
             }
             let _ = shim.shutdown().await;
         }

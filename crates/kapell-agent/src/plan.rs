@@ -11,8 +11,15 @@ use crate::observed::{Observed, Seen, Trouble, containers, init_containers, is_s
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    Start { container: String, attempt: u32 },
-    Stop { container: String, grace: Duration, why: String },
+    Start {
+        container: String,
+        attempt: u32,
+    },
+    Stop {
+        container: String,
+        grace: Duration,
+        why: String,
+    },
     /// Gives up on the pod: its containers are stopped, its phase will be Failed.
     Fail(Trouble),
     /// Nothing will run any more: the shim may go.
@@ -118,7 +125,14 @@ fn plan_init(plan: &mut Plan, pod: &Pod, container: &Container, observed: &Obser
     false
 }
 
-fn plan_container(plan: &mut Plan, pod: &Pod, container: &Container, is_init: bool, observed: &Observed, now: Timestamp) {
+fn plan_container(
+    plan: &mut Plan,
+    pod: &Pod,
+    container: &Container,
+    is_init: bool,
+    observed: &Observed,
+    now: Timestamp,
+) {
     let name = container.name.clone();
     let nothing = Seen::default();
     let seen = observed.containers.get(&name).unwrap_or(&nothing);
@@ -149,7 +163,8 @@ fn plan_container(plan: &mut Plan, pod: &Pod, container: &Container, is_init: bo
 }
 
 fn stop_all(plan: &mut Plan, observed: &Observed, grace: Duration, why: &str) {
-    let running = observed.containers.iter().filter(|(_, seen)| seen.is_running() && (!seen.stopping || grace.is_zero()));
+    let running =
+        observed.containers.iter().filter(|(_, seen)| seen.is_running() && (!seen.stopping || grace.is_zero()));
     plan.actions.extend(running.map(|(name, _)| Action::Stop { container: name.clone(), grace, why: why.to_owned() }));
 }
 

@@ -103,7 +103,25 @@ impl ShimClient {
         }
     }
 
-    pub(crate) async fn exec(&self, container: &str, command: Vec<String>, timeout: Duration) -> Result<Executed, ShimError> {
+    /// Stops what runs and waits until nothing does, or the shim is gone.
+    pub(crate) async fn stop_all(&self, grace: Duration) {
+        let mut state = self.state();
+        let running: Vec<String> = {
+            let state = state.borrow_and_update();
+            state.containers.iter().filter(|(_, c)| c.running.is_some()).map(|(name, _)| name.clone()).collect()
+        };
+        for name in running {
+            let _ = self.stop(&name, grace).await;
+        }
+        let _ = state.wait_for(|state| state.containers.values().all(|c| c.running.is_none())).await;
+    }
+
+    pub(crate) async fn exec(
+        &self,
+        container: &str,
+        command: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Executed, ShimError> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let op = Op::Exec { container: container.to_owned(), command, timeout_ms };
         match self.ask(op, timeout + ANSWER_TIMEOUT).await? {

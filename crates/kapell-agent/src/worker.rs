@@ -207,7 +207,9 @@ impl Worker {
         if self.released || (ended_before && self.record.is_none()) {
             return Ok(());
         }
-        let unable = |what: &str, error: &dyn std::error::Error| Trouble::new("FailedCreatePodSandBox", format!("{what}: {error}"));
+        let unable = |what: &str, error: &dyn std::error::Error| {
+            Trouble::new("FailedCreatePodSandBox", format!("{what}: {error}"))
+        };
         let pod_ip = self.address().map_err(|error| unable("cannot give the pod an address", &error))?;
         if self.pod.metadata.deletion_timestamp.is_none() {
             let host = self.context.host(&self.dir);
@@ -291,7 +293,8 @@ impl Worker {
         let started = container.startup_probe.is_none() || before.is_some_and(|status| status.started == Some(true));
         let was_ready = before.is_some_and(|status| status.ready) && !self.probers.contains_key(name);
         seen.probes.started |= started;
-        seen.probes.ready = seen.probes.started && (container.readiness_probe.is_none() || was_ready || seen.probes.ready);
+        seen.probes.ready =
+            seen.probes.started && (container.readiness_probe.is_none() || was_ready || seen.probes.ready);
         let Some(record) = &self.record else { return };
         let target = Target { ip: record.pod_ip, ports: start::named_ports(&container), shim: shim.clone() };
         let task = probe::run(container, attempt, target, seen.probes.started, self.verdicts.0.clone());
@@ -318,7 +321,8 @@ impl Worker {
             (Kind::Liveness, Outcome::Passed) => {}
             (kind, Outcome::Failed { message, grace_seconds }) => {
                 let kind = kind.name().to_lowercase();
-                let message = format!("Container {} failed {kind} probe, will be restarted: {message}", verdict.container);
+                let message =
+                    format!("Container {} failed {kind} probe, will be restarted: {message}", verdict.container);
                 seen.probes.must_restart = Some(MustRestart { message, grace_seconds });
                 seen.probes.ready = false;
             }
@@ -339,13 +343,18 @@ impl Worker {
             Action::Finish => self.finish().await,
         };
         if let Err(error) = result {
-            tracing::warn!(pod = self.pod.name_any(), error = &error as &dyn std::error::Error, "pod sync incomplete, retrying");
+            tracing::warn!(
+                pod = self.pod.name_any(),
+                error = &error as &dyn std::error::Error,
+                "pod sync incomplete, retrying"
+            );
             self.retry();
         }
     }
 
     async fn start(&mut self, name: &str, attempt: u32) -> Result<(), ShimError> {
-        let (Some(container), Some(shim), Some(record)) = (self.container(name), self.shim.clone(), &mut self.record) else {
+        let (Some(container), Some(shim), Some(record)) = (self.container(name), self.shim.clone(), &mut self.record)
+        else {
             return Ok(());
         };
         let host = self.context.host(&self.dir);
@@ -424,7 +433,8 @@ impl Worker {
         self.publish().await;
         self.release().await.or_else(|error| if matches!(error, ShimError::Gone) { Ok(()) } else { Err(error) })?;
         let preconditions = Preconditions { uid: self.pod.uid(), resource_version: None };
-        let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Default::default() };
+        let parameters =
+            DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Default::default() };
         match self.api().delete(&self.pod.name_any(), &parameters).await {
             Ok(_) => {}
             // Gone already, or another pod of the same name: not ours any more either way.
@@ -449,7 +459,9 @@ impl Worker {
         }
         let ip = self.record.as_ref().map(|record| record.pod_ip);
         let status = status::compute(&self.pod, &self.observed, ip, self.context.config.host_ip, Timestamp::now());
-        if self.published.as_ref() == Some(&status) || (self.published.is_none() && self.pod.status.as_ref() == Some(&status)) {
+        if self.published.as_ref() == Some(&status)
+            || (self.published.is_none() && self.pod.status.as_ref() == Some(&status))
+        {
             self.published = Some(status);
             return;
         }

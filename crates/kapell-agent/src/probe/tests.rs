@@ -2,8 +2,13 @@ use super::*;
 
 fn series(kind: Kind, success_threshold: u32, failure_threshold: u32) -> Series {
     let second = Duration::from_secs(1);
-    let numbers =
-        Numbers { initial_delay: Duration::ZERO, period: second, timeout: second, success_threshold, failure_threshold };
+    let numbers = Numbers {
+        initial_delay: Duration::ZERO,
+        period: second,
+        timeout: second,
+        success_threshold,
+        failure_threshold,
+    };
     Series::new(kind, numbers)
 }
 
