@@ -78,6 +78,16 @@ impl Unschedulable {
         format!("0/{} nodes are available: {}.", self.nodes.len(), counts.join(", "))
     }
 
+    /// No node is up yet, as when a server has just started: no reason to hold the pod back once one is.
+    pub(crate) fn is_before_any_node(&self) -> bool {
+        let is_down = |reason: &Reason| match reason {
+            Reason::NotReady => true,
+            Reason::Taint { key, .. } => key == "node.kubernetes.io/not-ready",
+            _ => false,
+        };
+        self.nodes.values().all(|reasons| reasons.iter().any(is_down))
+    }
+
     /// The summary, and for each of the first nodes why.
     pub fn explanation(&self) -> String {
         let mut text = self.summary();

@@ -120,7 +120,11 @@ impl State {
                     Decision::Bind { pod, node }
                 }
                 Err(why) => {
-                    self.queue.unschedulable(&key, now);
+                    if why.is_before_any_node() {
+                        self.queue.no_nodes(&key, now);
+                    } else {
+                        self.queue.unschedulable(&key, now);
+                    }
                     Decision::Report { pod, why }
                 }
             });
