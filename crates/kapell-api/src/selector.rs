@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::names;
 use crate::problem::{Problem, Reason};
@@ -102,20 +102,43 @@ impl Selector {
     /// From a `metav1.LabelSelector`. Absent (null) selects nothing and is `None`; empty selects everything. A problem's
     /// field is relative to the selector.
     pub fn from_label_selector(value: &Value) -> Result<Option<Selector>, Problem> {
-        if value.is_null() {
-            return Ok(None);
-        }
+        // A selector that is misread selects too much, so nothing of a wrong type is passed over.
+        let wrong_type = |field: &str, what: &str| Problem::new(field, Reason::TypeInvalid, format!("must be {what}"));
+        let selector = match value {
+            Value::Null => return Ok(None),
+            Value::Object(selector) => selector,
+            _ => return Err(wrong_type("", "an object")),
+        };
         let mut requirements = Vec::new();
-        for (key, label) in value.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        let labels = match selector.get("matchLabels") {
+            None | Some(Value::Null) => &Map::new(),
+            Some(Value::Object(labels)) => labels,
+            Some(_) => return Err(wrong_type("matchLabels", "an object")),
+        };
+        for (key, label) in labels {
             let field = format!("matchLabels[{key}]");
-            let label = label.as_str().ok_or_else(|| Problem::new(&field, Reason::TypeInvalid, "must be a string"))?;
+            let label = label.as_str().ok_or_else(|| wrong_type(&field, "a string"))?;
             let values = BTreeSet::from([label.to_owned()]);
             let requirement = Requirement::new(key.clone(), Operator::In, values);
             requirements.push(requirement.map_err(|why| Problem::invalid(field, label, &why))?);
         }
-        let expressions = value.get("matchExpressions").and_then(Value::as_array);
-        for (index, expression) in expressions.into_iter().flatten().enumerate() {
-            requirements.push(expression_requirement(expression, &format!("matchExpressions[{index}]"))?);
+        let expressions = match selector.get("matchExpressions") {
+            None | Some(Value::Null) => &[],
+            Some(Value::Array(expressions)) => expressions.as_slice(),
+            Some(_) => return Err(wrong_type("matchExpressions", "a list")),
+        };
+        for (index, expression) in expressions.iter().enumerate() {
+            let field = format!("matchExpressions[{index}]");
+            let requirement = expression_requirement(expression, &field)?;
+            if let Operator::Gt | Operator::Lt = requirement.operator {
+                let operator = &expression["operator"];
+                return Err(Problem::invalid(
+                    format!("{field}.operator"),
+                    operator,
+                    "only node selectors compare numbers",
+                ));
+            }
+            requirements.push(requirement);
         }
         Ok(Some(Selector { requirements }))
     }
@@ -163,10 +186,13 @@ pub fn expression_requirement(expression: &Value, field: &str) -> Result<Require
         other => return Err(Problem::invalid(format!("{field}.operator"), other, "not a valid selector operator")),
     };
     let mut values = BTreeSet::new();
-    for value in expression.get("values").and_then(Value::as_array).into_iter().flatten() {
-        let value = value.as_str();
-        let wrong = || Problem::new(format!("{field}.values"), Reason::TypeInvalid, "must be a list of strings");
-        values.insert(value.ok_or_else(wrong)?.to_owned());
+    let wrong = || Problem::new(format!("{field}.values"), Reason::TypeInvalid, "must be a list of strings");
+    let list = match expression.get("values") {
+        None | Some(Value::Null) => &[],
+        Some(list) => list.as_array().ok_or_else(wrong)?.as_slice(),
+    };
+    for value in list {
+        values.insert(value.as_str().ok_or_else(wrong)?.to_owned());
     }
     let key = text("key").to_owned();
     Requirement::new(key, operator, values).map_err(|why| Problem::new(field, Reason::Invalid, why))

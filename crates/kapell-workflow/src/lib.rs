@@ -1,1 +1,31 @@
+//! Durable workflows: the CNCF Serverless Workflow DSL, compiled, run step by step, and journalled.
+//!
+//! ```text
+//! document ──compile──▶ program ┐
+//!                               ├──core: (state, event, now) → (records, effects)──▶ engine: journal, timers, calls
+//! WorkflowRun ──────────────────┘
+//! ```
+//!
+//! * [`validate`] says everything that is wrong with a document. What the engine does not support is refused by name.
+//! * `core` is pure: it knows neither the clock nor the network, and its state can be rebuilt from its records.
+//! * [`Engine`] gives it both, and looks after `WorkflowRun` objects.
+//!
+//! Of the DSL there are `do`, `set`, `call: http`, `switch`, `for`, `fork`, `try`, `raise` and `wait`, with `if`, `then`,
+//! `timeout`, `input`, `output` and `export`; and, of our own, compensations (`metadata."kapell.dev/v1".compensate`).
+//! Each of the tasks that are to come (`emit`, `listen`, `run`, other calls) is one more variant of
+//! `program::TaskKind` with its reading, its decision and its record.
 
+mod compile;
+mod core;
+mod duration;
+mod engine;
+mod expression;
+mod fault;
+mod journal;
+mod node;
+mod program;
+mod timeline;
+
+pub use compile::validate;
+pub use engine::{CallFailure, Config, Engine, ServiceCaller, TimelineError};
+pub use fault::Fault;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::field::same;
 use super::{KINDS, by_kind, find};
 use crate::kind::{Kind, Now};
+use crate::schema::{Findings, Schema};
 
 pub(super) fn row(kind: &str) -> &'static Kind {
     KINDS.iter().find(|row| row.kind == kind).expect("a kind of the table")
@@ -396,4 +397,22 @@ fn endpoints_and_leases_and_nodes_are_checked() {
             &["involvedObject.namespace: Invalid value: \"other\": does not match event.namespace"],
         )],
     );
+}
+
+/// A default whose name or place is misspelt would be an unknown field.
+#[test]
+fn defaulted_samples_fit_their_schemas() {
+    for row in KINDS {
+        let schema = Schema::compile(&(row.schema)());
+        let mut object = sample(row.kind);
+        (row.prepare_create)(&mut object);
+        (row.default)(&mut object);
+        assert_eq!(schema.check(&object), Findings::default(), "{}", row.kind);
+        assert_eq!(schema.missing(&object), [], "{}", row.kind);
+        let mut stored = object.clone();
+        schema.normalise(&mut stored);
+        assert_eq!(stored, object, "{}: what is defaulted is already in its stored form", row.kind);
+        let unknown = schema.check(&with(&object, json!({ "metadata": { "nmae": "x" }, "speck": {} }))).unknown;
+        assert_eq!(unknown.iter().map(|field| field.path.as_str()).collect::<Vec<_>>(), ["metadata.nmae", "speck"]);
+    }
 }

@@ -4,6 +4,8 @@
 //! fields that they concern (`$setElementOrder/ports`) or inside the value (`$patch`, `$retainKeys`). A value that is
 //! new to the current object is merged into an empty one of its type, so that directives never leak into the result.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::PatchError;
@@ -279,20 +281,30 @@ fn check_order(name: &str, present: &[Value], wanted: &[Value]) -> Result<(), Pa
 /// Puts the elements that `wanted` names into its order. The others keep the order that they had in `before`, each ahead
 /// of the wanted element that it was ahead of.
 fn reorder(strategy: PatchStrategy, elements: &mut Vec<Value>, wanted: &[Value], before: &[Value]) {
-    let rank = |e: &Value| identity(strategy, e).and_then(|id| wanted.iter().position(|w| w == id));
-    let old_place = |e: &Value| {
-        let id = identity(strategy, e);
-        before.iter().position(|b| identity(strategy, b) == id)
-    };
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        std::mem::take(elements).into_iter().partition(|e| rank(e).is_some());
-    named.sort_by_key(|e| rank(e));
-    others.sort_by_key(|e| old_place(e));
+    let ranks = places(wanted.iter());
+    let old_places = places(before.iter().filter_map(|e| identity(strategy, e)));
+    // Each element with its rank among the wanted and its old place.
+    let placed = std::mem::take(elements).into_iter().map(|e| {
+        let id = identity(strategy, &e).map(Value::to_string);
+        let place_in = |places: &HashMap<String, usize>| places.get(id.as_ref()?).copied();
+        (place_in(&ranks), place_in(&old_places), e)
+    });
+    let (mut named, mut others): (Vec<_>, Vec<_>) = placed.partition(|(rank, ..)| rank.is_some());
+    named.sort_by_key(|(rank, ..)| *rank);
+    others.sort_by_key(|(_, old, _)| *old);
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
-    while let (Some(n), Some(o)) = (named.peek(), others.peek()) {
-        let other_first = matches!((old_place(o), old_place(n)), (Some(o), Some(n)) if o < n);
-        elements.extend(if other_first { others.next() } else { named.next() });
+    while let (Some((_, named_old, _)), Some((_, other_old, _))) = (named.peek(), others.peek()) {
+        let other_first = matches!((other_old, named_old), (Some(other), Some(named)) if other < named);
+        elements.extend(if other_first { others.next() } else { named.next() }.map(|(.., e)| e));
     }
-    elements.extend(named);
-    elements.extend(others);
+    elements.extend(named.chain(others).map(|(.., e)| e));
+}
+
+/// Where each identity first stands, by its JSON text.
+fn places<'v>(identities: impl Iterator<Item = &'v Value>) -> HashMap<String, usize> {
+    let mut places = HashMap::new();
+    for (index, identity) in identities.enumerate() {
+        places.entry(identity.to_string()).or_insert(index);
+    }
+    places
 }

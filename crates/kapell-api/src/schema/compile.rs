@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{Field, Node, NodeId, Schema, facts};
 
+/// How JSON Schema combines schemas.
+const COMBINATORS: [&str; 3] = ["anyOf", "oneOf", "allOf"];
+
 pub(super) fn compile(root: &Value) -> Schema {
     let definitions = ["$defs", "definitions"].iter().find_map(|name| root.get(*name)?.as_object());
     let mut compiler = Compiler { definitions, known: BTreeMap::new(), nodes: Vec::new() };
@@ -96,8 +99,10 @@ impl<'a> Compiler<'a> {
                 None => Node::Map(self.push(Node::Any)),
             };
         };
-        if open.is_some() {
-            // Named fields beside arbitrary ones: no structural schema has that; what cannot be said is left open.
+        let alternatives = COMBINATORS.iter().filter_map(|name| schema.get(*name)?.as_array()).flatten();
+        let adds_fields = |a: &Value| a.get("properties").is_some() || a.get("$ref").is_some();
+        if open.is_some() || alternatives.into_iter().any(adds_fields) {
+            // Named fields beside arbitrary or alternative ones: what cannot be said structurally is left open.
             return Node::Any;
         }
         let mut fields = BTreeMap::new();
@@ -131,7 +136,10 @@ fn type_name(schema: &Value) -> &str {
 /// `anyOf`, `oneOf` and `allOf` with one alternative besides null are that alternative; so are enumerations of strings
 /// whose members carry descriptions.
 fn only_alternative(schema: &Value) -> Option<&Value> {
-    let alternatives = ["anyOf", "oneOf", "allOf"].iter().find_map(|name| schema.get(*name)?.as_array())?;
+    if schema.get("properties").is_some() {
+        return None;
+    }
+    let alternatives = COMBINATORS.iter().find_map(|name| schema.get(*name)?.as_array())?;
     let mut real = alternatives.iter().filter(|a| a.get("type").and_then(Value::as_str) != Some("null"));
     let first = real.next()?;
     let all_strings = type_name(first) == "string" && real.clone().all(|a| type_name(a) == "string");

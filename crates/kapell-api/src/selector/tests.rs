@@ -74,6 +74,14 @@ fn label_selector_values() {
         (json!({"matchExpressions": [{"key": "a", "operator": "In"}]}), "matchExpressions[0]"),
         (json!({"matchLabels": {"a": "-"}}), "matchLabels[a]"),
         (json!({"matchLabels": {"a": 1}}), "matchLabels[a]"),
+        (json!({"matchLabels": ["a"]}), "matchLabels"),
+        (json!({"matchExpressions": {}}), "matchExpressions"),
+        (
+            json!({"matchExpressions": [{"key": "a", "operator": "Gt", "values": ["1"]}]}),
+            "matchExpressions[0].operator",
+        ),
+        (json!({"matchExpressions": [{"key": "a", "operator": "In", "values": "b"}]}), "matchExpressions[0].values"),
+        (json!("a=b"), ""),
     ] {
         assert_eq!(Selector::from_label_selector(&value).unwrap_err().field, field);
     }

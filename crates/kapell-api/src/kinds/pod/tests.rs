@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::qos_class;
 use crate::kinds::tests::{check_updates, defaulted, row, sample, with};
+use crate::schema::{Findings, Schema};
 
 /// A pod whose first container is patched.
 fn container(patch: Value) -> Value {
@@ -119,6 +120,38 @@ fn volumes_get_a_source_and_modes() {
             } },
         ])
     );
+}
+
+#[test]
+fn defaults_of_everything_stay_within_the_schema() {
+    let probe = json!({ "grpc": { "port": 1 } });
+    let pod = defaulted(
+        "Pod",
+        with(
+            &container(json!({
+                "ports": [{ "containerPort": 80 }],
+                "env": [{ "name": "IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } }],
+                "livenessProbe": probe,
+                "lifecycle": { "preStop": { "httpGet": { "port": 1 } } },
+                "resources": { "limits": { "cpu": "1" } },
+            })),
+            json!({ "spec": {
+                "hostNetwork": true,
+                "serviceAccount": "own",
+                "volumes": [{ "name": "a" }, { "name": "b", "hostPath": { "path": "x" } }, { "name": "c", "projected": {
+                    "sources": [
+                        { "downwardAPI": { "items": [{ "path": "p", "fieldRef": { "fieldPath": "metadata.name" } }] } },
+                        { "serviceAccountToken": { "path": "t" } },
+                    ],
+                } }],
+            } }),
+        ),
+    );
+    let schema = Schema::compile(&(row("Pod").schema)());
+    assert_eq!(schema.check(&pod), Findings::default());
+    assert_eq!(pod["spec"]["serviceAccountName"], "own");
+    assert_eq!(pod["spec"]["containers"][0]["ports"][0]["hostPort"], 80);
+    assert_eq!(defaulted("Pod", pod.clone()), pod);
 }
 
 #[test]

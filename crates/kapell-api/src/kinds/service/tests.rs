@@ -152,6 +152,32 @@ fn turning_into_a_name_releases_the_address() {
 }
 
 #[test]
+fn every_change_of_type_is_possible_with_the_type_alone() {
+    let types = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
+    for from in types {
+        let mut spec = json!({ "type": from });
+        match from {
+            "ExternalName" => spec["externalName"] = "example.com".into(),
+            _ => spec["clusterIP"] = "127.9.0.2".into(),
+        }
+        if matches!(from, "NodePort" | "LoadBalancer") {
+            spec["ports"] = json!([{ "port": 80, "nodePort": 30080 }]);
+        }
+        let old = defaulted("Service", service(spec));
+        for to in types {
+            let mut new = with(&old, json!({ "spec": { "type": to } }));
+            if to == "ExternalName" {
+                new["spec"]["externalName"] = "example.com".into();
+            }
+            (row("Service").prepare_update)(&mut new, &old);
+            let new = defaulted("Service", new);
+            assert_eq!((row("Service").validate)(&new), [], "{from} to {to}");
+            assert_eq!((row("Service").validate_update)(&new, &old), [], "{from} to {to}");
+        }
+    }
+}
+
+#[test]
 fn columns_show_addresses_and_ports() {
     let shown = |spec: Value, ingress: Value| {
         let object = with(&defaulted("Service", service(spec)), json!({ "status": { "loadBalancer": ingress } }));

@@ -15,7 +15,8 @@ fn has_node_ports(type_: &str) -> bool {
     matches!(type_, "NodePort" | "LoadBalancer")
 }
 
-/// Carries over what the server had allocated and the writer left out, as a file that is applied again does.
+/// Carries over what the server had allocated and the writer left out, as a file that is applied again does; and lets
+/// go of what only the old type had, unless the writer has changed it and so means it.
 pub(super) fn prepare_update(new: &mut Value, old: &Value) {
     keep_status(new, old);
     let old_type = text(old, "/spec/type").to_owned();
@@ -26,19 +27,34 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
             carry_over(spec, at(old, "/spec"), "clusterIP");
             carry_over(spec, at(old, "/spec"), "clusterIPs");
         }
-    } else if !has_cluster_ip(&type_) && same(at(spec, "/clusterIP"), at(old, "/spec/clusterIP")) {
-        // Turning into an ExternalName releases the address.
-        for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            drop_key(spec, key);
-        }
+    } else if has_cluster_ip(&old_type) && same(at(spec, "/clusterIP"), at(old, "/spec/clusterIP")) {
+        release(spec, old, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
     }
     if has_node_ports(&old_type) && has_node_ports(&type_) {
         keep_node_ports(spec, old);
         if text(spec, "/externalTrafficPolicy") == "Local" && !is_set(spec, "/healthCheckNodePort") {
             carry_over(spec, at(old, "/spec"), "healthCheckNodePort");
         }
-    } else if has_node_ports(&old_type) && type_ == "ClusterIP" {
+    } else if has_node_ports(&old_type) {
         release_node_ports(spec, old);
+        release(spec, old, &["externalTrafficPolicy", "healthCheckNodePort"]);
+    }
+    if old_type == "LoadBalancer" && type_ != "LoadBalancer" {
+        release(spec, old, &["allocateLoadBalancerNodePorts", "loadBalancerClass"]);
+        if let Some(status) = part(new, "status") {
+            drop_key(status, "loadBalancer");
+        }
+    } else if old_type == "ExternalName" && type_ != "ExternalName" {
+        release(spec, old, &["externalName"]);
+    }
+}
+
+/// Drops those fields that are as they were.
+fn release(spec: &mut Value, old: &Value, names: &[&str]) {
+    for name in names {
+        if same(spec.get(name).unwrap_or(&Value::Null), at(old, "/spec").get(name).unwrap_or(&Value::Null)) {
+            drop_key(spec, name);
+        }
     }
 }
 
@@ -65,11 +81,6 @@ fn release_node_ports(spec: &mut Value, old: &Value) {
         let before = items(old, "/spec/ports").iter().find(|before| same_port(before, port));
         if before.is_some_and(|before| at(before, "/nodePort") == at(port, "/nodePort")) {
             drop_key(port, "nodePort");
-        }
-    }
-    for key in ["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"] {
-        if same(at(spec, &format!("/{key}")), at(old, &format!("/spec/{key}"))) {
-            drop_key(spec, key);
         }
     }
 }

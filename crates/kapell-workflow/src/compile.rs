@@ -1,0 +1,208 @@
+//! From a Serverless Workflow document to a [`Program`]: everything is checked here, before anything runs.
+//!
+//! The document is read once. Whatever is unknown, of the wrong type, undefined or not supported becomes a problem
+//! with its path; a program exists only when there is none. What is not supported yet is refused by its name and
+//! never skipped.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kapell_api::problem::Problem;
+use serde_json::Value;
+
+use crate::expression::{Datum, template::Mode};
+use crate::expression::meter::on_deep_stack;
+use crate::node::{Members, Node, Problems, not_supported, wrong_type};
+use crate::program::{ErrorTemplate, Program, Retry, Task, Timeout};
+
+mod call;
+pub(crate) use call::check_http_url;
+mod data;
+mod faults;
+mod task;
+#[cfg(test)]
+mod tests;
+
+/// Everything wrong with the document, with paths below `spec`; empty when it can run.
+pub fn validate(spec: &Value) -> Vec<Problem> {
+    program(spec).err().unwrap_or_default()
+}
+
+/// Compiles the document.
+pub(crate) fn program(spec: &Value) -> Result<Program, Vec<Problem>> {
+    on_deep_stack(|| {
+        let mut compiler = Compiler::default();
+        let program = compiler.document(&Node::new(spec, "spec"));
+        match program {
+            Some(program) if compiler.problems.is_empty() => Ok(program),
+            _ => Err(compiler.problems),
+        }
+    })
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Compiler {
+    problems: Problems,
+    tasks: Vec<Task>,
+    mode: Mode,
+    errors: HashMap<String, ErrorTemplate>,
+    retries: HashMap<String, Retry>,
+    timeouts: HashMap<String, Timeout>,
+    /// Arguments that the enclosing tasks define: loop variables and caught errors.
+    variables: Vec<Arc<str>>,
+}
+
+/// Where an expression stands, which decides on its arguments (the table in dsl.md, "Runtime expression arguments").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    WorkflowInput,
+    WorkflowOutput,
+    TaskInput,
+    TaskDefinition,
+    TaskExport,
+}
+
+impl Position {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Position::WorkflowInput => &["workflow", "runtime"],
+            Position::WorkflowOutput => &["context", "workflow", "runtime"],
+            Position::TaskInput => &["context", "task", "workflow", "runtime"],
+            Position::TaskDefinition => &["context", "input", "task", "workflow", "runtime"],
+            Position::TaskExport => &["context", "input", "output", "task", "workflow", "runtime"],
+        }
+    }
+}
+
+impl Compiler {
+    fn document(&mut self, node: &Node<'_>) -> Option<Program> {
+        let members = node.members(&mut self.problems)?;
+        let known = ["document", "input", "use", "do", "timeout", "output", "evaluate"];
+        members.known(&known, &["schedule"], &mut self.problems);
+        if let Some(evaluate) = members.get("evaluate") {
+            self.evaluate(&evaluate);
+        }
+        let header = members.require("document", &mut self.problems).and_then(|node| self.header(&node));
+        if let Some(node) = members.get("use") {
+            self.definitions(&node);
+        }
+        let input = members.get("input").and_then(|node| self.filter(&node, "from", Position::WorkflowInput));
+        let timeout = members.get("timeout").and_then(|node| self.timeout(&node, Position::WorkflowInput));
+        let root = members.require("do", &mut self.problems).map(|node| self.block(&node, "/do"));
+        let output = members.get("output").and_then(|node| self.filter(&node, "as", Position::WorkflowOutput));
+        let definition = Datum::from_json(node.value).unwrap_or_default();
+        header?;
+        Some(Program { definition, input, output, timeout, root: root?, tasks: std::mem::take(&mut self.tasks) })
+    }
+
+    fn header(&mut self, node: &Node<'_>) -> Option<()> {
+        let members = node.members(&mut self.problems)?;
+        let known = ["dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata"];
+        members.known(&known, &[], &mut self.problems);
+        self.check_text(&members, "dsl", "a version 1.0.x of the DSL", |text| {
+            is_semver(text) && text.starts_with("1.0.")
+        });
+        self.check_text(&members, "namespace", "a DNS label of at most 63 characters", is_dns_label);
+        self.check_text(&members, "version", "a semantic version such as 1.0.0", is_semver);
+        self.check_text(&members, "name", "a DNS label of at most 63 characters", is_dns_label);
+        for key in ["title", "summary"] {
+            members.get(key).and_then(|node| node.text(&mut self.problems));
+        }
+        for key in ["tags", "metadata"] {
+            members.get(key).and_then(|node| node.members(&mut self.problems));
+        }
+        Some(())
+    }
+
+    /// A required text of a certain form.
+    fn check_text(
+        &mut self,
+        members: &Members<'_>,
+        key: &str,
+        wanted: &str,
+        accepts: fn(&str) -> bool,
+    ) {
+        let Some(node) = members.require(key, &mut self.problems) else { return };
+        let Some(text) = node.text(&mut self.problems) else { return };
+        if !accepts(text) {
+            self.problems.push(Problem::invalid(node.path, text, &format!("must be {wanted}")));
+        }
+    }
+
+    fn evaluate(&mut self, node: &Node<'_>) {
+        let Some(members) = node.members(&mut self.problems) else { return };
+        members.known(&["language", "mode"], &[], &mut self.problems);
+        if let Some(language) = members.get("language") {
+            match language.text(&mut self.problems) {
+                None | Some("jq") => {}
+                Some(other) => {
+                    self.problems.push(not_supported(language.path, &format!("the expression language `{other}`")));
+                }
+            }
+        }
+        if let Some(mode) = members.get("mode") {
+            match mode.text(&mut self.problems) {
+                None => {}
+                Some("strict") => self.mode = Mode::Strict,
+                Some("loose") => self.mode = Mode::Loose,
+                Some(other) => self.problems.push(Problem::invalid(mode.path, other, "must be strict or loose")),
+            }
+        }
+    }
+
+    /// `use`: what tasks refer to by name.
+    fn definitions(&mut self, node: &Node<'_>) {
+        let Some(members) = node.members(&mut self.problems) else { return };
+        let unsupported = ["authentications", "catalogs", "extensions", "functions", "secrets"];
+        members.known(&["errors", "retries", "timeouts"], &unsupported, &mut self.problems);
+        for (key, node) in members.entries() {
+            if !["errors", "retries", "timeouts"].contains(&key) {
+                continue;
+            }
+            let Some(entries) = node.members(&mut self.problems) else { continue };
+            for (name, node) in entries.entries() {
+                match key {
+                    "errors" => {
+                        let error = self.error(&node);
+                        self.errors.extend(error.map(|error| (name.to_owned(), error)));
+                    }
+                    "retries" => {
+                        let retry = self.retry(&node);
+                        self.retries.extend(retry.map(|retry| (name.to_owned(), retry)));
+                    }
+                    _ => {
+                        let timeout = self.timeout(&node, Position::TaskDefinition);
+                        self.timeouts.extend(timeout.map(|timeout| (name.to_owned(), timeout)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A member that must be an object or a text; anything else is reported.
+    fn expect_object_or_text(&mut self, node: &Node<'_>) -> bool {
+        let fits = node.value.is_object() || node.value.is_string();
+        if !fits {
+            self.problems.push(wrong_type(&node.path, node.value, "an object or an expression"));
+        }
+        fits
+    }
+}
+
+fn is_dns_label(text: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&text.len()) && text.chars().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+/// `1.2.3`, `1.2.3-alpha.1+build`.
+fn is_semver(text: &str) -> bool {
+    let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
+    let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
+    let number = |n: &str| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()) && (n == "0" || !n.starts_with('0'));
+    let identifiers = |text: &str| {
+        text.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+    };
+    let numbers: Vec<&str> = core.split('.').collect();
+    numbers.len() == 3 && numbers.into_iter().all(number) && pre.is_none_or(identifiers) && build.is_none_or(identifiers)
+}

@@ -1,0 +1,172 @@
+//! The engine without the world: from a run's state and an event to records and effects.
+//!
+//! [`step`] admits an event, then decides until nothing can be decided without another one. Each decision is a record
+//! that is applied at once; [`Run::apply`](state::Run::apply) is the only thing that changes a run, so a run that is
+//! rebuilt from its records is the run that made them. Time and randomness are arguments. The caller writes the
+//! records to disk, all of them in one transaction, and only then performs the effects.
+
+use std::sync::Arc;
+
+use rand::RngCore;
+
+pub(crate) mod apply;
+mod arguments;
+mod decide;
+pub(crate) mod exchange;
+pub(crate) mod record;
+pub(crate) mod state;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use exchange::{Reply, Unanswered};
+use record::{Entry, FrameId, Identity, Record, Time, TimerId};
+use state::{Effect, Owner, Phase, Run};
+
+use crate::expression::Datum;
+use crate::fault::{Fault, Standard};
+use crate::program::{Program, TaskKind};
+
+/// Decisions taken in one go. More would make other runs wait, and one transaction large.
+const MAX_DECISIONS: usize = 512;
+
+/// Records after which a run is stopped. Without a limit, a loop of tasks that never wait fills the disk.
+const MAX_RECORDS: u64 = 5_000_000;
+
+/// Something that happened outside.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// Go on with what is on the agenda.
+    Continue,
+    Replied { frame: FrameId, reply: Reply },
+    Unanswered { frame: FrameId, failure: Unanswered },
+    TimerDue { timer: TimerId },
+    Cancel { reason: String },
+}
+
+/// What a step asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// To be appended to the journal, in one transaction.
+    pub(crate) entries: Vec<Entry>,
+    /// To be performed once the records are on disk.
+    pub(crate) effects: Vec<Effect>,
+    /// There is more to decide: call again with [`Event::Continue`].
+    pub(crate) more: bool,
+}
+
+/// Makes a run: its first record, and the state after it.
+pub(crate) fn start(
+    program: Arc<Program>,
+    identity: Identity,
+    input: Datum,
+    now: Time,
+) -> Result<(Run, Entry), apply::Misfit> {
+    let definition = program.definition.clone();
+    let entry = Entry(now, Record::Started { run: identity, definition, input });
+    Ok((Run::start(program, &entry)?, entry))
+}
+
+/// Takes one event in. An event that the run does not wait for (a late answer, a timer of a task that is over)
+/// changes nothing.
+///
+/// # Errors
+/// Never in a correct engine: a decision that does not fit the state that it was made from.
+pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore) -> Result<Step, apply::Misfit> {
+    let mut step = Step::default();
+    if let Some(record) = admit(run, event, now) {
+        let entry = Entry(now, record);
+        run.apply(&entry)?;
+        step.entries.push(entry);
+    }
+    while let Some(action) = run.agenda.front() {
+        if step.entries.len() >= MAX_DECISIONS {
+            step.more = true;
+            break;
+        }
+        let record = if run.records >= MAX_RECORDS && run.phase == Phase::Running {
+            let detail = format!("the run has made {MAX_RECORDS} steps, which is the limit");
+            Record::Aborted { fault: Fault::new(Standard::Runtime, "/do", detail) }
+        } else {
+            decide::decide(run, action, now, rng)
+        };
+        let entry = Entry(now, record);
+        run.apply(&entry)?;
+        step.entries.push(entry);
+    }
+    step.effects = std::mem::take(&mut run.outbox);
+    Ok(step)
+}
+
+/// The record of an event that the run waits for.
+fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
+    if run.is_ended() {
+        return None;
+    }
+    match event {
+        Event::Continue => None,
+        Event::Cancel { reason } => (run.phase == Phase::Running).then_some(Record::Cancelled { reason }),
+        Event::TimerDue { timer } => {
+            run.timers.get(&timer).is_some_and(|at| *at <= now).then_some(Record::Fired { timer })
+        }
+        Event::Replied { frame, reply } => {
+            let request = run.calls.get(&frame)?;
+            let active = run.frames.get(&frame)?;
+            let Owner::Task(task) = active.owner else { return None };
+            let TaskKind::Call(call) = &run.task(task).kind else { return None };
+            Some(match exchange::output(call, request, &reply) {
+                Ok(output) => Record::Answered { frame, output },
+                Err((status, detail)) => {
+                    let fault = Fault::new(Standard::Communication, run.pointer(active), detail);
+                    Record::Failed { frame, fault: fault.with_status(status) }
+                }
+            })
+        }
+        Event::Unanswered { frame, failure } => {
+            let request = run.calls.get(&frame)?;
+            let active = run.frames.get(&frame)?;
+            let detail = format!("{} {}: {}", request.method, request.uri, failure);
+            let fault = Fault::new(Standard::Communication, run.pointer(active), detail);
+            Some(Record::Failed { frame, fault: fault.with_status(failure.status()) })
+        }
+    }
+}
+
+impl Run {
+    /// Everything that the run waits for, as effects: what a process that takes the run over has to perform.
+    pub(crate) fn pending(&self) -> Vec<Effect> {
+        let calls = self.calls.iter().filter_map(|(frame, request)| {
+            let key = self.key(self.frames.get(frame)?);
+            Some(Effect::Call { frame: *frame, request: request.clone(), key })
+        });
+        let timers = self.timers.iter().map(|(timer, at)| Effect::Timer { timer: *timer, at: *at });
+        calls.chain(timers).collect()
+    }
+
+    /// What the run waits for, as a sentence; `None` when it does not wait.
+    pub(crate) fn waiting_for(&self) -> Option<String> {
+        let name = |frame: &FrameId| match self.frames.get(frame)?.owner {
+            Owner::Task(task) | Owner::Compensation(task) => Some(self.task(task).name.clone()),
+            Owner::Workflow => None,
+        };
+        let calls = self.calls.iter().filter_map(|(frame, request)| {
+            Some(format!("task {} waits for an answer to {} {}", name(frame)?, request.method, request.uri))
+        });
+        let timers = self.timers.iter().filter_map(|(timer, at)| {
+            let until = jiff::Timestamp::from_millisecond(*at).ok()?;
+            match timer.kind {
+                record::TimerKind::Wait => Some(format!("task {} waits until {until}", name(&timer.frame)?)),
+                record::TimerKind::Retry => Some(format!("task {} tries again at {until}", name(&timer.frame)?)),
+                record::TimerKind::Undo => Some(format!("a compensation is tried again at {until}")),
+                record::TimerKind::Attempt | record::TimerKind::Timeout => None,
+            }
+        });
+        let all: Vec<String> = calls.chain(timers).take(4).collect();
+        match all.as_slice() {
+            [] => None,
+            [some @ .., _] if all.len() == 4 => Some(format!("{} and more", some.join("; "))),
+            all => Some(all.join("; ")),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What `$context`, `$task` and the others stand for.
+
+use super::record::{FrameId, Time};
+use super::state::{Frame, FrameState, Owner, Run};
+use crate::expression::{Arguments, Datum};
+use crate::program::{Task, TaskKind};
+
+/// The surroundings of one evaluation.
+#[derive(Clone)]
+pub(super) struct Surroundings<'r> {
+    pub(super) run: &'r Run,
+    /// The task in question with its raw input and the time at which it began.
+    pub(super) task: Option<(&'r Task, Datum, Time)>,
+    pub(super) input: Datum,
+    pub(super) raw_output: Option<Datum>,
+    pub(super) output: Option<Datum>,
+    /// The innermost frame whose variables are visible.
+    pub(super) frame: FrameId,
+    /// Variables that hide those of frames.
+    pub(super) extra: Vec<(&'r str, Datum)>,
+}
+
+impl<'r> Surroundings<'r> {
+    pub(super) fn of_workflow(run: &'r Run) -> Self {
+        let input = Datum::Null;
+        Self { run, task: None, input, raw_output: None, output: None, frame: super::state::ROOT, extra: Vec::new() }
+    }
+
+    /// Inside of a task that has begun.
+    pub(super) fn of_frame(run: &'r Run, id: FrameId, frame: &'r Frame) -> Self {
+        let task = match frame.owner {
+            Owner::Task(task) => Some((run.task(task), frame.raw_input.clone(), frame.started_at)),
+            _ => None,
+        };
+        let input = frame.input.clone();
+        Self { run, task, input, raw_output: None, output: None, frame: id, extra: Vec::new() }
+    }
+
+    /// Variables of loops and handlers, from the inside out.
+    fn variable(&self, name: &str) -> Option<Datum> {
+        if let Some((_, value)) = self.extra.iter().find(|(known, _)| *known == name) {
+            return Some(value.clone());
+        }
+        let mut id = self.frame;
+        while let Some(frame) = self.run.frames.get(&id) {
+            if let Owner::Task(task) = frame.owner {
+                match (&self.run.task(task).kind, &frame.state) {
+                    (TaskKind::For(each), FrameState::For { items, index }) => {
+                        if &*each.each == name {
+                            return items.as_array().and_then(|items| items.get(*index)).cloned();
+                        }
+                        if &*each.at == name {
+                            return Some(Datum::from(*index));
+                        }
+                    }
+                    (TaskKind::Try(catch), FrameState::Try { handling: Some(fault), .. })
+                        if &*catch.variable == name =>
+                    {
+                        return Some(fault.to_datum());
+                    }
+                    _ => {}
+                }
+            }
+            if id == super::state::ROOT {
+                break;
+            }
+            id = frame.parent;
+        }
+        None
+    }
+
+    fn task_argument(&self) -> Datum {
+        let Some((task, raw_input, started_at)) = &self.task else { return Datum::Null };
+        let members = [
+            ("name", Some(Datum::string(task.name.as_str()))),
+            ("reference", Some(Datum::string(task.pointer.as_str()))),
+            ("definition", Some(task.definition.clone())),
+            ("input", Some(raw_input.clone())),
+            ("output", self.raw_output.clone()),
+            ("startedAt", Some(date_time(*started_at))),
+        ];
+        object(members)
+    }
+
+    fn workflow_argument(&self) -> Datum {
+        object([
+            ("id", Some(Datum::string(self.run.identity.uid.as_str()))),
+            ("definition", Some(self.run.program.definition.clone())),
+            ("input", Some(self.run.raw_input.clone())),
+            ("startedAt", Some(date_time(self.run.started_at))),
+        ])
+    }
+}
+
+impl Arguments for Surroundings<'_> {
+    fn argument(&self, name: &str) -> Datum {
+        match name {
+            "context" => self.run.context.clone(),
+            "input" => self.input.clone(),
+            "output" => self.output.clone().unwrap_or_default(),
+            "task" => self.task_argument(),
+            "workflow" => self.workflow_argument(),
+            "runtime" => object([
+                ("name", Some(Datum::string("kapell"))),
+                ("version", Some(Datum::string(env!("CARGO_PKG_VERSION")))),
+            ]),
+            variable => self.variable(variable).unwrap_or_default(),
+        }
+    }
+}
+
+/// The parts are within the bounds on data by themselves; together they could only exceed them when a definition and
+/// its input are both as large as can be, and then the argument is `null` rather than wrong.
+fn object<const N: usize>(members: [(&'static str, Option<Datum>); N]) -> Datum {
+    Datum::object(members.into_iter().filter_map(|(key, value)| Some((key, value?)))).unwrap_or_default()
+}
+
+/// The DSL's date-time descriptor.
+fn date_time(at: Time) -> Datum {
+    let iso = jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
+    let epoch = object([
+        ("seconds", Some(Datum::Int(at.div_euclid(1000)))),
+        ("milliseconds", Some(Datum::Int(at))),
+    ]);
+    object([("iso8601", Some(Datum::string(iso))), ("epoch", Some(epoch))])
+}

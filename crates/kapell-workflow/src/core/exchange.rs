@@ -1,0 +1,240 @@
+//! HTTP requests from tasks, and outputs from responses.
+
+use base64::Engine as _;
+use bytes::Bytes;
+
+use super::arguments::Surroundings;
+use super::record::Request;
+use crate::compile::check_http_url;
+use crate::expression::{Datum, EvaluationError};
+use crate::program::{Endpoint, HttpCall, HttpOutput};
+
+/// A response, read to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("cannot connect: {0}")]
+    NotConnected(String),
+    #[error("no answer: {0}")]
+    Broken(String),
+    #[error("no answer within {0} s")]
+    TooSlow(u64),
+}
+
+impl Unanswered {
+    /// The status of the communication error: those of a gateway in front of the service.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Unanswered::NotConnected(_) => 503,
+            Unanswered::Broken(_) => 502,
+            Unanswered::TooSlow(_) => 504,
+        }
+    }
+}
+
+/// Why a request could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("{place}: {source}")]
+    Expression { place: &'static str, source: EvaluationError },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What of a failed response's body goes into the error.
+const LONGEST_EXCERPT: usize = 500;
+
+pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Request, RequestError> {
+    let evaluate = |place, template: &Option<crate::expression::Template>| {
+        template
+            .as_ref()
+            .map(|template| template.evaluate(&around.input, around))
+            .transpose()
+            .map_err(|source| RequestError::Expression { place, source })
+    };
+    let uri = match &call.endpoint {
+        Endpoint::UriTemplate(template) => expand(template, &around.input)?,
+        Endpoint::Computed(template) => {
+            let endpoint = template
+                .evaluate(&around.input, around)
+                .map_err(|source| RequestError::Expression { place: "endpoint", source })?;
+            let uri = endpoint.get("uri").unwrap_or(&endpoint);
+            let text = uri.as_str().map(str::to_owned);
+            text.ok_or_else(|| RequestError::Invalid(format!("endpoint: {uri} is not a URI")))?
+        }
+    };
+    let mut url = check_http_url(&uri).map_err(|reason| RequestError::Invalid(format!("endpoint: `{uri}` {reason}")))?;
+    if let Some(query) = evaluate("query", &call.query)? {
+        for (name, value) in pairs("query", &query)? {
+            url.query_pairs_mut().append_pair(&name, &value);
+        }
+    }
+    let mut headers = match evaluate("headers", &call.headers)? {
+        Some(headers) => pairs("headers", &headers)?,
+        None => Vec::new(),
+    };
+    for (name, value) in &headers {
+        let valid = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+        if !valid {
+            return Err(RequestError::Invalid(format!("headers: `{name}` is not a valid header")));
+        }
+    }
+    let body = evaluate("body", &call.body)?.filter(|body| *body != Datum::Null);
+    let content_type = match &body {
+        None => None,
+        Some(Datum::Text(_)) => Some("text/plain; charset=utf-8"),
+        Some(_) => Some("application/json"),
+    };
+    let has_type = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    if let Some(content_type) = content_type.filter(|_| !has_type) {
+        headers.push(("content-type".to_owned(), content_type.to_owned()));
+    }
+    let body = body.map(|body| body.as_str().map_or_else(|| body.to_json(), str::to_owned));
+    Ok(Request { method: call.method.to_string(), uri: url.into(), headers, body })
+}
+
+/// RFC 6570 level 1 over the top-level members of the task's input.
+fn expand(template: &str, input: &Datum) -> Result<String, RequestError> {
+    let mut uri = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').unwrap_or((after, ""));
+        uri.push_str(before);
+        match input.get(name) {
+            Some(value @ (Datum::Text(_) | Datum::Int(_) | Datum::Float(_) | Datum::Bool(_))) => {
+                let text = value.as_str().map_or_else(|| value.to_json(), str::to_owned);
+                uri.push_str(&percent_encoded(&text));
+            }
+            // An undefined variable expands to nothing, says the RFC; here it would call the wrong resource.
+            _ => return Err(RequestError::Invalid(format!("endpoint: the task's input has no text or number `{name}`"))),
+        }
+        rest = after;
+    }
+    uri.push_str(rest);
+    Ok(uri)
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte as char),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// A map of scalars as names and texts; `null` leaves a name out, an array repeats it.
+fn pairs(place: &str, map: &Datum) -> Result<Vec<(String, String)>, RequestError> {
+    let invalid = |what: String| RequestError::Invalid(format!("{place}: {what}"));
+    let object = map.as_object().ok_or_else(|| invalid(format!("{map} is not an object")))?;
+    let mut pairs = Vec::new();
+    for (name, value) in object.members() {
+        for value in value.as_array().unwrap_or(std::slice::from_ref(value)) {
+            match value {
+                Datum::Null => {}
+                Datum::Text(_) => pairs.push((name.to_string(), value.as_str().unwrap_or_default().to_owned())),
+                Datum::Array(_) | Datum::Object(_) => {
+                    return Err(invalid(format!("`{name}` must be a text, number or boolean, not {}", value.type_name())));
+                }
+                scalar => pairs.push((name.to_string(), scalar.to_json())),
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+/// The raw output of a call, or the status and detail of its communication error.
+pub(super) fn output(call: &HttpCall, request: &Request, reply: &Reply) -> Result<Datum, (u16, String)> {
+    let accepted = if call.redirect { 200..400 } else { 200..300 };
+    if !accepted.contains(&reply.status) {
+        return Err((reply.status, failure(request, reply)));
+    }
+    let unreadable = |error: String| {
+        (502, format!("{} {} answered {} with {error}", request.method, request.uri, reply.status))
+    };
+    match call.output {
+        HttpOutput::Raw => Ok(Datum::string(base64::engine::general_purpose::STANDARD.encode(&reply.body))),
+        HttpOutput::Content => content(reply).map_err(unreadable),
+        HttpOutput::Response => {
+            let content = content(reply).map_err(unreadable)?;
+            response(request, reply, content).map_err(|error| unreadable(error.to_string()))
+        }
+    }
+}
+
+fn header<'r>(reply: &'r Reply, wanted: &str) -> Option<&'r str> {
+    reply.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str())
+}
+
+fn is_json(reply: &Reply) -> bool {
+    let media_type = header(reply, "content-type").unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+/// JSON where the response says so, else text, else base64.
+fn content(reply: &Reply) -> Result<Datum, String> {
+    if reply.body.is_empty() {
+        return Ok(Datum::Null);
+    }
+    if is_json(reply) {
+        let content: Datum =
+            serde_json::from_slice(&reply.body).map_err(|error| format!("a body that is not JSON: {error}"))?;
+        super::decide::admissible(&content)?;
+        return Ok(content);
+    }
+    Ok(match std::str::from_utf8(&reply.body) {
+        Ok(_) => Datum::Text(reply.body.clone()),
+        Err(_) => Datum::string(base64::engine::general_purpose::STANDARD.encode(&reply.body)),
+    })
+}
+
+fn response(request: &Request, reply: &Reply, content: Datum) -> Result<Datum, crate::expression::meter::Exhausted> {
+    let text = |text: &str| Datum::string(text);
+    let headers = |headers: &[(String, String)]| {
+        Datum::object(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))))
+    };
+    let asked = Datum::object([
+        ("method", text(&request.method)),
+        ("uri", text(&request.uri)),
+        ("headers", headers(&request.headers)?),
+    ])?;
+    Datum::object([
+        ("request", asked),
+        ("statusCode", Datum::Int(i64::from(reply.status))),
+        ("headers", headers(&reply.headers)?),
+        ("content", content),
+    ])
+}
+
+/// "POST http://payment/charge answered 402 Payment Required: balance too low".
+fn failure(request: &Request, reply: &Reply) -> String {
+    let reason = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
+    let mut text = format!("{} {} answered {}", request.method, request.uri, reply.status);
+    if let Some(reason) = reason {
+        text.push(' ');
+        text.push_str(reason);
+    }
+    let said = match content(reply) {
+        Ok(body) => {
+            let known = ["detail", "message", "error", "title"].iter().find_map(|key| body.get(key)?.as_str());
+            known.or(body.as_str()).map_or_else(|| body.to_json(), str::to_owned)
+        }
+        Err(_) => String::from_utf8_lossy(&reply.body).into_owned(),
+    };
+    let said = said.trim();
+    if !said.is_empty() && said != "null" {
+        text.push_str(": ");
+        text.extend(said.chars().take(LONGEST_EXCERPT));
+    }
+    text
+}

@@ -1,0 +1,152 @@
+//! What the journal holds: facts about a run, each of which changes its state in one way.
+//!
+//! A record carries what cannot be derived again: results of expressions, answers from outside, times and random
+//! delays. Everything else follows from the state that it is applied to, so replaying needs no evaluation.
+
+use serde::{Deserialize, Serialize};
+
+use crate::expression::Datum;
+use crate::fault::Fault;
+
+/// Milliseconds since the epoch.
+pub(crate) type Time = i64;
+
+/// Names one activation of a task within its run; never used twice. The workflow itself is 0.
+pub(crate) type FrameId = u64;
+
+/// Which run this is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) uid: String,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// The Workflow object's name, for messages; the definition itself is in the record.
+    pub(crate) workflow: String,
+}
+
+/// A record with the time at which it was made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entry(pub(crate) Time, pub(crate) Record);
+
+/// The records of version 1 of the journal. Serialised names are part of the format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Record {
+    /// Record 0: the definition that the run keeps, and its input.
+    Started { run: Identity, definition: Datum, input: Datum },
+    /// The workflow's input has been filtered.
+    Opened {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Datum>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Time>,
+    },
+    /// The next task's `if` was false.
+    Skipped,
+    /// The next task has begun.
+    Entered {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Datum>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deadline: Option<Time>,
+        #[serde(default, skip_serializing_if = "Body::is_plain")]
+        body: Body,
+    },
+    /// A loop goes round.
+    Iterated,
+    /// A task has completed.
+    Left {
+        /// The filtered output, where it differs from what the task produced.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Datum>,
+        /// The new context, where the task exports.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        context: Option<Datum>,
+        /// The case that a `switch` chose.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        case: Option<usize>,
+    },
+    /// A task has faulted: with this, or with what faulted inside of it.
+    Faulted {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<Fault>,
+    },
+    /// A `try` handles an error: by another attempt at this time, or by its handler.
+    Caught {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<Time>,
+    },
+    /// A call was answered.
+    Answered { frame: FrameId, output: Datum },
+    /// A call failed, or was answered with an error.
+    Failed { frame: FrameId, fault: Fault },
+    /// A timer came due.
+    Fired { timer: TimerId },
+    /// Someone asked for the run's cancellation.
+    Cancelled { reason: String },
+    /// The run was stopped by a limit of the engine.
+    Aborted { fault: Fault },
+    /// The workflow's output has been filtered; the run is complete.
+    Concluded {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Datum>,
+    },
+    /// The compensation of the task that completed last (of those left) begins.
+    Undoing,
+    /// A compensation faulted; it begins again at this time, or is given up.
+    UndoFailed {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry: Option<Time>,
+    },
+    /// A faulted or cancelled run has nothing left to compensate.
+    Ended,
+}
+
+/// What a task of a certain kind evaluates when it begins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Body {
+    #[default]
+    Plain,
+    Call(Box<Request>),
+    Wait(Time),
+    For(Datum),
+}
+
+impl Body {
+    fn is_plain(&self) -> bool {
+        matches!(self, Body::Plain)
+    }
+}
+
+/// An HTTP request that is due; sent again, with the same key, when its answer is not in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) uri: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) headers: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct TimerId {
+    pub(crate) frame: FrameId,
+    pub(crate) kind: TimerKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum TimerKind {
+    /// A `wait` is over.
+    Wait,
+    /// A `try` makes its next attempt.
+    Retry,
+    /// An attempt of a `try` has taken too long.
+    Attempt,
+    /// A task or the workflow has taken too long.
+    Timeout,
+    /// A compensation begins again.
+    Undo,
+}

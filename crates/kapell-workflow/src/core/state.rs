@@ -1,0 +1,230 @@
+//! A run as it stands: which tasks are active, what they wait for, what is to be decided next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::record::{FrameId, Identity, Request, Time, TimerId};
+use crate::expression::Datum;
+use crate::fault::Fault;
+use crate::program::{Block, Program, Task, TaskId, TaskKind};
+
+/// The workflow's own frame.
+pub(crate) const ROOT: FrameId = 0;
+
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) program: Arc<Program>,
+    pub(crate) identity: Identity,
+    pub(crate) started_at: Time,
+    pub(crate) ended_at: Option<Time>,
+    pub(crate) raw_input: Datum,
+    pub(crate) context: Datum,
+    pub(crate) phase: Phase,
+    pub(crate) frames: BTreeMap<FrameId, Frame>,
+    /// Pairs of parent and child.
+    pub(crate) children: BTreeSet<(FrameId, FrameId)>,
+    pub(crate) next_frame: FrameId,
+    /// What can be decided without anything happening outside; empty when the run waits.
+    pub(crate) agenda: VecDeque<Action>,
+    /// Completed tasks with a compensation, in order of completion.
+    pub(crate) done: Vec<Done>,
+    /// How often the compensation at the end of `done` has faulted.
+    pub(crate) undo_faults: u32,
+    pub(crate) compensation: Compensation,
+    /// Calls that are due and not answered.
+    pub(crate) calls: BTreeMap<FrameId, Request>,
+    pub(crate) timers: BTreeMap<TimerId, Time>,
+    /// Records applied so far.
+    pub(crate) records: u64,
+    /// What applying records has made due; not part of the state, taken by whoever performs it.
+    pub(crate) outbox: Vec<Effect>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    Running,
+    /// Going to end like this, once the completed tasks are undone.
+    Ending(Outcome),
+    Ended(Outcome),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    Completed(Datum),
+    Faulted(Fault),
+    Cancelled(String),
+}
+
+/// `status.compensation`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Compensation {
+    #[default]
+    None,
+    Running,
+    Done,
+    Failed,
+}
+
+impl Compensation {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Compensation::None => "None",
+            Compensation::Running => "Running",
+            Compensation::Done => "Done",
+            Compensation::Failed => "Failed",
+        }
+    }
+}
+
+/// A completed task that may have to be undone.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Done {
+    pub(crate) task: TaskId,
+    pub(crate) key: String,
+    pub(crate) input: Datum,
+    pub(crate) output: Datum,
+}
+
+/// One activation of a task, of the workflow, or of a compensation.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) owner: Owner,
+    pub(crate) parent: FrameId,
+    /// Position in the parent's block or branches.
+    pub(crate) slot: usize,
+    /// The iterations and repetitions that lead here; with the task's pointer and `visit` it names what is done
+    /// across attempts and restarts.
+    pub(crate) scope: String,
+    /// How often this task was entered before in the same activation of its parent.
+    pub(crate) visit: u32,
+    /// Number of the attempt of the innermost `try` around it, from 1.
+    pub(crate) attempt: u32,
+    pub(crate) raw_input: Datum,
+    pub(crate) input: Datum,
+    pub(crate) started_at: Time,
+    /// Entries of each child so far.
+    pub(crate) visits: BTreeMap<usize, u32>,
+    pub(crate) state: FrameState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Workflow,
+    Task(TaskId),
+    /// Undoes this task.
+    Compensation(TaskId),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FrameState {
+    Plain,
+    For { items: Datum, index: usize },
+    Fork { outputs: BTreeMap<usize, Datum> },
+    Try { attempt: u32, handling: Option<Fault> },
+}
+
+/// A decision that is due.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Filter the workflow's input.
+    Open,
+    /// Begin the task at `slot`.
+    Enter { parent: FrameId, slot: usize, input: Datum },
+    /// Do what a task without waiting does.
+    Perform { frame: FrameId },
+    /// Begin this iteration, or end the loop.
+    Iterate { frame: FrameId, index: usize, input: Datum },
+    /// Filter a task's output.
+    Finish { frame: FrameId, output: Datum },
+    /// Find out whether a `try` handles this.
+    Catch { frame: FrameId, fault: Fault },
+    /// Fault, because of something inside or a timeout.
+    Propagate { frame: FrameId, fault: Fault },
+    /// Filter the workflow's output.
+    Conclude { output: Datum },
+    /// Begin the next compensation, or end.
+    Undo,
+}
+
+impl Action {
+    /// The frame without which the action has no meaning.
+    pub(crate) fn frame(&self) -> FrameId {
+        match self {
+            Action::Open | Action::Conclude { .. } | Action::Undo => ROOT,
+            Action::Enter { parent, .. } => *parent,
+            Action::Perform { frame }
+            | Action::Iterate { frame, .. }
+            | Action::Finish { frame, .. }
+            | Action::Catch { frame, .. }
+            | Action::Propagate { frame, .. } => *frame,
+        }
+    }
+}
+
+/// What is to be done outside, once the records that ask for it are on disk.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Effect {
+    Call { frame: FrameId, request: Request, key: String },
+    /// The answer is no longer wanted.
+    Abandon { frame: FrameId },
+    Timer { timer: TimerId, at: Time },
+    End,
+}
+
+impl Run {
+    pub(crate) fn task(&self, id: TaskId) -> &Task {
+        self.program.task(id)
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_))
+    }
+
+    /// The task list that this frame is going through.
+    pub(crate) fn block(&self, frame: &Frame) -> Option<&Block> {
+        match frame.owner {
+            Owner::Workflow => Some(&self.program.root),
+            Owner::Compensation(task) => self.task(task).compensate.as_ref(),
+            Owner::Task(task) => match (&self.task(task).kind, &frame.state) {
+                (TaskKind::Do(block), _) => Some(block),
+                (TaskKind::For(each), _) => Some(&each.body),
+                (TaskKind::Try(catch), FrameState::Try { handling: None, .. }) => Some(&catch.body),
+                (TaskKind::Try(catch), FrameState::Try { .. }) => catch.handler.as_ref(),
+                _ => None,
+            },
+        }
+    }
+
+    /// The task at a position below this frame.
+    pub(crate) fn child(&self, frame: &Frame, slot: usize) -> Option<TaskId> {
+        if let Owner::Task(task) = frame.owner
+            && let TaskKind::Fork(fork) = &self.task(task).kind
+        {
+            return fork.branches.get(slot).copied();
+        }
+        self.block(frame)?.tasks.get(slot).copied()
+    }
+
+    /// JSON pointer of what the frame executes.
+    pub(crate) fn pointer(&self, frame: &Frame) -> &str {
+        match frame.owner {
+            Owner::Workflow => "/do",
+            Owner::Task(task) | Owner::Compensation(task) => &self.task(task).pointer,
+        }
+    }
+
+    /// Names what this activation does, whichever attempt it is.
+    pub(crate) fn key(&self, frame: &Frame) -> String {
+        format!("{}{}#{}", frame.scope, self.pointer(frame), frame.visit)
+    }
+
+    /// The scope of the children of this frame.
+    pub(crate) fn inner_scope(&self, frame: &Frame) -> String {
+        let repeated = frame.visit > 0;
+        match &frame.state {
+            FrameState::For { index, .. } => format!("{}@{index};", self.key(frame)),
+            _ if repeated || matches!(frame.owner, Owner::Compensation(_)) => format!("{};", self.key(frame)),
+            _ => frame.scope.clone(),
+        }
+    }
+}

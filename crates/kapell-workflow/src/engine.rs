@@ -1,0 +1,297 @@
+//! Runs workflows: from `WorkflowRun` objects, through journals, to effects and statuses.
+//!
+//! ```text
+//! WorkflowRun ──runs──▶ partition (a thread: steps of the pure core) ──work──▶ committer (journal, many runs in one
+//!     ▲ status              ▲                                                  transaction)
+//!     └──────notices────────┴──answers, timers────── calls, timers ◀──effects── once committed
+//! ```
+//!
+//! A run belongs to one partition, which alone holds and changes its state; partitions have deep stacks, for
+//! expressions. A step's records are committed before its effects are performed and before the run's next step is
+//! committed; so after a crash the journal holds all that was decided, and what is pending in it is performed again.
+//!
+//! **Delivery.** Calls are made at least once, with an `Idempotency-Key` that is the same for each attempt of the
+//! same activation of a task, whether after a crash or by a retry policy. A call that never reached the service
+//! (connection refused while its pods start) is made again for [`Config::connect_patience`] before it counts as
+//! failed, even without a retry policy: nothing can have happened there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use kapell_client::{ObjectKey, Queue};
+use kapell_store::{Store, StreamId};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+mod committer;
+mod effects;
+mod partition;
+mod programs;
+mod runs;
+mod timers;
+#[cfg(test)]
+mod tests;
+
+use crate::core::record::{FrameId, Time};
+use crate::core::state::{Compensation, Outcome};
+use partition::Command;
+use programs::Programs;
+
+/// Calls services on behalf of workflows.
+#[async_trait]
+pub trait ServiceCaller: Send + Sync {
+    /// Sends `request`, whose URI is absolute, for a run in `namespace`, and reads the response to its end. A host
+    /// without dots, or `NAME.NAMESPACE`, may be a Service.
+    ///
+    /// # Errors
+    /// When there is no complete response.
+    async fn call(
+        &self,
+        namespace: &str,
+        request: http::Request<Bytes>,
+        deadline: Option<Instant>,
+    ) -> Result<http::Response<Bytes>, CallFailure>;
+}
+
+/// Why a call has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CallFailure {
+    /// False only when nothing of the request can have reached a service, so that calling again is safe.
+    pub maybe_processed: bool,
+    /// The cause, in a few words: `connection refused`.
+    pub message: String,
+}
+
+/// Bounds of the engine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Threads that run steps.
+    pub partitions: usize,
+    /// Runs in memory at a time; further ones stay `Pending`.
+    pub max_runs: usize,
+    /// Calls in flight at a time; further ones wait.
+    pub max_calls: usize,
+    /// How long a call may take when no timeout of the workflow ends it before.
+    pub call_limit: Duration,
+    /// How long a call that cannot connect is tried again before it counts as failed.
+    pub connect_patience: Duration,
+    /// How long a shutdown waits for answers to calls in flight.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            partitions: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
+            max_runs: 100_000,
+            max_calls: 1024,
+            call_limit: Duration::from_secs(600),
+            connect_patience: Duration::from_secs(15),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The workflow engine of one server.
+pub struct Engine {
+    client: kube::Client,
+    shared: Arc<Shared>,
+    /// Taken by [`Engine::run`].
+    receivers: Mutex<Option<Receivers>>,
+}
+
+struct Receivers {
+    partitions: Vec<mpsc::UnboundedReceiver<Command>>,
+    timers: mpsc::UnboundedReceiver<timers::Alarm>,
+}
+
+/// What the parts of the engine have in common.
+struct Shared {
+    config: Config,
+    store: Arc<dyn Store>,
+    caller: Arc<dyn ServiceCaller>,
+    programs: Programs,
+    /// Unbounded, because what they hold is bounded by the runs that were accepted and the calls in flight; a bound
+    /// here would let two partitions and a committer wait for each other.
+    partitions: Vec<mpsc::UnboundedSender<Command>>,
+    timers: mpsc::UnboundedSender<timers::Alarm>,
+    permits: Arc<Semaphore>,
+    calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
+    calls_idle: Notify,
+    notices: Mutex<HashMap<StreamId, Notice>>,
+    /// Objects to look at.
+    queue: Queue<ObjectKey>,
+    active: AtomicUsize,
+}
+
+/// What the outside may know of a run; always of a state that is on disk.
+#[derive(Clone, Debug)]
+struct Notice {
+    key: ObjectKey,
+    started_at: Time,
+    definition: String,
+    waiting_for: Option<String>,
+    compensation: Compensation,
+    ended: Option<(Time, Outcome)>,
+}
+
+impl Shared {
+    fn partition(&self, stream: StreamId) -> &mpsc::UnboundedSender<Command> {
+        let hash = stream.0.iter().fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+        &self.partitions[hash % self.partitions.len()]
+    }
+
+    /// A partition that is gone has been shut down, and what is told to it will be found in the journal.
+    fn tell(&self, stream: StreamId, command: Command) {
+        let _ = self.partition(stream).send(command);
+    }
+
+    fn publish(&self, stream: StreamId, notice: Notice) {
+        let key = notice.key.clone();
+        self.notices.lock().insert(stream, notice);
+        self.queue.add(key);
+    }
+}
+
+/// Milliseconds since the epoch.
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Engine {
+    /// An engine that does nothing until [`Engine::run`].
+    pub fn new(
+        config: Config,
+        client: kube::Client,
+        store: Arc<dyn Store>,
+        caller: Arc<dyn ServiceCaller>,
+    ) -> Self {
+        let (senders, receivers) = (0..config.partitions.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
+        let (timers, timer_receiver) = mpsc::unbounded_channel();
+        let permits = Arc::new(Semaphore::new(config.max_calls));
+        let shared = Arc::new(Shared {
+            config,
+            store,
+            caller,
+            programs: Programs::default(),
+            partitions: senders,
+            timers,
+            permits,
+            calls: Mutex::default(),
+            calls_idle: Notify::new(),
+            notices: Mutex::default(),
+            queue: Queue::new(),
+            active: AtomicUsize::new(0),
+        });
+        let receivers = Receivers { partitions: receivers, timers: timer_receiver };
+        Self { client, shared, receivers: Mutex::new(Some(receivers)) }
+    }
+
+    /// Takes up the runs that the journal says are not done, then works until `shutdown`. A second call returns at
+    /// once.
+    ///
+    /// On shutdown no run makes another step after its present one; answers to calls in flight are waited for, so
+    /// that those calls need not be made again.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let Some(receivers) = self.receivers.lock().take() else { return };
+        let shared = &self.shared;
+        let stop = CancellationToken::new();
+        let mut committers = tokio::task::JoinSet::new();
+        let mut threads = Vec::new();
+        for (index, commands) in receivers.partitions.into_iter().enumerate() {
+            let (work, receiver) = mpsc::unbounded_channel();
+            committers.spawn(committer::run(shared.clone(), receiver));
+            threads.extend(partition::spawn(index, shared.clone(), commands, work));
+        }
+        let timers = tokio::spawn(timers::run(shared.clone(), receivers.timers, stop.clone()));
+
+        let recovered = tokio::select! {
+            () = shutdown.cancelled() => None,
+            recovered = runs::recover(shared) => Some(recovered),
+        };
+        if recovered.is_some() {
+            runs::run(self.client.clone(), shared.clone(), shutdown).await;
+        }
+
+        self.drain().await;
+        stop.cancel();
+        for partition in &shared.partitions {
+            let _ = partition.send(Command::Stop);
+        }
+        while committers.join_next().await.is_some() {}
+        let _ = timers.await;
+        // The committers end when their partitions have, so this does not wait.
+        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+    }
+
+    /// Waits for calls in flight, then gives them up.
+    async fn drain(&self) {
+        let answered = async {
+            loop {
+                let changed = self.shared.calls_idle.notified();
+                if self.shared.calls.lock().is_empty() {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout(self.shared.config.drain, answered).await;
+        for (_, call) in self.shared.calls.lock().drain() {
+            call.abort();
+        }
+    }
+
+    /// The timeline of every attempt of the run with this UID: see [`timeline`](crate::timeline).
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn timeline(&self, uid: &str) -> Result<serde_json::Value, TimelineError> {
+        let stream = runs::stream_of(uid).ok_or_else(|| TimelineError::NoUid(uid.to_owned()))?;
+        let records = self.shared.store.read_stream(stream, 0).await?;
+        if records.is_empty() {
+            return Ok(serde_json::json!({ "items": [] }));
+        }
+        let shared = self.shared.clone();
+        let built = tokio::task::spawn_blocking(move || {
+            let entries = crate::journal::decode(&records)?;
+            let program = shared.programs.of_journal(&entries)?;
+            crate::timeline::timeline(program, &entries)
+        });
+        match built.await {
+            Ok(timeline) => Ok(timeline?),
+            Err(_) => Err(TimelineError::Interrupted),
+        }
+    }
+
+    /// Runs that have begun and not ended.
+    pub fn active_runs(&self) -> usize {
+        self.shared.active.load(Ordering::Relaxed)
+    }
+}
+
+/// Why there is no timeline.
+#[derive(Debug, thiserror::Error)]
+pub enum TimelineError {
+    #[error("{0:?} is not a UID")]
+    NoUid(String),
+    #[error("the journal cannot be read")]
+    Store(#[from] kapell_store::ReadError),
+    #[error("the journal does not make sense: {0}")]
+    Journal(String),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<crate::journal::JournalError> for TimelineError {
+    fn from(error: crate::journal::JournalError) -> Self {
+        TimelineError::Journal(error.to_string())
+    }
+}

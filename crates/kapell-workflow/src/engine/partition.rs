@@ -1,0 +1,251 @@
+//! The owner of a share of the runs: a thread that holds their state and takes their steps.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use kapell_client::ObjectKey;
+use kapell_store::{JournalWrite, StreamId};
+use tokio::sync::mpsc;
+
+use super::committer::Work;
+use super::timers::{Alarm, Wake};
+use super::{Notice, Shared, now};
+use crate::core::record::{Entry, Identity};
+use crate::core::state::{Compensation, Phase, Run};
+use crate::core::{self, Event, Step};
+use crate::expression::Datum;
+use crate::expression::meter::{DEEP_STACK, describe_stack};
+use crate::journal;
+use crate::program::Program;
+
+/// A run that waits longer than this says in its status what for.
+const LONG_WAIT: i64 = 1000;
+
+pub(super) enum Command {
+    /// Begin a run whose stream does not exist.
+    Start { stream: StreamId, program: Arc<Program>, hash: String, identity: Identity, input: Datum },
+    /// Take over a run from its journal, which has this many records.
+    Resume { stream: StreamId, hash: String, run: Box<Run>, records: u64 },
+    Event { stream: StreamId, event: Event },
+    /// The latest step is on disk.
+    Committed { stream: StreamId },
+    /// Say what the run waits for, if it still waits as it did then.
+    Describe { stream: StreamId, sequence: u64 },
+    /// The run has ended and is written down.
+    Forget { stream: StreamId },
+    Stop,
+}
+
+struct Active {
+    run: Run,
+    hash: String,
+    key: ObjectKey,
+    /// Number of the next journal record.
+    sequence: u64,
+    /// A step is on its way to the disk; what comes meanwhile waits in `events`.
+    committing: bool,
+    more: bool,
+    events: VecDeque<Event>,
+    /// A [`Command::Describe`] is under way.
+    describing: bool,
+    compensation: Compensation,
+}
+
+/// Starts the thread; `None` when the process can have no more of them, which the caller's committer then notices.
+pub(super) fn spawn(
+    index: usize,
+    shared: Arc<Shared>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    work: mpsc::UnboundedSender<Work>,
+) -> Option<JoinHandle<()>> {
+    let body = move || {
+        describe_stack(DEEP_STACK);
+        let mut partition = Partition { shared, work, runs: HashMap::new() };
+        while let Some(command) = commands.blocking_recv() {
+            if matches!(command, Command::Stop) {
+                return;
+            }
+            partition.handle(command);
+        }
+    };
+    let thread = std::thread::Builder::new().name(format!("workflow-{index}")).stack_size(DEEP_STACK).spawn(body);
+    thread.inspect_err(|error| tracing::error!(%error, "cannot start a workflow thread")).ok()
+}
+
+struct Partition {
+    shared: Arc<Shared>,
+    work: mpsc::UnboundedSender<Work>,
+    runs: HashMap<StreamId, Active>,
+}
+
+impl Partition {
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Start { stream, program, hash, identity, input } => {
+                match core::start(program, identity, input, now()) {
+                    Ok((run, entry)) => self.begin(stream, run, hash, entry),
+                    Err(misfit) => tracing::error!(%misfit, "a run cannot start"),
+                }
+            }
+            Command::Resume { stream, hash, run, records } => self.resume(stream, hash, *run, records),
+            Command::Event { stream, event } => {
+                if let Some(active) = self.runs.get_mut(&stream) {
+                    active.events.push_back(event);
+                    self.advance(stream);
+                }
+            }
+            Command::Committed { stream } => {
+                if let Some(active) = self.runs.get_mut(&stream) {
+                    active.committing = false;
+                    self.advance(stream);
+                }
+            }
+            Command::Describe { stream, sequence } => self.describe(stream, sequence),
+            Command::Forget { stream } => {
+                self.runs.remove(&stream);
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn begin(&mut self, stream: StreamId, run: Run, hash: String, first: Entry) {
+        if self.runs.contains_key(&stream) {
+            return;
+        }
+        self.shared.active.fetch_add(1, Ordering::Relaxed);
+        let active = Active::new(run, hash, 0);
+        self.runs.insert(stream, active);
+        self.step(stream, Event::Continue, Some(first));
+    }
+
+    fn resume(&mut self, stream: StreamId, hash: String, run: Run, records: u64) {
+        if self.runs.contains_key(&stream) {
+            return;
+        }
+        let active = Active::new(run, hash, records);
+        let notice = active.notice(false);
+        if active.run.is_ended() {
+            self.shared.publish(stream, notice);
+        } else {
+            self.shared.active.fetch_add(1, Ordering::Relaxed);
+            let effects = active.run.pending();
+            let namespace = active.key.namespace.clone();
+            let uid = active.run.identity.uid.clone();
+            let _ = self.work.send(Work { stream, namespace, uid, writes: Vec::new(), effects, notice: Some(notice) });
+        }
+        self.runs.insert(stream, active);
+        self.step(stream, Event::Continue, None);
+    }
+
+    /// Takes the run's next step, if it may take one.
+    fn advance(&mut self, stream: StreamId) {
+        while let Some(active) = self.runs.get_mut(&stream) {
+            if active.committing {
+                return;
+            }
+            let event = if active.more { Event::Continue } else {
+                match active.events.pop_front() {
+                    Some(event) => event,
+                    None => return self.settle(stream),
+                }
+            };
+            self.step(stream, event, None);
+        }
+    }
+
+    fn step(&mut self, stream: StreamId, event: Event, first: Option<Entry>) {
+        let Some(active) = self.runs.get_mut(&stream) else { return };
+        if active.run.is_ended() {
+            active.events.clear();
+            return;
+        }
+        let starting = first.is_some();
+        let step = match core::step(&mut active.run, event, now(), &mut rand::rng()) {
+            Ok(step) => step,
+            Err(misfit) => {
+                // A defect in the core. The journal is sound, so the run is left as it is for a version without it.
+                tracing::error!(run = %active.key, %misfit, "a run is stuck");
+                self.runs.remove(&stream);
+                return;
+            }
+        };
+        let Step { entries, effects, more } = step;
+        active.more = more;
+        let entries: Vec<Entry> = first.into_iter().chain(entries).collect();
+        if entries.is_empty() && effects.is_empty() {
+            return;
+        }
+        let record = journal::encode(&entries);
+        let writes = vec![JournalWrite::Append { stream, sequence: active.sequence, record }];
+        active.sequence += 1;
+        active.committing = true;
+        let ended = active.run.is_ended();
+        if ended {
+            self.shared.active.fetch_sub(1, Ordering::Relaxed);
+        }
+        let tell = starting || ended || active.compensation != active.run.compensation;
+        active.compensation = active.run.compensation;
+        let notice = tell.then(|| active.notice(false));
+        let (namespace, uid) = (active.key.namespace.clone(), active.run.identity.uid.clone());
+        let _ = self.work.send(Work { stream, namespace, uid, writes, effects, notice });
+    }
+
+    /// The run waits for something outside: if that takes long, its status shall say so.
+    fn settle(&mut self, stream: StreamId) {
+        let Some(active) = self.runs.get_mut(&stream) else { return };
+        if active.run.is_ended() || active.describing {
+            return;
+        }
+        active.describing = true;
+        let wake = Wake::Describe { sequence: active.sequence };
+        let _ = self.shared.timers.send(Alarm { at: now() + LONG_WAIT, stream, wake });
+    }
+
+    fn describe(&mut self, stream: StreamId, sequence: u64) {
+        let Some(active) = self.runs.get_mut(&stream) else { return };
+        active.describing = false;
+        if active.run.is_ended() || active.committing {
+            return;
+        }
+        if active.sequence != sequence {
+            return self.settle(stream);
+        }
+        let notice = active.notice(true);
+        self.shared.publish(stream, notice);
+    }
+}
+
+impl Active {
+    fn new(run: Run, hash: String, sequence: u64) -> Self {
+        let key = ObjectKey::new(run.identity.namespace.as_str(), run.identity.name.as_str());
+        let compensation = run.compensation;
+        Self {
+            run,
+            hash,
+            key,
+            sequence,
+            committing: false,
+            more: false,
+            events: VecDeque::new(),
+            describing: false,
+            compensation,
+        }
+    }
+
+    fn notice(&self, waiting: bool) -> Notice {
+        let ended = match &self.run.phase {
+            Phase::Ended(outcome) => Some((self.run.ended_at.unwrap_or_else(now), outcome.clone())),
+            _ => None,
+        };
+        Notice {
+            key: self.key.clone(),
+            started_at: self.run.started_at,
+            definition: self.hash.clone(),
+            waiting_for: if waiting { self.run.waiting_for() } else { None },
+            compensation: self.run.compensation,
+            ended,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Compiled definitions, shared by the runs that have the same one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kapell_api::problem::Problem;
+use parking_lot::Mutex;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::core::record::Entry;
+use crate::journal::{self, JournalError};
+use crate::program::Program;
+
+/// Compiled definitions kept for runs to come. A program takes some 100 KB, most of it jq's library.
+const MOST_PROGRAMS: usize = 256;
+
+#[derive(Default)]
+pub(super) struct Programs {
+    compiled: Mutex<HashMap<String, Arc<Program>>>,
+}
+
+/// A short name for a definition: the beginning of the SHA-256 of its JSON.
+pub(super) fn hash_of(definition: &Value) -> String {
+    let digest = Sha256::digest(definition.to_string());
+    hex::encode(&digest[..10])
+}
+
+impl Programs {
+    /// Compiles the definition, unless that has been done. Takes milliseconds: not for threads that must not block.
+    pub(super) fn compile(&self, definition: &Value) -> Result<(String, Arc<Program>), Vec<Problem>> {
+        let hash = hash_of(definition);
+        if let Some(program) = self.compiled.lock().get(&hash) {
+            return Ok((hash, program.clone()));
+        }
+        let program = Arc::new(crate::compile::program(definition)?);
+        let mut compiled = self.compiled.lock();
+        if compiled.len() >= MOST_PROGRAMS {
+            // Those that no run uses go first.
+            compiled.retain(|_, program| Arc::strong_count(program) > 1);
+        }
+        compiled.insert(hash.clone(), program.clone());
+        Ok((hash, program))
+    }
+
+    pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Arc<Program>, JournalError> {
+        let definition = journal::definition(entries)?.to_value();
+        self.compile(&definition).map(|(_, program)| program).map_err(|problems| {
+            JournalError::Definition(problems.first().map(ToString::to_string).unwrap_or_default())
+        })
+    }
+}

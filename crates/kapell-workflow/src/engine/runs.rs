@@ -1,0 +1,404 @@
+//! Between `WorkflowRun` objects and runs: starts what is to be started, cancels what is to be cancelled, and writes
+//! statuses. Reconciles by looking at everything, so that it does not matter what happened while nobody looked.
+//!
+//! A run that was started keeps its object by the finalizer [`FINALIZER`] until its outcome is in the status: deleting
+//! a running WorkflowRun cancels it, compensations included. The journal is closed after the final status has been
+//! written, so a crash in between leaves an open stream that has ended, which is found at the next start.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapell_api::workflow::{Workflow, WorkflowRun};
+use kapell_client::reconcile::{self, Next};
+use kapell_client::{Informer, ObjectKey};
+use kapell_store::{CommitError, JournalWrite, StreamId, Transaction};
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::partition::Command;
+use super::{Notice, Shared, now};
+use crate::core::Event;
+use crate::core::record::{Identity, Time};
+use crate::core::state::{Compensation, Outcome};
+use crate::expression::Datum;
+use crate::fault::{Fault, Standard};
+use crate::journal;
+
+/// Keeps a started run's object until its outcome is written.
+const FINALIZER: &str = "kapell.dev/run";
+
+/// Objects looked at side by side. Each look is mostly waiting for the API, whose writes share syncs to disk.
+const WORKERS: usize = 32;
+
+/// How long to wait before the store is asked again at the start.
+const READ_RETRY: Duration = Duration::from_millis(200);
+
+/// The journal stream of a run.
+pub(super) fn stream_of(uid: &str) -> Option<StreamId> {
+    uuid::Uuid::parse_str(uid).ok().map(|uid| StreamId(uid.into_bytes()))
+}
+
+/// Takes up every run whose journal is open. A journal that makes no sense is reported and left alone.
+pub(super) async fn recover(shared: &Arc<Shared>) {
+    let streams = loop {
+        match shared.store.open_streams().await {
+            Ok(streams) => break streams,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot list the open journals, trying again");
+                tokio::time::sleep(READ_RETRY).await;
+            }
+        }
+    };
+    for stream in streams {
+        let records = match shared.store.read_stream(stream, 0).await {
+            Ok(records) => records,
+            Err(error) => {
+                let run = uuid::Uuid::from_bytes(stream.0);
+                tracing::error!(%run, error = &error as &dyn std::error::Error, "a journal cannot be read");
+                continue;
+            }
+        };
+        let blocking = shared.clone();
+        let replayed = tokio::task::spawn_blocking(move || {
+            let count = records.len() as u64;
+            let entries = journal::decode(&records)?;
+            let definition = journal::definition(&entries)?.to_value();
+            let program = blocking.programs.of_journal(&entries)?;
+            let run = journal::replay(program, &entries)?;
+            Ok::<_, journal::JournalError>((super::programs::hash_of(&definition), run, count))
+        });
+        match replayed.await {
+            Ok(Ok((hash, run, records))) => {
+                shared.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records });
+            }
+            Ok(Err(error)) => {
+                tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up");
+            }
+            Err(error) => tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up"),
+        }
+    }
+}
+
+/// Watches objects until `shutdown`.
+pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, shutdown: CancellationToken) {
+    let queue = shared.queue.clone();
+    let runs = {
+        let queue = queue.clone();
+        let api: Api<WorkflowRun> = Api::all(client.clone());
+        Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| queue.add(change.key()))
+    };
+    let workflows = {
+        let (queue, runs) = (queue.clone(), runs.clone());
+        let api: Api<Workflow> = Api::all(client.clone());
+        Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
+            let key = change.key();
+            let waits = |run: &WorkflowRun| run.spec.workflow == key.name && phase(run).is_none_or(|phase| phase == "Pending");
+            runs.list_in(&key.namespace).iter().filter(|run| waits(run)).for_each(|run| queue.add(ObjectKey::of(run.as_ref())));
+        })
+    };
+    tokio::select! {
+        () = shutdown.cancelled() => return,
+        () = async { tokio::join!(runs.synced(), workflows.synced()); } => {}
+    }
+    let desk = Arc::new(Desk {
+        client,
+        shared,
+        runs,
+        workflows,
+        started: Mutex::default(),
+        crowd: Mutex::default(),
+    });
+    reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
+        let desk = desk.clone();
+        async move { desk.reconcile(key).await }
+    })
+    .await;
+}
+
+fn phase(run: &WorkflowRun) -> Option<&'static str> {
+    run.status.as_ref()?.phase.map(|phase| phase.as_str())
+}
+
+fn is_final(run: &WorkflowRun) -> bool {
+    run.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_final())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReconcileError {
+    #[error("the API refused")]
+    Api(#[from] Box<kube::Error>),
+    #[error("the journal cannot be written")]
+    Store(#[from] CommitError),
+}
+
+impl From<kube::Error> for ReconcileError {
+    fn from(error: kube::Error) -> Self {
+        ReconcileError::Api(Box::new(error))
+    }
+}
+
+struct Desk {
+    client: kube::Client,
+    shared: Arc<Shared>,
+    runs: Informer<WorkflowRun>,
+    workflows: Informer<Workflow>,
+    /// Streams begun by this process whose final status our own copy does not show yet: beginning them again would
+    /// be an error.
+    started: Mutex<HashSet<StreamId>>,
+    /// Runs that wait until others have ended.
+    crowd: Mutex<BTreeSet<ObjectKey>>,
+}
+
+impl Desk {
+    async fn reconcile(&self, key: ObjectKey) -> Result<Next, ReconcileError> {
+        let object = self.runs.get(&key);
+        let uid = object.as_ref().and_then(|run| run.metadata.uid.clone()).unwrap_or_default();
+        let stream = stream_of(&uid);
+        self.release_orphans(&key, stream).await?;
+        let (Some(run), Some(stream)) = (object, stream) else { return Ok(Next::OnChange) };
+
+        let deleting = run.metadata.deletion_timestamp.is_some();
+        let notice = self.shared.notices.lock().get(&stream).cloned();
+        match notice {
+            Some(notice) if notice.ended.is_some() => self.close(&run, stream, &notice).await?,
+            Some(notice) => {
+                if deleting || run.spec.cancel == Some(true) {
+                    let reason = if deleting { "the WorkflowRun was deleted" } else { "cancellation was asked for" };
+                    self.cancel(stream, reason);
+                }
+                self.write_status(&run, running_status(&notice)).await?;
+            }
+            None if is_final(&run) => {
+                self.started.lock().remove(&stream);
+                self.remove_finalizer(&run).await?;
+                let next = self.crowd.lock().pop_first();
+                next.into_iter().for_each(|key| self.shared.queue.add(key));
+            }
+            // Its first step is on its way to the journal; a notice will come.
+            None if self.started.lock().contains(&stream) => {}
+            None if deleting => self.remove_finalizer(&run).await?,
+            None => self.start(&run, stream, uid).await?,
+        }
+        Ok(Next::OnChange)
+    }
+
+    /// Runs of this name whose object is gone, or is another one by now.
+    async fn release_orphans(&self, key: &ObjectKey, present: Option<StreamId>) -> Result<(), ReconcileError> {
+        let orphans: Vec<(StreamId, bool)> = {
+            let notices = self.shared.notices.lock();
+            let orphans = notices.iter().filter(|(stream, notice)| notice.key == *key && Some(**stream) != present);
+            orphans.map(|(stream, notice)| (*stream, notice.ended.is_some())).collect()
+        };
+        for (stream, ended) in orphans {
+            if ended {
+                self.journal(JournalWrite::Delete { stream }).await?;
+                self.forget(stream);
+                self.started.lock().remove(&stream);
+            } else {
+                self.cancel(stream, "its WorkflowRun is gone");
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&self, run: &WorkflowRun, stream: StreamId, uid: String) -> Result<(), ReconcileError> {
+        let key = ObjectKey::of(run);
+        if run.spec.cancel == Some(true) {
+            let status = json!({ "phase": "Cancelled", "completionTime": date(now()), "waitingFor": null });
+            return self.write_status(run, status).await;
+        }
+        let workflow = self.workflows.get(&ObjectKey::new(key.namespace.as_str(), run.spec.workflow.as_str()));
+        let Some(workflow) = workflow else {
+            let waiting = format!("Workflow {} does not exist in namespace {}", run.spec.workflow, key.namespace);
+            return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
+        };
+        if self.started.lock().len() >= self.shared.config.max_runs {
+            self.crowd.lock().insert(key);
+            let waiting = format!("{} other runs, which is as many as run at a time", self.shared.config.max_runs);
+            return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
+        }
+        let definition = Value::Object(workflow.spec.clone());
+        let blocking = self.shared.clone();
+        let compiled = tokio::task::spawn_blocking(move || blocking.programs.compile(&definition)).await;
+        let input = run.spec.input.as_ref().map_or(Ok(Datum::Object(Arc::default())), Datum::from_json);
+        let (program, hash, input) = match (compiled, input) {
+            (Ok(Ok((hash, program))), Ok(input)) => (program, hash, input),
+            (Ok(Err(problems)), _) => {
+                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                let fault = Fault::new(Standard::Configuration, "/", format!("Workflow {}: {first}", run.spec.workflow));
+                return self.write_status(run, refused(&fault)).await;
+            }
+            (_, Err(error)) => {
+                let fault = Fault::new(Standard::Validation, "/input", error.to_string());
+                return self.write_status(run, refused(&fault)).await;
+            }
+            (Err(error), _) => {
+                let fault = Fault::new(Standard::Configuration, "/", error.to_string());
+                return self.write_status(run, refused(&fault)).await;
+            }
+        };
+        self.add_finalizer(run).await?;
+        if !self.started.lock().insert(stream) {
+            return Ok(());
+        }
+        let identity =
+            Identity { uid, namespace: key.namespace, name: key.name, workflow: run.spec.workflow.clone() };
+        self.shared.tell(stream, Command::Start { stream, program, hash, identity, input });
+        Ok(())
+    }
+
+    /// The run has ended: first say so, then close the books.
+    async fn close(&self, run: &WorkflowRun, stream: StreamId, notice: &Notice) -> Result<(), ReconcileError> {
+        // Also after a recovery, when this process has not begun the run.
+        self.started.lock().insert(stream);
+        self.write_status(run, final_status(notice)).await?;
+        let deleting = run.metadata.deletion_timestamp.is_some();
+        self.journal(if deleting { JournalWrite::Delete { stream } } else { JournalWrite::Close { stream } }).await?;
+        self.forget(stream);
+        // The finalizer goes when our copy of the object shows the final status; see `reconcile`. If it does already
+        // (a crash came after the status was written), nothing will change, so look again now.
+        if is_final(run) {
+            self.shared.queue.add(notice.key.clone());
+        }
+        Ok(())
+    }
+
+    fn cancel(&self, stream: StreamId, reason: &str) {
+        self.shared.tell(stream, Command::Event { stream, event: Event::Cancel { reason: reason.to_owned() } });
+    }
+
+    fn forget(&self, stream: StreamId) {
+        self.shared.notices.lock().remove(&stream);
+        self.shared.tell(stream, Command::Forget { stream });
+    }
+
+    async fn journal(&self, write: JournalWrite) -> Result<(), ReconcileError> {
+        self.shared.store.commit(Transaction { writes: Vec::new(), journal: vec![write] }).await?;
+        Ok(())
+    }
+
+    fn api(&self, run: &WorkflowRun) -> Api<WorkflowRun> {
+        Api::namespaced(self.client.clone(), run.metadata.namespace.as_deref().unwrap_or_default())
+    }
+
+    /// Merges into the status, unless our copy says so already. The object being gone is not an error.
+    async fn write_status(&self, run: &WorkflowRun, status: Value) -> Result<(), ReconcileError> {
+        let present = serde_json::to_value(&run.status).unwrap_or_default();
+        let same = |(key, value): (&String, &Value)| present.get(key).unwrap_or(&Value::Null) == value;
+        if status.as_object().is_some_and(|status| status.iter().all(same)) {
+            return Ok(());
+        }
+        let name = run.metadata.name.as_deref().unwrap_or_default();
+        let write = async |status: &Value| {
+            let patch = Patch::Merge(json!({ "status": status }));
+            self.api(run).patch_status(name, &PatchParams::default(), &patch).await
+        };
+        match write(&status).await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some(404) => Ok(()),
+            // An output that the API does not take must not keep the run from being shown as ended.
+            Err(error) if matches!(code(&error), Some(400 | 413 | 422)) && status.get("output").is_some() => {
+                let mut status = status;
+                status["output"] = Value::Null;
+                status["waitingFor"] = json!("the output is not shown: the API does not take it");
+                tracing::warn!(run = name, error = &error as &dyn std::error::Error, "the output does not fit the status");
+                write(&status).await?;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn add_finalizer(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
+        let mut finalizers = run.metadata.finalizers.clone().unwrap_or_default();
+        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(());
+        }
+        finalizers.push(FINALIZER.to_owned());
+        self.write_finalizers(run, &finalizers).await
+    }
+
+    async fn remove_finalizer(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
+        let mut finalizers = run.metadata.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            return Ok(());
+        }
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        self.write_finalizers(run, &finalizers).await
+    }
+
+    /// The resource version makes sure that nobody else's finalizer is lost; a conflict is tried again.
+    async fn write_finalizers(&self, run: &WorkflowRun, finalizers: &[String]) -> Result<(), ReconcileError> {
+        let name = run.metadata.name.as_deref().unwrap_or_default();
+        let metadata = json!({ "resourceVersion": run.metadata.resource_version, "finalizers": finalizers });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        match self.api(run).patch(name, &PatchParams::default(), &patch).await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some(404) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// Kubernetes' times have whole seconds.
+fn date(at: Time) -> String {
+    jiff::Timestamp::from_second(at.div_euclid(1000)).map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn running_status(notice: &Notice) -> Value {
+    json!({
+        "phase": "Running",
+        "startTime": date(notice.started_at),
+        "definition": notice.definition,
+        "waitingFor": notice.waiting_for,
+        "compensation": notice.compensation.as_str(),
+    })
+}
+
+fn final_status(notice: &Notice) -> Value {
+    let mut status = json!({
+        "startTime": date(notice.started_at),
+        "definition": notice.definition,
+        "waitingFor": null,
+        "compensation": notice.compensation.as_str(),
+    });
+    if let Some((at, outcome)) = &notice.ended {
+        status["completionTime"] = json!(date(*at));
+        match outcome {
+            Outcome::Completed(output) => {
+                status["phase"] = json!("Completed");
+                status["output"] = output.to_value();
+            }
+            Outcome::Faulted(fault) => {
+                status["phase"] = json!("Faulted");
+                status["error"] = json!(fault);
+            }
+            Outcome::Cancelled(_) => status["phase"] = json!("Cancelled"),
+        }
+    }
+    status
+}
+
+/// The final status of a run that could not begin.
+fn refused(fault: &Fault) -> Value {
+    let at = date(now());
+    json!({
+        "phase": "Faulted",
+        "startTime": at,
+        "completionTime": at,
+        "error": fault,
+        "waitingFor": null,
+        "compensation": Compensation::None.as_str(),
+    })
+}

@@ -1,0 +1,195 @@
+//! A document in the form that runs: a flat table of tasks with resolved targets and compiled expressions.
+//!
+//! A program is immutable and shared by all runs of its definition. It knows nothing of runs, time or I/O.
+
+use std::sync::Arc;
+
+use crate::duration::Millis;
+use crate::expression::{Datum, Expression, Template};
+
+/// Index into [`Program::tasks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TaskId(pub(crate) usize);
+
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// The document as `$workflow.definition` shows it.
+    pub(crate) definition: Datum,
+    pub(crate) input: DataFilter,
+    pub(crate) output: DataFilter,
+    pub(crate) timeout: Option<Timeout>,
+    pub(crate) root: Block,
+    pub(crate) tasks: Vec<Task>,
+}
+
+impl Program {
+    pub(crate) fn task(&self, id: TaskId) -> &Task {
+        &self.tasks[id.0]
+    }
+}
+
+/// `input.from`, `output.as` or `export.as`; `None` passes data on as it is.
+pub(crate) type DataFilter = Option<Template>;
+
+/// A task list that runs in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Block {
+    pub(crate) tasks: Vec<TaskId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) name: String,
+    /// JSON pointer from the document's root, as errors carry it in `instance`.
+    pub(crate) pointer: String,
+    /// The task as `$task.definition` shows it.
+    pub(crate) definition: Datum,
+    pub(crate) condition: Option<Expression>,
+    pub(crate) input: DataFilter,
+    pub(crate) output: DataFilter,
+    pub(crate) export: DataFilter,
+    pub(crate) timeout: Option<Timeout>,
+    pub(crate) then: Flow,
+    /// What undoes the task: `metadata."kapell.dev/v1".compensate`.
+    pub(crate) compensate: Option<Block>,
+    pub(crate) kind: TaskKind,
+}
+
+#[derive(Debug)]
+pub(crate) enum TaskKind {
+    Do(Block),
+    Set(Template),
+    Call(HttpCall),
+    Switch(Vec<Case>),
+    For(ForLoop),
+    Fork(Fork),
+    Try(Box<TryCatch>),
+    Raise(Box<ErrorTemplate>),
+    Wait(DurationTemplate),
+}
+
+/// Where to go after a task, with names resolved to a position in the task's own block.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flow {
+    #[default]
+    Continue,
+    /// Leaves the enclosing task.
+    Exit,
+    /// Completes the workflow.
+    End,
+    Goto(usize),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum DurationTemplate {
+    Fixed(Millis),
+    Computed(Template),
+}
+
+/// `timeout.after`.
+pub(crate) type Timeout = DurationTemplate;
+
+#[derive(Debug)]
+pub(crate) struct HttpCall {
+    pub(crate) method: http::Method,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) headers: Option<Template>,
+    pub(crate) query: Option<Template>,
+    pub(crate) body: Option<Template>,
+    pub(crate) output: HttpOutput,
+    /// Whether 300–399 counts as success.
+    pub(crate) redirect: bool,
+}
+
+#[derive(Debug)]
+pub(crate) enum Endpoint {
+    /// Text with `{name}` where a top-level member of the task's input goes.
+    UriTemplate(String),
+    Computed(Template),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum HttpOutput {
+    #[default]
+    Content,
+    Raw,
+    Response,
+}
+
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    /// `None`: the default case.
+    pub(crate) when: Option<Expression>,
+    pub(crate) then: Flow,
+}
+
+#[derive(Debug)]
+pub(crate) struct ForLoop {
+    pub(crate) each: Arc<str>,
+    pub(crate) at: Arc<str>,
+    pub(crate) items: Template,
+    pub(crate) condition: Option<Expression>,
+    pub(crate) body: Block,
+}
+
+#[derive(Debug)]
+pub(crate) struct Fork {
+    pub(crate) branches: Vec<TaskId>,
+    /// The first branch to complete wins, the others are cancelled.
+    pub(crate) compete: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct TryCatch {
+    pub(crate) body: Block,
+    pub(crate) filter: ErrorFilter,
+    /// Name of the argument that holds the error.
+    pub(crate) variable: Arc<str>,
+    pub(crate) when: Option<Expression>,
+    pub(crate) except_when: Option<Expression>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) handler: Option<Block>,
+}
+
+/// `catch.errors.with`: every given member must match.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ErrorFilter {
+    pub(crate) type_: Option<String>,
+    pub(crate) status: Option<i64>,
+    pub(crate) instance: Option<String>,
+    pub(crate) title: Option<String>,
+    pub(crate) detail: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Retry {
+    pub(crate) when: Option<Expression>,
+    pub(crate) except_when: Option<Expression>,
+    pub(crate) delay: Millis,
+    pub(crate) backoff: Backoff,
+    pub(crate) jitter: Option<(Millis, Millis)>,
+    /// Attempts after the first.
+    pub(crate) max_attempts: Option<u32>,
+    /// How long one attempt may take.
+    pub(crate) attempt_duration: Option<Millis>,
+    /// How long all attempts together may take.
+    pub(crate) total_duration: Option<Millis>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Backoff {
+    #[default]
+    Constant,
+    Linear,
+    Exponential,
+}
+
+/// What `raise` raises; the members may be expressions.
+#[derive(Clone, Debug)]
+pub(crate) struct ErrorTemplate {
+    pub(crate) type_: Template,
+    pub(crate) status: Template,
+    pub(crate) title: Option<Template>,
+    pub(crate) detail: Option<Template>,
+}
