@@ -108,7 +108,11 @@ fn watch(pod: &Path, container: &str) -> io::Result<pipe::Receiver> {
     let changes = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
     inotify::add_watch(&fd, layout::log_dir(pod, container), changes | inotify::WatchFlags::DELETE_SELF)?;
     // state.json is replaced by a rename; the end of the pod removes the directory.
-    inotify::add_watch(&fd, pod, inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF)?;
+    inotify::add_watch(
+        &fd,
+        pod,
+        inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF,
+    )?;
     // Not a pipe, but read and polled like one.
     pipe::Receiver::from_owned_fd_unchecked(fd)
 }

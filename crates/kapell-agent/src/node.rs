@@ -82,7 +82,15 @@ fn describe(hierarchies: &Hierarchies) -> String {
     }
 }
 
-fn status(name: &str, host_ip: &str, architecture: &str, os: &str, cgroups: &str, old: &NodeStatus, now: Timestamp) -> NodeStatus {
+fn status(
+    name: &str,
+    host_ip: &str,
+    architecture: &str,
+    os: &str,
+    cgroups: &str,
+    old: &NodeStatus,
+    now: Timestamp,
+) -> NodeStatus {
     let capacity = BTreeMap::from([
         ("cpu".to_owned(), Quantity(cpus().to_string())),
         ("memory".to_owned(), Quantity(format!("{}Ki", memory_bytes() / 1024))),

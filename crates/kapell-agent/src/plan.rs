@@ -11,8 +11,15 @@ use crate::observed::{Observed, Seen, Trouble, containers, init_containers, is_s
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    Start { container: String, attempt: u32 },
-    Stop { container: String, grace: Duration, why: String },
+    Start {
+        container: String,
+        attempt: u32,
+    },
+    Stop {
+        container: String,
+        grace: Duration,
+        why: String,
+    },
     /// Gives up on the pod: its containers are stopped, its phase will be Failed.
     Fail(Trouble),
     /// Nothing will run any more: the shim may go.
@@ -62,7 +69,10 @@ pub(crate) fn is_over(pod: &Pod, observed: &Observed) -> bool {
 pub(crate) fn plan(pod: &Pod, observed: &Observed, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let deleting = pod.metadata.deletion_timestamp.is_some();
-    if deleting || observed.failed.is_some() {
+    // What has ended stays ended, also when nothing on this node remembers it any more.
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let finished = matches!(phase, Some("Succeeded" | "Failed"));
+    if deleting || finished || observed.failed.is_some() {
         let grace = if deleting { deletion_grace(pod) } else { termination_grace(pod) };
         stop_all(&mut plan, observed, grace, "the pod is ending");
         if plan.actions.is_empty() && !observed.containers.values().any(Seen::is_running) {
@@ -118,7 +128,14 @@ fn plan_init(plan: &mut Plan, pod: &Pod, container: &Container, observed: &Obser
     false
 }
 
-fn plan_container(plan: &mut Plan, pod: &Pod, container: &Container, is_init: bool, observed: &Observed, now: Timestamp) {
+fn plan_container(
+    plan: &mut Plan,
+    pod: &Pod,
+    container: &Container,
+    is_init: bool,
+    observed: &Observed,
+    now: Timestamp,
+) {
     let name = container.name.clone();
     let nothing = Seen::default();
     let seen = observed.containers.get(&name).unwrap_or(&nothing);
@@ -149,7 +166,8 @@ fn plan_container(plan: &mut Plan, pod: &Pod, container: &Container, is_init: bo
 }
 
 fn stop_all(plan: &mut Plan, observed: &Observed, grace: Duration, why: &str) {
-    let running = observed.containers.iter().filter(|(_, seen)| seen.is_running() && (!seen.stopping || grace.is_zero()));
+    let running =
+        observed.containers.iter().filter(|(_, seen)| seen.is_running() && (!seen.stopping || grace.is_zero()));
     plan.actions.extend(running.map(|(name, _)| Action::Stop { container: name.clone(), grace, why: why.to_owned() }));
 }
 

@@ -103,7 +103,12 @@ impl ShimClient {
         }
     }
 
-    pub(crate) async fn exec(&self, container: &str, command: Vec<String>, timeout: Duration) -> Result<Executed, ShimError> {
+    pub(crate) async fn exec(
+        &self,
+        container: &str,
+        command: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Executed, ShimError> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let op = Op::Exec { container: container.to_owned(), command, timeout_ms };
         match self.ask(op, timeout + ANSWER_TIMEOUT).await? {
@@ -190,7 +195,7 @@ async fn spawn(pod: &Path, command: &[OsString]) -> Result<(), ShimError> {
     if let Some(stdout) = stdout {
         let mut reader = BufReader::new(stdout);
         let read = tokio::time::timeout(START_TIMEOUT, reader.read_line(&mut line)).await;
-        drop(read.map_err(|_| ShimError::NotReady(log.display().to_string()))??);
+        let _length = read.map_err(|_| ShimError::NotReady(log.display().to_string()))??;
     }
     if line.trim() == READY_LINE { Ok(()) } else { Err(ShimError::NotReady(log.display().to_string())) }
 }

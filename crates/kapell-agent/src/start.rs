@@ -69,7 +69,8 @@ pub(crate) fn container_spec(
     let mut mounted = BTreeMap::new();
     for mount in container.volume_mounts.iter().flatten() {
         let Some(place) = places.get(&mount.name) else { continue };
-        let place = mount.sub_path.as_deref().map_or_else(|| place.clone(), |sub| place.join(sub.trim_start_matches('/')));
+        let place =
+            mount.sub_path.as_deref().map_or_else(|| place.clone(), |sub| place.join(sub.trim_start_matches('/')));
         if !mount.mount_path.starts_with('/') {
             volumes::link_mount(&work_dir, &mount.mount_path, &place).map_err(PrepareError::WorkDir)?;
         }
@@ -110,7 +111,8 @@ fn port(container: &Container, record: &mut PodRecord, pod_dir: &Path) -> Result
 
 fn limits(container: &Container) -> Limits {
     let resources = container.resources.clone().unwrap_or_default();
-    let parse = |list: &Option<BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>, name: &str| {
+    let parse = |list: &Option<BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>,
+                 name: &str| {
         list.as_ref().and_then(|list| list.get(name)).and_then(|quantity| Quantity::parse(&quantity.0).ok())
     };
     let positive = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);

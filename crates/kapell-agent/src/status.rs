@@ -15,7 +15,13 @@ use crate::observed::{Observed, Seen, containers, init_containers, is_sidecar, m
 use crate::plan::{is_over, restarts};
 
 /// The status to publish. Conditions of others and times of unchanged conditions are taken over from the object.
-pub(crate) fn compute(pod: &Pod, observed: &Observed, ip: Option<Ipv4Addr>, host_ip: Ipv4Addr, now: Timestamp) -> PodStatus {
+pub(crate) fn compute(
+    pod: &Pod,
+    observed: &Observed,
+    ip: Option<Ipv4Addr>,
+    host_ip: Ipv4Addr,
+    now: Timestamp,
+) -> PodStatus {
     let old = pod.status.clone().unwrap_or_default();
     let over = is_over(pod, observed);
     let container_statuses: Vec<_> =
@@ -27,11 +33,16 @@ pub(crate) fn compute(pod: &Pod, observed: &Observed, ip: Option<Ipv4Addr>, host
     let initialized = ended && phase == "Succeeded" || is_initialized(pod, observed);
     let unready: Vec<&str> = container_statuses.iter().filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
     let unready = (!unready.is_empty() || observed.ending).then(|| {
-        let message = if observed.ending { "the pod is ending".to_owned() } else { format!("containers with unready status: [{}]", unready.join(" ")) };
+        let message = if observed.ending {
+            "the pod is ending".to_owned()
+        } else {
+            format!("containers with unready status: [{}]", unready.join(" "))
+        };
         let reason = if phase == "Succeeded" { "PodCompleted" } else { "ContainersNotReady" };
         (reason, message)
     });
-    let uninitialized = (!initialized).then(|| ("ContainersNotInitialized", "init containers have not completed".to_owned()));
+    let uninitialized =
+        (!initialized).then(|| ("ContainersNotInitialized", "init containers have not completed".to_owned()));
     let gates = unmet_gate(pod, &old);
     let conditions = [
         ("PodScheduled", None),
@@ -58,7 +69,8 @@ pub(crate) fn compute(pod: &Pod, observed: &Observed, ip: Option<Ipv4Addr>, host
 
 fn phase(pod: &Pod, observed: &Observed, over: bool) -> &'static str {
     let running = observed.containers.values().any(Seen::is_running);
-    let exits = || containers(pod).iter().map(|container| observed.containers.get(&container.name).and_then(Seen::exit));
+    let exits =
+        || containers(pod).iter().map(|container| observed.containers.get(&container.name).and_then(Seen::exit));
     if observed.failed.is_some() && !running {
         return "Failed";
     }
@@ -69,7 +81,8 @@ fn phase(pod: &Pod, observed: &Observed, over: bool) -> &'static str {
     if deleting && !running && exits().all(|exit| exit.is_some()) {
         return if exits().flatten().all(|exit| exit.code == 0) { "Succeeded" } else { "Failed" };
     }
-    let started = |container: &Container| observed.containers.get(&container.name).is_some_and(|seen| !seen.never_started());
+    let started =
+        |container: &Container| observed.containers.get(&container.name).is_some_and(|seen| !seen.never_started());
     if containers(pod).iter().all(started) { "Running" } else { "Pending" }
 }
 
@@ -102,7 +115,8 @@ fn merge_conditions(
         .map(|(name, problem)| {
             let status = if problem.is_none() { "True" } else { "False" };
             let before = old.iter().find(|condition| condition.type_ == name);
-            let since = before.filter(|before| before.status == status).and_then(|before| before.last_transition_time.clone());
+            let since =
+                before.filter(|before| before.status == status).and_then(|before| before.last_transition_time.clone());
             let (reason, message) = problem.map(|(reason, message)| (reason.to_owned(), message)).unzip();
             PodCondition {
                 type_: name.to_owned(),
@@ -118,7 +132,13 @@ fn merge_conditions(
     conditions
 }
 
-fn container_status(pod: &Pod, container: &Container, is_init: bool, observed: &Observed, now: Timestamp) -> ContainerStatus {
+fn container_status(
+    pod: &Pod,
+    container: &Container,
+    is_init: bool,
+    observed: &Observed,
+    now: Timestamp,
+) -> ContainerStatus {
     let nothing = Seen::default();
     let seen = observed.containers.get(&container.name).unwrap_or(&nothing);
     let mut status = ContainerStatus {
@@ -134,7 +154,10 @@ fn container_status(pod: &Pod, container: &Container, is_init: bool, observed: &
         status.container_id = Some(format!("process://{}-{}", running.process.pid, running.process.start_time));
         let ready = if is_init && !is_sidecar(container) { false } else { seen.probes.ready };
         status.ready = ready && !observed.ending;
-        ContainerState { running: Some(ContainerStateRunning { started_at: time(running.started_at) }), ..Default::default() }
+        ContainerState {
+            running: Some(ContainerStateRunning { started_at: time(running.started_at) }),
+            ..Default::default()
+        }
     } else if let Some((trouble, _)) = &seen.config_error {
         waiting(&trouble.reason, &trouble.message)
     } else if let Some(exit) = seen.exit() {

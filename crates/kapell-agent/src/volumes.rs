@@ -34,7 +34,9 @@ pub(crate) enum VolumeError {
     KeyMissing { volume: String, kind: &'static str, name: String, key: String },
     #[error("volume \"{volume}\": path \"{path}\" leaves the volume")]
     PathEscapes { volume: String, path: String },
-    #[error("volume \"{volume}\": its type is not supported here; use configMap, secret, emptyDir, hostPath, downwardAPI or projected")]
+    #[error(
+        "volume \"{volume}\": its type is not supported here; use configMap, secret, emptyDir, hostPath, downwardAPI or projected"
+    )]
     Unsupported { volume: String },
     #[error("volume \"{volume}\": hostPath {} is no {kind}", .path.display())]
     WrongType { volume: String, path: PathBuf, kind: String },
@@ -213,7 +215,8 @@ pub(crate) fn materialise(volume: &str, content: &Content, directory: &Path) -> 
             prepare_host_path(path, kind).map_err(failed(path))?;
             let wrong = || VolumeError::WrongType { volume: volume.to_owned(), path: path.clone(), kind: kind.clone() };
             let meta = fs::metadata(path);
-            let meta = if kind.is_empty() && meta.is_err() { return Ok(path.clone()) } else { meta.map_err(|_| wrong())? };
+            let meta =
+                if kind.is_empty() && meta.is_err() { return Ok(path.clone()) } else { meta.map_err(|_| wrong())? };
             let fits = match kind.trim_end_matches("OrCreate") {
                 "" => true,
                 "Directory" => meta.is_dir(),

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::observed::{MustRestart, Observed, Probes, Trouble, containers, init_containers, missing_runtime};
-use crate::plan::{Action, plan};
+use crate::plan::{Action, plan, restarts};
 use crate::probe::{self, Kind, Outcome, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
@@ -48,6 +48,8 @@ pub(crate) struct Worker {
     /// The prober of each running container, with the attempt that it belongs to.
     probers: BTreeMap<String, (u32, Prober)>,
     verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
+    /// The attempt of each container after whose end a BackOff event was recorded.
+    backing_off: BTreeMap<String, u32>,
     published: Option<PodStatus>,
     released: bool,
     wake_at: Option<Timestamp>,
@@ -79,11 +81,10 @@ pub(crate) async fn run(context: Arc<Context>, pod: Arc<Pod>, mut updates: watch
             let left = Timestamp::now().until(at).ok().and_then(|left| Duration::try_from(left).ok());
             left.unwrap_or(Duration::ZERO)
         });
-        let refers = worker.pod.spec.as_ref().is_some();
         tokio::select! {
             () = context.shutdown.cancelled() => return,
             changed = updates.changed() => if changed.is_err() { return },
-            _ = changes.changed(), if refers => {}
+            _ = changes.changed() => worker.try_configuration_again(),
             () = shim_changed(&mut worker.shim_state) => {}
             Some(verdict) = worker.verdicts.1.recv() => worker.take(verdict),
             () = tokio::time::sleep(wake_at.unwrap_or_default()), if wake_at.is_some() => {}
@@ -120,6 +121,7 @@ impl Worker {
             shim_state: None,
             probers: BTreeMap::new(),
             verdicts: mpsc::channel(VERDICTS),
+            backing_off: BTreeMap::new(),
             published: None,
             released: false,
             wake_at: None,
@@ -173,6 +175,7 @@ impl Worker {
         if acted {
             self.observe();
         }
+        self.announce_back_off();
         self.publish().await;
     }
 
@@ -207,7 +210,9 @@ impl Worker {
         if self.released || (ended_before && self.record.is_none()) {
             return Ok(());
         }
-        let unable = |what: &str, error: &dyn std::error::Error| Trouble::new("FailedCreatePodSandBox", format!("{what}: {error}"));
+        let unable = |what: &str, error: &dyn std::error::Error| {
+            Trouble::new("FailedCreatePodSandBox", format!("{what}: {error}"))
+        };
         let pod_ip = self.address().map_err(|error| unable("cannot give the pod an address", &error))?;
         if self.pod.metadata.deletion_timestamp.is_none() {
             let host = self.context.host(&self.dir);
@@ -221,6 +226,10 @@ impl Worker {
             let client = ShimClient::open(&self.dir, &self.context.config.shim_command).await;
             drop(permit);
             let client = client.map_err(|error| unable("cannot start the pod's shim", &error))?;
+            if self.shim.is_some() {
+                let message = "the pod's shim had died; a new one has taken over its processes";
+                self.context.events.warning(&self.pod, "ShimReplaced", message);
+            }
             self.shim_state = Some(client.state());
             self.shim = Some(client);
             self.probers.clear();
@@ -291,7 +300,8 @@ impl Worker {
         let started = container.startup_probe.is_none() || before.is_some_and(|status| status.started == Some(true));
         let was_ready = before.is_some_and(|status| status.ready) && !self.probers.contains_key(name);
         seen.probes.started |= started;
-        seen.probes.ready = seen.probes.started && (container.readiness_probe.is_none() || was_ready || seen.probes.ready);
+        seen.probes.ready =
+            seen.probes.started && (container.readiness_probe.is_none() || was_ready || seen.probes.ready);
         let Some(record) = &self.record else { return };
         let target = Target { ip: record.pod_ip, ports: start::named_ports(&container), shim: shim.clone() };
         let task = probe::run(container, attempt, target, seen.probes.started, self.verdicts.0.clone());
@@ -318,9 +328,38 @@ impl Worker {
             (Kind::Liveness, Outcome::Passed) => {}
             (kind, Outcome::Failed { message, grace_seconds }) => {
                 let kind = kind.name().to_lowercase();
-                let message = format!("Container {} failed {kind} probe, will be restarted: {message}", verdict.container);
+                let message =
+                    format!("Container {} failed {kind} probe, will be restarted: {message}", verdict.container);
                 seen.probes.must_restart = Some(MustRestart { message, grace_seconds });
                 seen.probes.ready = false;
+            }
+        }
+    }
+
+    /// A ConfigMap or Secret has changed; it may be the one that was missing.
+    fn try_configuration_again(&mut self) {
+        for seen in self.observed.containers.values_mut() {
+            if let Some((_, retry_at)) = &mut seen.config_error {
+                *retry_at = Timestamp::now();
+            }
+        }
+    }
+
+    /// Tells once for each end of a container that its restart has to wait.
+    fn announce_back_off(&mut self) {
+        let now = Timestamp::now();
+        let leaving = self.observed.ending || self.released;
+        let observed = self.observed.clone();
+        for (name, seen) in &observed.containers {
+            let Some(exit) = seen.exit().filter(|_| !leaving) else { continue };
+            let is_init = init_containers(&self.pod).iter().any(|container| container.name == *name);
+            let Some(container) = self.container(name) else { continue };
+            if restarts(&self.pod, &container, is_init, exit)
+                && backoff::restart_at(exit, seen.restarts_in_row) > now
+                && self.backing_off.insert(name.clone(), exit.attempt) != Some(exit.attempt)
+            {
+                let message = format!("Back-off restarting failed container {name}");
+                self.context.events.warning(&self.pod, "BackOff", message);
             }
         }
     }
@@ -339,13 +378,18 @@ impl Worker {
             Action::Finish => self.finish().await,
         };
         if let Err(error) = result {
-            tracing::warn!(pod = self.pod.name_any(), error = &error as &dyn std::error::Error, "pod sync incomplete, retrying");
+            tracing::warn!(
+                pod = self.pod.name_any(),
+                error = &error as &dyn std::error::Error,
+                "pod sync incomplete, retrying"
+            );
             self.retry();
         }
     }
 
     async fn start(&mut self, name: &str, attempt: u32) -> Result<(), ShimError> {
-        let (Some(container), Some(shim), Some(record)) = (self.container(name), self.shim.clone(), &mut self.record) else {
+        let (Some(container), Some(shim), Some(record)) = (self.container(name), self.shim.clone(), &mut self.record)
+        else {
             return Ok(());
         };
         let host = self.context.host(&self.dir);
@@ -424,7 +468,8 @@ impl Worker {
         self.publish().await;
         self.release().await.or_else(|error| if matches!(error, ShimError::Gone) { Ok(()) } else { Err(error) })?;
         let preconditions = Preconditions { uid: self.pod.uid(), resource_version: None };
-        let parameters = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Default::default() };
+        let parameters =
+            DeleteParams { grace_period_seconds: Some(0), preconditions: Some(preconditions), ..Default::default() };
         match self.api().delete(&self.pod.name_any(), &parameters).await {
             Ok(_) => {}
             // Gone already, or another pod of the same name: not ours any more either way.
@@ -449,7 +494,9 @@ impl Worker {
         }
         let ip = self.record.as_ref().map(|record| record.pod_ip);
         let status = status::compute(&self.pod, &self.observed, ip, self.context.config.host_ip, Timestamp::now());
-        if self.published.as_ref() == Some(&status) || (self.published.is_none() && self.pod.status.as_ref() == Some(&status)) {
+        if self.published.as_ref() == Some(&status)
+            || (self.published.is_none() && self.pod.status.as_ref() == Some(&status))
+        {
             self.published = Some(status);
             return;
         }
@@ -474,6 +521,7 @@ impl Worker {
     async fn remove(mut self) {
         self.probers.clear();
         self.shim = None;
-        self.context.remove_pod(&self.pod.uid().unwrap_or_default(), &self.dir).await;
+        let may_run = !self.released && self.record.is_some();
+        self.context.remove_pod(&self.pod.uid().unwrap_or_default(), &self.dir, may_run).await;
     }
 }

@@ -30,7 +30,8 @@ impl Target {
     pub(crate) async fn check(&self, container: &str, probe: &Probe, timeout: Duration) -> Result<(), String> {
         if let Some(exec) = &probe.exec {
             let command = exec.command.clone().unwrap_or_default();
-            let executed = self.shim.exec(container, command.clone(), timeout).await.map_err(|error| error.to_string())?;
+            let executed =
+                self.shim.exec(container, command.clone(), timeout).await.map_err(|error| error.to_string())?;
             return match executed.code {
                 Some(0) => Ok(()),
                 Some(code) => Err(format!("command {command:?} exited with {code}: {}", executed.output.trim())),

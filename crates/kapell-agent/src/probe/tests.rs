@@ -2,8 +2,13 @@ use super::*;
 
 fn series(kind: Kind, success_threshold: u32, failure_threshold: u32) -> Series {
     let second = Duration::from_secs(1);
-    let numbers =
-        Numbers { initial_delay: Duration::ZERO, period: second, timeout: second, success_threshold, failure_threshold };
+    let numbers = Numbers {
+        initial_delay: Duration::ZERO,
+        period: second,
+        timeout: second,
+        success_threshold,
+        failure_threshold,
+    };
     Series::new(kind, numbers)
 }
 
@@ -27,7 +32,7 @@ fn readiness_is_noticed_quickly_and_lost_after_the_threshold() {
     assert_eq!(series.observe(false, Duration::ZERO), Step { verdict: None, counted: true, next: QUICK_RETRY });
     assert_eq!(series.observe(true, QUICK_RETRY), Step { verdict: Some(true), counted: false, next: second });
     assert_eq!(series.observe(false, 2 * second), Step { verdict: None, counted: true, next: second });
-    assert_eq!(series.observe(false, 3 * second), Step { verdict: Some(false), counted: true, next: QUICK_RETRY });
+    assert_eq!(series.observe(false, 3 * second), Step { verdict: Some(false), counted: true, next: second });
     assert_eq!(series.observe(true, 4 * second).verdict, Some(true));
 }
 
