@@ -21,7 +21,8 @@ use crate::probe::{self, Kind, Outcome, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
-use crate::{Context, backoff, status};
+use crate::status::{self, OUR_CONDITIONS};
+use crate::{Context, backoff};
 
 /// Between withdrawing readiness and SIGTERM: endpoints and balancers learn of the former before the latter closes the
 /// listener, so that a rolling update fails no request.
@@ -493,7 +494,8 @@ impl Worker {
             return;
         }
         let ip = self.record.as_ref().map(|record| record.pod_ip);
-        let status = status::compute(&self.pod, &self.observed, ip, self.context.config.host_ip, Timestamp::now());
+        let base = self.with_published_times();
+        let status = status::compute(&base, &self.observed, ip, self.context.config.host_ip, Timestamp::now());
         if self.published.as_ref() == Some(&status)
             || (self.published.is_none() && self.pod.status.as_ref() == Some(&status))
         {
@@ -515,6 +517,23 @@ impl Worker {
                 self.retry();
             }
         }
+    }
+
+    /// The object with the times that were written last: the informer's copy may not show them yet, and a time that is
+    /// made up anew would be a change of its own.
+    fn with_published_times(&self) -> Pod {
+        let mut pod = Pod::clone(&self.pod);
+        if let Some(published) = &self.published {
+            let status = pod.status.get_or_insert_default();
+            status.start_time = published.start_time.clone();
+            let ours =
+                published.conditions.iter().flatten().filter(|condition| OUR_CONDITIONS.contains(&&*condition.type_));
+            let mut conditions: Vec<_> = ours.cloned().collect();
+            let others = status.conditions.take().into_iter().flatten();
+            conditions.extend(others.filter(|condition| !OUR_CONDITIONS.contains(&&*condition.type_)));
+            status.conditions = Some(conditions);
+        }
+        pod
     }
 
     /// The object is gone, so nothing of the pod may stay.

@@ -97,7 +97,8 @@ fn init_containers_run_one_after_another() {
         { "name": "b", "command": ["b"] },
     ]});
     let up = Seen { probes: Probes { started: true, ..Default::default() }, ..running() };
-    let steps: [(&[(&str, Seen)], &[Action]); 6] = [
+    type Step<'a> = (&'a [(&'a str, Seen)], &'a [Action]);
+    let steps: [Step<'_>; 6] = [
         (&[], &[start("a", 0)]),
         (&[("a", running())], &[]),
         (&[("a", ended(1, 0, 0))], &[start("a", 1)]),
