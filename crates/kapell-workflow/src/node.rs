@@ -151,7 +151,7 @@ pub(crate) fn unknown(path: String, key: &str, known: &[&str]) -> Problem {
 /// The most similar candidate, if one is similar at all.
 pub(crate) fn closest<'c>(text: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let (distance, best) = candidates.iter().map(|c| (edits(text, c), *c)).min()?;
-    (distance <= 1 + best.len() / 4).then_some(best)
+    (distance <= 1 + best.len() / 4 && distance < best.len()).then_some(best)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that lead from `a` to `b`, ignoring case.

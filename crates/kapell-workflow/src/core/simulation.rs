@@ -41,6 +41,10 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    pub(crate) fn new(answers: HashMap<String, VecDeque<Answer>>) -> Self {
+        Self { answers, ..Self::default() }
+    }
+
     fn call(&mut self, at: Time, key: &str, request: &Request) -> Answer {
         self.seen.push(Seen { at, key: key.to_owned(), request: request.clone() });
         if let Some(answer) = self.answered.get(key).filter(|_| self.idempotent) {
