@@ -3,6 +3,8 @@
 //! Prints, for an in-memory store and for SQLite with fsync: pure steps per second (a workflow of 1,000 `set` tasks in
 //! a loop), and runs per second of ten calls with a caller that answers at once, 1 and 64 at a time.
 
+#![allow(clippy::print_stdout, reason = "a bench reports on stdout")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,7 +38,8 @@ fn document(tasks: Value) -> Value {
 
 fn calls() -> Value {
     let task = |i: usize| {
-        let with = json!({ "method": "post", "endpoint": "http://service/step", "body": { "n": "${ .n }", "step": i } });
+        let with =
+            json!({ "method": "post", "endpoint": "http://service/step", "body": { "n": "${ .n }", "step": i } });
         json!({ format!("step{i}"): { "call": "http", "with": with } })
     };
     document((0..10).map(task).collect())

@@ -26,17 +26,17 @@ impl Bench {
     /// When the document is not valid.
     pub async fn run(&self, document: &Value, input: &Value, concurrency: usize, time: Duration) -> (u64, Duration) {
         let begun = Instant::now();
-        let mut runs = 0;
-        for _ in 0..concurrency {
+        let (mut runs, mut going) = (0, 0);
+        while going < concurrency {
             self.engine.begin(document, input);
+            going += 1;
         }
-        while let Some(ended) = self.engine.ended().await {
-            drop(ended);
+        while going > 0 && self.engine.ended().await.is_some() {
             runs += 1;
             if begun.elapsed() < time {
                 self.engine.begin(document, input);
-            } else if self.engine.active() == 0 {
-                break;
+            } else {
+                going -= 1;
             }
         }
         (runs, begun.elapsed())

@@ -32,16 +32,18 @@ use tokio_util::sync::CancellationToken;
 mod committer;
 mod effects;
 mod headless;
+mod notices;
 mod partition;
 mod programs;
 mod runs;
-mod timers;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use crate::core::record::{FrameId, Time};
-use crate::core::state::{Compensation, Outcome};
 pub(crate) use headless::Headless;
+pub(crate) use notices::Notice;
+use notices::Notices;
 use partition::Command;
 use programs::Programs;
 
@@ -120,34 +122,28 @@ struct Shared {
     store: Arc<dyn Store>,
     caller: Arc<dyn ServiceCaller>,
     programs: Programs,
-    /// Unbounded, because what they hold is bounded by the runs that were accepted and the calls in flight; a bound
-    /// here would let two partitions and a committer wait for each other.
     partitions: Vec<mpsc::UnboundedSender<Command>>,
     timers: mpsc::UnboundedSender<timers::Alarm>,
     permits: Arc<Semaphore>,
     calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
     calls_idle: Notify,
-    notices: Mutex<HashMap<StreamId, Notice>>,
+    notices: Mutex<Notices>,
     /// Objects to look at.
     queue: Queue<ObjectKey>,
     active: AtomicUsize,
 }
 
-/// What the outside may know of a run; always of a state that is on disk.
-#[derive(Clone, Debug)]
-pub(crate) struct Notice {
-    key: ObjectKey,
-    started_at: Time,
-    definition: String,
-    waiting_for: Option<String>,
-    compensation: Compensation,
-    ended: Option<(Time, Outcome)>,
+/// A channel without a bound of its own: what it holds is bounded by the runs that were accepted and by the calls in
+/// flight. With a bound, a partition and its committer could wait for each other.
+#[allow(clippy::disallowed_methods, reason = "bounded by accepted runs and calls in flight; see above")]
+fn accounted_channel<T>() -> (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>) {
+    mpsc::unbounded_channel()
 }
 
 impl Shared {
     fn new(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> (Arc<Self>, Receivers) {
-        let (senders, receivers) = (0..config.partitions.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
-        let (timers, timer_receiver) = mpsc::unbounded_channel();
+        let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
+        let (timers, timer_receiver) = accounted_channel();
         let permits = Arc::new(Semaphore::new(config.max_calls));
         let shared = Arc::new(Self {
             config,
@@ -202,7 +198,7 @@ impl Parts {
         let mut committers = JoinSet::new();
         let mut threads = Vec::new();
         for (index, commands) in receivers.partitions.into_iter().enumerate() {
-            let (work, receiver) = mpsc::unbounded_channel();
+            let (work, receiver) = accounted_channel();
             committers.spawn(committer::run(shared.clone(), receiver));
             threads.extend(partition::spawn(index, shared.clone(), commands, work));
         }
@@ -226,12 +222,7 @@ impl Parts {
 
 impl Engine {
     /// An engine that does nothing until [`Engine::run`].
-    pub fn new(
-        config: Config,
-        client: kube::Client,
-        store: Arc<dyn Store>,
-        caller: Arc<dyn ServiceCaller>,
-    ) -> Self {
+    pub fn new(config: Config, client: kube::Client, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
         let (shared, receivers) = Shared::new(config, store, caller);
         Self { client, shared, receivers: Mutex::new(Some(receivers)) }
     }
@@ -251,8 +242,8 @@ impl Engine {
             () = shutdown.cancelled() => None,
             recovered = runs::recover(shared) => Some(recovered),
         };
-        if recovered.is_some() {
-            runs::run(self.client.clone(), shared.clone(), shutdown).await;
+        if let Some(recovered) = recovered {
+            runs::run(self.client.clone(), shared.clone(), recovered, shutdown).await;
         }
 
         self.drain().await;

@@ -54,11 +54,9 @@ impl<'a> Node<'a> {
 
     pub(crate) fn items(&self, problems: &mut Problems) -> Vec<Node<'a>> {
         match self.value {
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .map(|(i, item)| Node::new(item, format!("{}[{i}]", self.path)))
-                .collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(i, item)| Node::new(item, format!("{}[{i}]", self.path))).collect()
+            }
             other => {
                 problems.push(wrong_type(&self.path, other, "an array"));
                 Vec::new()

@@ -152,8 +152,12 @@ impl World {
 
     /// What the next process does: the journal is all there is. Answers under way are lost, and some arrive late.
     pub(crate) fn recover(&mut self) {
-        let cancels: Vec<_> =
-            self.future.iter().filter(|(_, e)| matches!(e, Event::Cancel { .. })).map(|(k, e)| (*k, e.clone())).collect();
+        let cancels: Vec<_> = self
+            .future
+            .iter()
+            .filter(|(_, e)| matches!(e, Event::Cancel { .. }))
+            .map(|(k, e)| (*k, e.clone()))
+            .collect();
         self.future = cancels.into_iter().collect();
         self.now += self.rng.random_range(0..50);
         self.run = self.replayed();

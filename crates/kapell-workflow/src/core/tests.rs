@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::Event;
 use super::exchange::{Reply, Unanswered};
+use super::record::Record;
 use super::simulation::{Answer, EPOCH, Services, World};
 use super::state::{Outcome, Phase};
-use super::Event;
-use super::record::Record;
 use crate::expression::Datum;
 use crate::expression::meter::on_deep_stack;
 use crate::program::Program;
@@ -22,7 +22,17 @@ struct Case {
 }
 
 const FIELDS: [&str; 12] = [
-    "name", "workflow", "input", "services", "cancelAt", "output", "error", "phase", "order", "calls", "compensation",
+    "name",
+    "workflow",
+    "input",
+    "services",
+    "cancelAt",
+    "output",
+    "error",
+    "phase",
+    "order",
+    "calls",
+    "compensation",
     "took",
 ];
 
@@ -34,7 +44,8 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        let documents = kapell_api::decode::documents(&text).unwrap_or_else(|error| panic!("{}: {error:?}", file.display()));
+        let documents =
+            kapell_api::decode::documents(&text).unwrap_or_else(|error| panic!("{}: {error:?}", file.display()));
         let stem = file.file_stem().unwrap().to_string_lossy().into_owned();
         for document in documents {
             let Value::Object(fields) = document.value else { panic!("{stem}: a case is an object") };
@@ -217,7 +228,9 @@ fn crashes_change_nothing() {
             calm.services.idempotent = false;
             calm.live();
             // Flaky services answer by the number of the attempt, which crashes multiply.
-            if calm.services.answers.values().any(|answers| answers.len() > 1) || distinct_calls(&calm).len() != calm.services.seen.len() {
+            if calm.services.answers.values().any(|answers| answers.len() > 1)
+                || distinct_calls(&calm).len() != calm.services.seen.len()
+            {
                 continue;
             }
             for seed in 0..rounds {

@@ -30,7 +30,7 @@ impl Headless {
     /// Takes up the runs in the journal.
     #[cfg(test)]
     pub(crate) async fn recover(&self) {
-        super::runs::recover(&self.shared).await;
+        drop(super::runs::recover(&self.shared).await);
     }
 
     /// Begins a run.
@@ -58,18 +58,14 @@ impl Headless {
             let stream = super::runs::stream_of(&key.name)?;
             let ended = {
                 let mut notices = self.shared.notices.lock();
-                let ended = notices.get(&stream).is_some_and(|notice| notice.ended.is_some());
-                if ended { notices.remove(&stream) } else { None }
+                let ended = notices.get(stream).is_some_and(|notice| notice.ended.is_some());
+                if ended { notices.remove(stream) } else { None }
             };
             if ended.is_some() {
                 self.shared.tell(stream, Command::Forget { stream });
                 return ended;
             }
         }
-    }
-
-    pub(crate) fn active(&self) -> usize {
-        self.shared.active.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Stops without waiting for anything, as a crash would.

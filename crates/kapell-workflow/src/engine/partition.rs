@@ -25,16 +25,37 @@ const LONG_WAIT: i64 = 1000;
 
 pub(super) enum Command {
     /// Begin a run whose stream does not exist.
-    Start { stream: StreamId, program: Arc<Program>, hash: String, identity: Identity, input: Datum },
+    Start {
+        stream: StreamId,
+        program: Arc<Program>,
+        hash: String,
+        identity: Identity,
+        input: Datum,
+    },
     /// Take over a run from its journal, which has this many records.
-    Resume { stream: StreamId, hash: String, run: Box<Run>, records: u64 },
-    Event { stream: StreamId, event: Event },
+    Resume {
+        stream: StreamId,
+        hash: String,
+        run: Box<Run>,
+        records: u64,
+    },
+    Event {
+        stream: StreamId,
+        event: Event,
+    },
     /// The latest step is on disk.
-    Committed { stream: StreamId },
+    Committed {
+        stream: StreamId,
+    },
     /// Say what the run waits for, if it still waits as it did then.
-    Describe { stream: StreamId, sequence: u64 },
+    Describe {
+        stream: StreamId,
+        sequence: u64,
+    },
     /// The run has ended and is written down.
-    Forget { stream: StreamId },
+    Forget {
+        stream: StreamId,
+    },
     Stop,
 }
 
@@ -145,7 +166,9 @@ impl Partition {
             if active.committing {
                 return;
             }
-            let event = if active.more { Event::Continue } else {
+            let event = if active.more {
+                Event::Continue
+            } else {
                 match active.events.pop_front() {
                     Some(event) => event,
                     None => return self.settle(stream),

@@ -94,7 +94,8 @@ async fn a_run_is_taken_up_where_its_journal_ends() {
 async fn a_timer_that_came_due_meanwhile_fires_once() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let script = Arc::new(Script::default());
-    let workflow = document(json!([{ "a": call("/a") }, { "pause": { "wait": { "milliseconds": 300 } } }, { "b": call("/b") }]));
+    let workflow =
+        document(json!([{ "a": call("/a") }, { "pause": { "wait": { "milliseconds": 300 } } }, { "b": call("/b") }]));
     let first = Headless::start(Config::default(), store.clone(), script.clone());
     first.begin(&workflow, &json!({}));
     script.has_seen("/a").await;

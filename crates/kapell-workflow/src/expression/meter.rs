@@ -101,9 +101,9 @@ pub(crate) fn metered<R>(f: impl FnOnce() -> R) -> Result<R, Exhausted> {
         meter.steps.set(MAX_STEPS);
         meter.bytes.set(MAX_BYTES);
         meter.deadline.set(Some(Instant::now() + MAX_TIME));
-        meter.stack_floor.set(
-            meter.thread_floor.get().unwrap_or_else(|| stack_pointer().saturating_sub(UNKNOWN_STACK)),
-        );
+        meter
+            .stack_floor
+            .set(meter.thread_floor.get().unwrap_or_else(|| stack_pointer().saturating_sub(UNKNOWN_STACK)));
         meter.active.set(true);
         // Unwind safety: what `f` touches are values that are dropped with it, and the compiled filter, which
         // evaluation does not change.
