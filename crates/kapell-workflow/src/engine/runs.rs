@@ -422,3 +422,6 @@ fn refused(fault: &Fault) -> Value {
         "compensation": Compensation::None.as_str(),
     })
 }
+
+#[cfg(test)]
+mod tests;
