@@ -11,7 +11,7 @@ mod shell;
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
@@ -38,7 +38,9 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Everything that CI does, in its order
+    /// Measures the release binary from outside and prints the table of docs/benchmarks.md
+    Bench,
+    /// Everything that CI does
     Ci,
     /// Formatting, lints, layers and dependencies: what CI does besides the tests
     Check,
@@ -62,6 +64,7 @@ fn chore(chore: Chore) -> Result<()> {
     match chore {
         Chore::Test { rest } => test(&rest),
         Chore::Up { rest } => up(&rest),
+        Chore::Bench => bench(),
         Chore::Ci => ci(),
         Chore::Check => check(),
         Chore::CheckLayers => check_layers(&Metadata::load()?),
@@ -96,12 +99,22 @@ fn test(rest: &[String]) -> Result<()> {
 }
 
 fn up(rest: &[String]) -> Result<()> {
-    run(cargo().args(["build", "--release", "--locked", "--package", "kapell", "--package", "shop"]))?;
-    let target = Metadata::load()?.target_directory;
-    let mut up = std::process::Command::new(Path::new(&target).join("release/kapell"));
+    let mut up = release("kapell", &["kapell", "shop"])?;
     // In place of this process, so that Ctrl-C and the exit code are kapell's own.
     let error = up.arg("up").arg("examples/shop").args(rest).current_dir(root()).exec();
     bail!("cannot run {}: {error}", up.get_program().display())
+}
+
+fn bench() -> Result<()> {
+    run(&mut release("kapell-bench", &["kapell", "shop", "kapell-e2e"])?)
+}
+
+/// Builds these packages as they are released, and gives one of their programs.
+fn release(program: &str, packages: &[&str]) -> Result<Command> {
+    let packages = packages.iter().flat_map(|package| ["--package", package]);
+    run(cargo().args(["build", "--release", "--locked"]).args(packages))?;
+    let target = Metadata::load()?.target_directory;
+    Ok(Command::new(Path::new(&target).join("release").join(program)))
 }
 
 fn check() -> Result<()> {

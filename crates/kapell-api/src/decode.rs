@@ -114,6 +114,15 @@ impl DecodeError {
 }
 
 impl Positions {
+    /// The places of what stands below `path`, by paths that start there: for the items of a `List`.
+    pub fn below(&self, path: &str) -> Positions {
+        let inner = |(field, position): (&String, &Position)| {
+            let rest = field.strip_prefix(path)?;
+            Some((rest.strip_prefix('.').unwrap_or(rest).to_owned(), *position))
+        };
+        Positions(self.0.iter().filter_map(inner).collect())
+    }
+
     /// Of exactly this field.
     pub fn get(&self, path: &str) -> Option<Position> {
         self.0.get(path).copied()

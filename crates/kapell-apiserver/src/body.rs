@@ -121,6 +121,7 @@ pub(crate) fn patched(
     if !value.is_object() {
         return Err(wrong("the patch does not leave an object".to_owned()));
     }
+    adopt_type(resource, value)?;
     let findings = resource.schema().check(value);
     if !findings.problems.is_empty() {
         return Err(wrong(sentences(&findings.problems)));

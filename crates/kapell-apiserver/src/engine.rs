@@ -127,7 +127,10 @@ impl Engine {
             Method::GET | Method::HEAD if call.query.flag("watch") => self.watch(call, resource, None).await,
             Method::GET | Method::HEAD => self.list(call, resource).await,
             Method::POST => self.create(call, resource).await,
-            Method::DELETE => self.delete_collection(call, resource).await,
+            // Across namespaces there is only reading, as upstream: a slip would empty the whole server.
+            Method::DELETE if !resource.kind.namespaced || call.path.namespace.is_some() => {
+                self.delete_collection(call, resource).await
+            }
             _ => Err(not_allowed(resource, &call.method)),
         }
     }

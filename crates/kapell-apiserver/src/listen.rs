@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -39,20 +40,23 @@ pub(crate) async fn run(
 ) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(tls);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
     while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
-        let acceptor = acceptor.clone();
-        let (server, shutdown) = (server.clone(), shutdown.clone());
-        tokio::spawn(async move {
+        let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
+        connections.spawn(async move {
             if let Err(error) = serve_connection(server, stream, acceptor, shutdown).await {
                 tracing::debug!(error, "connection ended");
             }
             drop(slot);
         });
+        // Forget those that have ended, or the set would grow for ever.
+        while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
-    if tokio::time::timeout(DRAIN_TIMEOUT, slots.acquire_many(all)).await.is_err() {
-        tracing::warn!("some requests did not end in time and were cut off");
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+        tracing::warn!(connections = connections.len(), "some requests did not end in time and are cut off");
+        connections.shutdown().await;
     }
     Ok(())
 }

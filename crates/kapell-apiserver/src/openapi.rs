@@ -22,6 +22,9 @@ use crate::resources::Resources;
 
 const JSON: &str = "application/json";
 const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What the answer is called: the `@` in the name that clients ask for is not allowed in a `Content-Type`, and Go's parser
+/// insists.
+const GNOSTIC_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// An empty gnostic `Document` (`swagger: "2.0"`, an info, no paths). kubectl asks for it when a file holds a `List` and
 /// then looks only at whether it can be decoded.
 const EMPTY_GNOSTIC: [u8; 16] =
@@ -83,8 +86,8 @@ impl OpenApi {
 
     /// `/openapi/v2`: the definitions as JSON, or, in protobuf, a document that says nothing.
     pub(crate) fn v2(&self, resources: &Resources, headers: &HeaderMap) -> Response<Body> {
-        if negotiate::accepts_exactly(headers, GNOSTIC) {
-            return Document::from_bytes(Bytes::from_static(&EMPTY_GNOSTIC)).respond(headers, GNOSTIC);
+        if negotiate::accepts_exactly(headers, GNOSTIC) || negotiate::accepts_exactly(headers, GNOSTIC_ANSWER) {
+            return Document::from_bytes(Bytes::from_static(&EMPTY_GNOSTIC)).respond(headers, GNOSTIC_ANSWER);
         }
         let v2 = self.v2.get_or_init(|| {
             let mut definitions = Map::new();

@@ -209,3 +209,6 @@ fn root(group_versions: Vec<(&str, &str)>) -> Value {
     paths.dedup();
     json!({"paths": paths})
 }
+
+#[cfg(test)]
+mod tests;

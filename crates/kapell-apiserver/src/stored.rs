@@ -12,23 +12,47 @@ const METADATA: &[u8] = b"\"metadata\":{";
 
 /// The bytes to store. `resourceVersion` is left out and the fixed order of the first fields is made.
 pub(crate) fn encode(object: &Value) -> Bytes {
-    let mut ordered = Map::new();
-    if let Value::Object(fields) = object {
-        for first in ["apiVersion", "kind"] {
-            if let Some(value) = fields.get(first) {
-                ordered.insert(first.to_owned(), value.clone());
-            }
-        }
-        let mut metadata = fields.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
-        metadata.shift_remove("resourceVersion");
-        ordered.insert("metadata".to_owned(), Value::Object(metadata));
-        for (name, value) in fields {
-            if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
-                ordered.insert(name.clone(), value.clone());
-            }
+    let mut out = Vec::with_capacity(1024);
+    let nothing = Map::new();
+    let fields = object.as_object().unwrap_or(&nothing);
+    let metadata = fields.get("metadata").and_then(Value::as_object).unwrap_or(&nothing);
+    out.push(b'{');
+    for first in ["apiVersion", "kind"] {
+        if let Some(value) = fields.get(first) {
+            write_field(&mut out, first, value);
         }
     }
-    Bytes::from(Value::Object(ordered).to_string())
+    write_name(&mut out, "metadata");
+    out.push(b'{');
+    for (name, value) in metadata.iter().filter(|(name, _)| *name != "resourceVersion") {
+        write_field(&mut out, name, value);
+    }
+    out.push(b'}');
+    for (name, value) in fields {
+        if !matches!(name.as_str(), "apiVersion" | "kind" | "metadata") {
+            write_field(&mut out, name, value);
+        }
+    }
+    out.push(b'}');
+    Bytes::from(out)
+}
+
+/// Begins a field, with a comma unless it is the first of its object.
+fn write_name(out: &mut Vec<u8>, name: &str) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    write_value(out, name);
+    out.push(b':');
+}
+
+fn write_field(out: &mut Vec<u8>, name: &str, value: &Value) {
+    write_name(out, name);
+    write_value(out, value);
+}
+
+fn write_value(out: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    serde_json::to_writer(out, value).expect("strings and JSON values can always be written to memory");
 }
 
 /// Appends the stored object with its `resourceVersion`.

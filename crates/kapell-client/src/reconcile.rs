@@ -56,9 +56,8 @@ where
         let span = tracing::debug_span!("reconcile", controller = name, %key);
         // Unwind safety: a reconcile owns nothing that outlives it but handles to the API and to informers, whose
         // locks it cannot hold across an await.
-        let outcome = std::panic::AssertUnwindSafe(async { reconcile(key.clone()).await }.instrument(span))
-            .catch_unwind()
-            .await;
+        let outcome =
+            std::panic::AssertUnwindSafe(async { reconcile(key.clone()).await }.instrument(span)).catch_unwind().await;
         match outcome {
             Ok(Ok(next)) => {
                 queue.forget(&key);

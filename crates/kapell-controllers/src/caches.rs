@@ -97,17 +97,7 @@ impl Caches {
         };
         let pods = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| wake.on_pod(&change));
 
-        Self {
-            deployments,
-            replica_sets,
-            services,
-            endpoint_slices,
-            namespaces,
-            service_accounts,
-            nodes,
-            leases,
-            pods,
-        }
+        Self { deployments, replica_sets, services, endpoint_slices, namespaces, service_accounts, nodes, leases, pods }
     }
 
     /// Waits until each copy is complete: a plan made from half of the objects would undo the other half.

@@ -57,7 +57,7 @@ impl DeploymentController {
         });
         let snapshot = Snapshot { deployment: deployment.clone(), pods: pods.collect(), replica_sets: claim.owned };
         let Plan { actions, look_again } = plan::plan(&snapshot, Timestamp::now());
-        self.apply(&deployment, actions).await?;
+        Box::pin(self.apply(&deployment, actions)).await?;
         Ok(look_again.map_or(Next::OnChange, Next::After))
     }
 
@@ -88,8 +88,7 @@ impl DeploymentController {
                 }
                 Action::SetStatus(status) => {
                     current.status = Some(*status);
-                    current =
-                        deployments.replace_status(&current.name_any(), &PostParams::default(), &current).await?;
+                    current = deployments.replace_status(&current.name_any(), &PostParams::default(), &current).await?;
                 }
             }
         }

@@ -62,20 +62,11 @@ pub async fn run(config: ControllersConfig, client: Client, shutdown: Cancellati
     }
 
     let deployment = DeploymentController { client: client.clone(), caches: caches.clone(), events: events.clone() };
-    let replica_set = ReplicaSetController {
-        client: client.clone(),
-        caches: caches.clone(),
-        events: events.clone(),
-        expectations,
-    };
+    let replica_set =
+        ReplicaSetController { client: client.clone(), caches: caches.clone(), events: events.clone(), expectations };
     let endpoint_slice = EndpointSliceController { client: client.clone(), caches: caches.clone() };
-    let node = NodeController {
-        client: client.clone(),
-        caches: caches.clone(),
-        events,
-        heartbeats,
-        grace: config.node_grace,
-    };
+    let node =
+        NodeController { client: client.clone(), caches: caches.clone(), events, heartbeats, grace: config.node_grace };
     let (c, cs) = (client.clone(), caches.clone());
     let stop = || shutdown.clone();
 

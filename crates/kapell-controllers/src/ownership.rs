@@ -87,8 +87,11 @@ where
     let owners: Api<O> = Api::namespaced(client.clone(), &namespace);
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     for released in &claim.release {
-        let rest: Vec<_> =
-            released.owner_references().iter().filter(|reference| Some(&reference.uid) != owner.meta().uid.as_ref()).collect();
+        let rest: Vec<_> = released
+            .owner_references()
+            .iter()
+            .filter(|reference| Some(&reference.uid) != owner.meta().uid.as_ref())
+            .collect();
         patch_owners(&api, released.as_ref(), serde_json::json!(rest)).await?;
     }
     if claim.adopt.is_empty() {
@@ -96,7 +99,8 @@ where
     }
     // The cache may show an owner that is gone or going: adopting for it would hand its garbage to nobody.
     let live = owners.get_opt(&owner.name_any()).await?;
-    let alive = live.is_some_and(|live| live.meta().uid == owner.meta().uid && live.meta().deletion_timestamp.is_none());
+    let alive =
+        live.is_some_and(|live| live.meta().uid == owner.meta().uid && live.meta().deletion_timestamp.is_none());
     if !alive {
         return Ok(());
     }

@@ -15,8 +15,8 @@ pub(crate) enum ResponseBody {
     /// A message of the gateway's own.
     Text(Bytes),
     Http1(Http1Body),
-    /// HTTP/2 drives its connection itself; the lease counts the stream.
-    Http2(Incoming, #[expect(dead_code, reason = "counts until dropped")] Lease),
+    /// From a connection that has a task of its own: HTTP/2, or an upgrade that the endpoint declined.
+    Driven(Incoming, #[expect(dead_code, reason = "counts until dropped")] Lease),
 }
 
 /// The rest of an HTTP/1.1 response with the connection that it comes on. At its end the connection goes back to the
@@ -75,7 +75,7 @@ impl Body for ResponseBody {
             Self::Text(text) if text.is_empty() => Poll::Ready(None),
             Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             Self::Http1(body) => body.poll_frame(cx),
-            Self::Http2(body, _) => Pin::new(body).poll_frame(cx),
+            Self::Driven(body, _) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -83,7 +83,7 @@ impl Body for ResponseBody {
         match self {
             Self::Text(text) => text.is_empty(),
             Self::Http1(body) => body.upstream.is_none(),
-            Self::Http2(body, _) => body.is_end_stream(),
+            Self::Driven(body, _) => body.is_end_stream(),
         }
     }
 
@@ -91,7 +91,7 @@ impl Body for ResponseBody {
         match self {
             Self::Text(text) => SizeHint::with_exact(text.len() as u64),
             Self::Http1(body) => body.body.size_hint(),
-            Self::Http2(body, _) => body.size_hint(),
+            Self::Driven(body, _) => body.size_hint(),
         }
     }
 }

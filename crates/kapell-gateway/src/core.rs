@@ -124,7 +124,6 @@ impl Core {
 
     /// Closes every listener and drains every connection for at most `grace`.
     pub(crate) async fn close(&self, grace: std::time::Duration) {
-        self.tasks.drain.cancel();
         self.tasks.close(grace).await;
         self.services.write().clear();
     }

@@ -140,6 +140,8 @@ async fn send_http1(
             lease.0.succeeded();
             let (mut parts, body) = response.into_parts();
             headers::strip_hop_by_hop(&mut parts.headers);
+            // The version is each connection's own: an HTTP/1.0 endpoint does not make the client's connection so.
+            parts.version = http::Version::HTTP_11;
             let body = Http1Body::new(body, link, lease, backend.tasks.clone());
             Ok(Response::from_parts(parts, ResponseBody::Http1(body)))
         }
@@ -161,7 +163,7 @@ async fn send_http2(
             lease.0.succeeded();
             let (mut parts, body) = response.into_parts();
             headers::strip_hop_by_hop(&mut parts.headers);
-            Ok(Response::from_parts(parts, ResponseBody::Http2(body, lease)))
+            Ok(Response::from_parts(parts, ResponseBody::Driven(body, lease)))
         }
         Err(error) => Err(broken_exchange(backend, &lease, Broken::from(error), reused)),
     }

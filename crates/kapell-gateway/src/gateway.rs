@@ -143,12 +143,12 @@ impl Gateway {
         let patches = compute_patches(&service, &report, Time(k8s_openapi::jiff::Timestamp::now()));
         let api: Api<Service> = Api::namespaced(self.client.clone(), &key.namespace);
         let params = PatchParams { field_manager: Some("kapell-gateway".to_owned()), ..PatchParams::default() };
-        // The status first: its patch names the version that it was computed from, which the other one changes.
-        if let Some(patch) = &patches.status {
-            gone_is_fine(api.patch_status(&key.name, &params, &Patch::<&Value>::Merge(patch)).await)?;
-        }
+        // One write at a time: its own event brings the key back, with a copy that knows of it, for the other. The annotation
+        // comes first, because pods that start now are told their environment from it.
         if let Some(patch) = &patches.object {
             gone_is_fine(api.patch(&key.name, &params, &Patch::<&Value>::Merge(patch)).await)?;
+        } else if let Some(patch) = &patches.status {
+            gone_is_fine(api.patch_status(&key.name, &params, &Patch::<&Value>::Merge(patch)).await)?;
         }
         Ok(Next::OnChange)
     }

@@ -27,9 +27,10 @@ use crate::table::Protocol;
 /// case it is the server that speaks first. A declared `appProtocol` or port name spares servers of that sort the wait.
 const SILENCE: Duration = Duration::from_millis(100);
 
-/// From the start of a connection, or of a request on it, to the end of the request's head: a client that takes longer
-/// holds its place for nothing.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// From the start of a connection, or the end of the request before, to the end of a request's head. So it also ends idle
+/// connections, and must be longer than the time for which common clients keep these (Go and hyper: 90 s): else a request
+/// would be sent into a connection that is just being closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// As in common servers; a larger head is answered with 431.
 const HEAD_SIZE: usize = 64 * 1024;
@@ -215,7 +216,7 @@ impl Client {
         let (mut response, lease) = forward::forward_upgrade(&self.backend, request, Some(self.ip)).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             headers::strip_hop_by_hop(response.headers_mut());
-            return Ok(response.map(|body| ResponseBody::Http2(body, lease)));
+            return Ok(response.map(|body| ResponseBody::Driven(body, lease)));
         }
         let endpoint_side = hyper::upgrade::on(&mut response);
         let drain = self.drain.clone();

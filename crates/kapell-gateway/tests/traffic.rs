@@ -227,6 +227,22 @@ async fn an_http_1_0_client_is_served() {
 }
 
 #[tokio::test]
+async fn an_http_1_0_endpoint_does_not_end_the_clients_connection() {
+    let mut stage = Stage::new(Protocol::Http);
+    let backend = Backend::old().await;
+    stage.route([(backend.address, EndpointState::Ready)]);
+    let mut client = TcpStream::connect(stage.address).await.unwrap();
+    for _ in 0..2 {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"0\r\n\r\n") {
+            assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    }
+}
+
+#[tokio::test]
 async fn http2_with_prior_knowledge_reaches_http2_endpoints_with_trailers() {
     for protocol in [Protocol::H2c, Protocol::Detect] {
         let mut stage = Stage::new(protocol);

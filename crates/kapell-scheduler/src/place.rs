@@ -26,11 +26,18 @@ pub enum Reason {
     Unschedulable,
     NotReady,
     Affinity,
-    Taint { key: String, value: String },
+    Taint {
+        key: String,
+        value: String,
+    },
     Ports,
     TooManyPods,
     /// The pod asks for `asked`, of which `free` is left (cpu in thousandths, others in whole units).
-    Insufficient { resource: String, asked: i64, free: i64 },
+    Insufficient {
+        resource: String,
+        asked: i64,
+        free: i64,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -69,6 +76,16 @@ impl Unschedulable {
         let mut counts: Vec<_> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         counts.sort();
         format!("0/{} nodes are available: {}.", self.nodes.len(), counts.join(", "))
+    }
+
+    /// No node is up yet, as when a server has just started: no reason to hold the pod back once one is.
+    pub(crate) fn is_before_any_node(&self) -> bool {
+        let is_down = |reason: &Reason| match reason {
+            Reason::NotReady => true,
+            Reason::Taint { key, .. } => key == "node.kubernetes.io/not-ready",
+            _ => false,
+        };
+        self.nodes.values().all(|reasons| reasons.iter().any(is_down))
     }
 
     /// The summary, and for each of the first nodes why.
@@ -243,7 +260,8 @@ fn least_allocated(pod: &PodRequest, node: &NodeState) -> i64 {
 fn preference(pod: &PodRequest, node: &NodeState) -> i64 {
     // Unlike a required term, an empty preferred one matches every node.
     let is_empty = |term: &k8s_openapi::api::core::v1::NodeSelectorTerm| {
-        term.match_expressions.as_ref().is_none_or(Vec::is_empty) && term.match_fields.as_ref().is_none_or(Vec::is_empty)
+        term.match_expressions.as_ref().is_none_or(Vec::is_empty)
+            && term.match_fields.as_ref().is_none_or(Vec::is_empty)
     };
     let wanted = pod.preferred.iter();
     let met = wanted.filter(|p| is_empty(&p.term) || term_matches(&p.term, &node.name, &node.facts.labels));

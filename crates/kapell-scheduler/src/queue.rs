@@ -87,12 +87,23 @@ impl SchedulingQueue {
         self.backing_off.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// There is no node to try yet: like [`SchedulingQueue::unschedulable`], but the first node is tried at once.
+    pub(crate) fn no_nodes(&mut self, key: &ObjectKey, now: Instant) {
+        self.park(key, now);
+    }
+
     /// The pod fits nowhere: it waits for a change, unless there was one during the attempt.
     pub(crate) fn unschedulable(&mut self, key: &ObjectKey, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.failures += 1;
+            entry.failed_at = Some(now);
+        }
+        self.park(key, now);
+    }
+
+    fn park(&mut self, key: &ObjectKey, now: Instant) {
         let wakes = self.wakes;
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.failures += 1;
-        entry.failed_at = Some(now);
         if matches!(entry.place, Place::Trying(at) if at == wakes) {
             entry.place = Place::Unschedulable;
         } else {

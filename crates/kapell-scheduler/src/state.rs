@@ -89,9 +89,10 @@ impl State {
         let request = PodRequest::of(&pod);
         let priority = request.priority;
         let before = self.waiting.insert(key.clone(), (pod.clone(), request));
-        let same = before.as_ref().zip(self.waiting.get(&key)).is_some_and(|((old, was), (_, is))| {
-            old.metadata.uid == pod.metadata.uid && was == is
-        });
+        let same = before
+            .as_ref()
+            .zip(self.waiting.get(&key))
+            .is_some_and(|((old, was), (_, is))| old.metadata.uid == pod.metadata.uid && was == is);
         // A change of anything else (above all the condition that we write) is no reason to try again.
         if !same {
             self.queue.add(key, priority);
@@ -119,7 +120,11 @@ impl State {
                     Decision::Bind { pod, node }
                 }
                 Err(why) => {
-                    self.queue.unschedulable(&key, now);
+                    if why.is_before_any_node() {
+                        self.queue.no_nodes(&key, now);
+                    } else {
+                        self.queue.unschedulable(&key, now);
+                    }
                     Decision::Report { pod, why }
                 }
             });

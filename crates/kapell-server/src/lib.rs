@@ -12,6 +12,7 @@ use kapell_store::sqlite::SqliteStore;
 
 mod block;
 pub mod data;
+mod handles;
 mod ports;
 mod services;
 mod telemetry;
@@ -97,14 +98,12 @@ impl Server {
     pub async fn stop(mut self, pods: Pods) {
         self.services.stop().await;
         if pods == Pods::Stop {
-            // TODO-AGENT
+            kapell_agent::stop_pods(&self.config.data).await;
         }
         Running::forget(&self.config.data);
-        match Arc::try_unwrap(self.store) {
-            Ok(store) => store.close(),
-            // Still referenced: a detached task goes on for a moment. Acknowledged writes are on disk all the same.
-            Err(_) => tracing::debug!("the store is closed by the end of the process"),
-        }
+        let store = self.store;
+        // Closing waits for the disk. Should it fail, what was acknowledged is there all the same.
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
 }
 
@@ -122,7 +121,7 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
-    let pods = 0; // TODO-AGENT
+    let pods = kapell_agent::stop_pods(data).await;
     Ok(match (alive, pods) {
         (None, 0) => "no server runs here".to_owned(),
         (None, pods) => format!("no server runs here; stopped {pods} pods that were left"),

@@ -26,7 +26,7 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn start(wired: Wired, listener: TcpListener) -> Self {
-        let Wired { api, tls, gateway, .. } = wired;
+        let Wired { api, tls, gateway, workflows, agent, scheduler, .. } = wired;
         let mut services =
             Self { stages: STAGES.map(|_| (CancellationToken::new(), JoinSet::new())).into(), api: api.clone() };
 
@@ -37,9 +37,19 @@ impl Services {
             }
         });
         services.spawn(Stage::Traffic, "gateway", |stop| async move { gateway.run(stop).await });
-        let controllers = client(&api, "system:kapell:controllers");
-        services.spawn(Stage::Workers, "controllers", |stop| {
-            kapell_controllers::run(Default::default(), controllers, stop)
+        services.spawn(Stage::Workers, "workflow engine", |stop| async move { workflows.run(stop).await });
+        let (controller, placer, node) = (
+            client(&api, "system:kapell:controllers"),
+            client(&api, "system:kube-scheduler"),
+            client(&api, "system:node"),
+        );
+        services
+            .spawn(Stage::Workers, "controllers", |stop| kapell_controllers::run(Default::default(), controller, stop));
+        services.spawn(Stage::Workers, "scheduler", |stop| kapell_scheduler::run(scheduler, placer, stop));
+        services.spawn(Stage::Workers, "agent", |stop| async move {
+            if let Err(error) = kapell_agent::run(agent, node, stop).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the agent cannot run pods");
+            }
         });
         services
     }

@@ -160,6 +160,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits durably and returns the revision of the transaction's last change (the present revision when it
     /// has only journal writes). Concurrent transactions share one sync to disk.
+    /// Dropping the future does not take the transaction back: it may happen all the same.
     async fn commit(&self, transaction: Transaction) -> Result<Revision, CommitError>;
 
     /// Changes below `prefix` with a revision greater than `after`.

@@ -204,3 +204,31 @@ async fn a_full_disk_refuses_and_goes_on_when_space_returns() {
     let all = store.list(b"", None, 0, None).await.unwrap();
     assert_eq!(all.entries.len() as u64, store.revision());
 }
+
+/// Keeps the writer waiting, as a disk that has stopped answering would, until it is dropped.
+fn stall(directory: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(directory.join("kapell.db")).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn a_stalled_disk_fills_the_queue_and_then_writes_are_refused() {
+    let cases = [(6_000, 10, "too many writes are waiting"), (6, 30 << 20, "too many bytes are waiting")];
+    for (count, size, reason) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path()).unwrap();
+        let stalled = stall(directory.path());
+        let commits = futures::future::join_all((0..count).map(|n| store.commit(put(n.to_string(), size))));
+        // Everything is submitted before the disk answers again.
+        let (results, ()) = tokio::join!(commits, async { drop(stalled) });
+        let accepted = results.iter().filter(|result| result.is_ok()).count();
+        for refused in results.iter().filter_map(|result| result.as_ref().err()) {
+            assert!(matches!(refused, CommitError::Unavailable(why) if *why == reason), "{refused}");
+        }
+        assert!((1..count).contains(&accepted), "{accepted} of {count} were accepted");
+        assert_eq!(store.revision(), accepted as u64);
+        // Nothing of the bound is lost to what was refused or failed.
+        store.commit(put("afterwards", size)).await.unwrap();
+    }
+}

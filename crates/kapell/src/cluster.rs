@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
 }
 
 /// A kind, and which object of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Named {
     pub(crate) kind: &'static Kind,
     pub(crate) name: String,

@@ -163,7 +163,7 @@ fn read_document(file: &str, document: Decoded, manifests: &mut Vec<Manifest>, c
     let value = if is_workflow { wrap_workflow(value) } else { value };
     if let Some(items) = value.get("items").and_then(Value::as_array).filter(|_| value["kind"] == "List") {
         for (index, item) in items.iter().enumerate() {
-            let positions = Positions::below(&source.positions, &format!("items[{index}]"));
+            let positions = source.positions.below(&format!("items[{index}]"));
             let source = Source { file: file.to_owned(), positions, prefix: "" };
             accept(item.clone(), source, manifests, complaints);
         }

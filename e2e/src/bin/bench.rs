@@ -171,12 +171,17 @@ async fn shop_figures() -> anyhow::Result<()> {
 
 async fn orders(kapell: &Kapell) -> anyhow::Result<()> {
     for clients in [1, 64] {
-        let client = kapell.client().await;
+        let runs = Arc::new(shop::Runs::new(kapell.client().await, "shop"));
         let before = cpu_seconds(kapell.pid())?;
         let begun = Instant::now();
         let rates = hammer(clients, move |number, round| {
-            let client = client.clone();
-            async move { shop::order_and_wait(&client, &format!("bench-{clients}-{number}-{round}")).await }
+            let runs = runs.clone();
+            async move {
+                let name = format!("bench-{clients}-{number}-{round}");
+                let status = runs.finish("order", &name, shop::order_input(&name, "ann", "lamp", 1)).await?;
+                anyhow::ensure!(status["phase"] == "Completed", "{status}");
+                Ok(())
+            }
         })
         .await?;
         let cpu = (cpu_seconds(kapell.pid())? - before) / (rates.per_second * begun.elapsed().as_secs_f64());

@@ -56,6 +56,9 @@ fn bind(target: Target<'_>, pod: &Value, binding: &Value, now: Timestamp) -> Res
     }
     for field in ["labels", "annotations"] {
         for (key, value) in binding["metadata"][field].as_object().into_iter().flatten() {
+            if !value.is_string() {
+                return problem(Problem::invalid(format!("metadata.{field}[{key}]"), value, "must be a string"));
+            }
             bound["metadata"][field][key.as_str()] = value.clone();
         }
     }

@@ -20,6 +20,8 @@ use crate::{reply, stored};
 
 /// A pod's grace period when neither the request nor the pod says one, as upstream.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// Namespaces that the system cannot be without, as upstream.
+const IMMORTAL_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 
@@ -219,6 +221,9 @@ impl Engine {
         dry_run: bool,
     ) -> Result<Deleted, Status> {
         let resource = target.resource;
+        if resource.is_core("Namespace") && IMMORTAL_NAMESPACES.contains(&target.name) {
+            return Err(Status::forbidden(resource.kind, target.name, "this namespace may not be deleted"));
+        }
         let _nothing_is_created_meanwhile = match resource.is_core("Namespace") {
             true => Some(self.namespaces.write().await),
             false => None,

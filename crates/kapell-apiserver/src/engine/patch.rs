@@ -9,6 +9,7 @@ use kapell_api::patch::{self, PatchError};
 use kapell_api::status::Status;
 use serde_json::Value;
 
+use super::update::check_identity;
 use super::{Call, Engine, Mode, Target};
 use crate::body::{self, FieldValidation};
 use crate::negotiate::{self, PatchForm};
@@ -77,6 +78,7 @@ impl Engine {
         let written = self
             .update(target, mode, dry_run, |old| {
                 let mut new = patch.apply(resource, target.name, old)?;
+                check_identity(target, &new)?;
                 let warnings = body::patched(resource, &mut new, validation, patch.duplicates.clone())?;
                 Ok((new, warnings))
             })

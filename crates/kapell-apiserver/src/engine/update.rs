@@ -161,7 +161,7 @@ fn replace_in(kept: &mut Map<String, Value>, new: &Map<String, Value>, field: &s
 }
 
 /// The body may repeat the URL's name and namespace but not contradict them.
-fn check_identity(target: Target<'_>, object: &Value) -> Result<(), Status> {
+pub(super) fn check_identity(target: Target<'_>, object: &Value) -> Result<(), Status> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
     let (name, namespace) = (text("name"), text("namespace"));
     if !name.is_empty() && name != target.name {

@@ -253,10 +253,10 @@ impl Feed {
             Err(status) => return self.fail(&status),
         }
         loop {
+            // Changes come last: under constant load they are always ready, and the others must get their turn.
             let changes = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return None,
-                changes = self.watch.next() => changes,
                 () = tokio::time::sleep_until(self.end) => {
                     self.ended = true;
                     return self.bookmarks.then(|| self.encoder.bookmark(self.watch.revision(), false));
@@ -264,6 +264,7 @@ impl Feed {
                 _ = self.ticks.tick(), if self.bookmarks => {
                     return Some(self.encoder.bookmark(self.watch.revision(), false));
                 }
+                changes = self.watch.next() => changes,
             };
             let mut out = Vec::new();
             match changes

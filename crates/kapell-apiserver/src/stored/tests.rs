@@ -18,3 +18,11 @@ fn what_is_stored_comes_back_with_its_revision() {
     expected["metadata"]["resourceVersion"] = json!("17");
     assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
 }
+
+#[test]
+fn values_that_end_in_a_brace_do_not_confuse_the_commas() {
+    let object = json!({
+        "apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "labels": {}}, "data": {"{": "{"}, "x": {}, "y": 1,
+    });
+    assert_eq!(serde_json::from_slice::<Value>(&encode(&object)).unwrap(), object);
+}

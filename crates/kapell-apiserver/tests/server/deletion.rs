@@ -95,4 +95,6 @@ async fn namespaces_admit_until_they_end() {
     assert_eq!(kept["spec"]["finalizers"], json!(["kubernetes"]), "only finalize may empty the list");
     api.put("/api/v1/namespaces/team/finalize", &finalized).await.expect(200);
     api.get("/api/v1/namespaces/team").await.expect(404);
+    api.delete("/api/v1/namespaces/default", &json!(null)).await.expect(403);
+    api.delete("/api/v1/configmaps", &json!(null)).await.expect(405);
 }

@@ -99,3 +99,19 @@ async fn selectors_choose() {
     api.get(&format!("{PODS}?fieldSelector=spec.colour%3Dred")).await.expect(400);
     api.get(&format!("{PODS}?labelSelector=%3D%3D")).await.expect(400);
 }
+
+#[tokio::test]
+async fn a_large_list_is_compressed_for_who_wants_that() {
+    let api = Api::start().await;
+    for name in ["a", "b", "c"] {
+        let object = json!({"metadata": {"name": name}, "data": {"k": "x".repeat(60_000)}});
+        api.post(CONFIG_MAPS, &object).await.expect(201);
+    }
+    let plain = api.get(CONFIG_MAPS).await;
+    let small = api.request(http::Method::GET, CONFIG_MAPS, &[("accept-encoding", "gzip")], "").await;
+    assert!(!plain.headers.contains_key("content-encoding"));
+    assert_eq!(small.headers["content-encoding"], "gzip");
+    assert!(small.bytes.len() * 10 < plain.bytes.len());
+    let unpacked: Value = serde_json::from_reader(flate2::read::GzDecoder::new(small.bytes.as_ref())).unwrap();
+    assert_eq!(unpacked, plain.json());
+}

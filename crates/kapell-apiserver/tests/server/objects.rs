@@ -122,6 +122,11 @@ async fn patches_that_do_not_fit_are_refused() {
     api.patch(&path, "json", &json!([{"op": "remove", "path": "/data/absent"}])).await.expect(422);
     api.patch(&path, "json", &json!({"not": "a list"})).await.expect(400);
     api.patch(&path, "merge", &json!({"data": {"k": 1}})).await.expect(422);
+    for identity in
+        [json!({"metadata": {"name": "b"}}), json!({"metadata": {"namespace": "b"}}), json!({"kind": "Secret"})]
+    {
+        api.patch(&path, "merge", &identity).await.expect(400);
+    }
     let apply = api.patch(&path, "apply", &json!({})).await;
     assert_eq!(apply.code, 415);
     let apply = api.request(Method::PATCH, &path, &[("content-type", "application/apply-patch+yaml")], "{}").await;

@@ -122,7 +122,11 @@ impl Api {
     }
 
     pub(crate) async fn watch(&self, path_and_query: &str) -> Events {
-        let response = self.open(Method::GET, path_and_query, &[], "").await;
+        self.watch_as(path_and_query, "application/json").await
+    }
+
+    pub(crate) async fn watch_as(&self, path_and_query: &str, accept: &str) -> Events {
+        let response = self.open(Method::GET, path_and_query, &[("accept", accept)], "").await;
         assert_eq!(response.status(), StatusCode::OK);
         Events { stream: response.into_body().into_data_stream(), buffer: Vec::new() }
     }

@@ -117,3 +117,35 @@ async fn a_watch_ends_in_time_with_a_last_bookmark() {
     api.server.stop();
     assert!(events.next().await.is_none(), "a stopping server ends its watches");
 }
+
+#[tokio::test]
+async fn a_slow_watcher_falls_behind_alone() {
+    let api = Api::start().await;
+    let from = api.store.revision();
+    let mut slow = api.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={from}")).await;
+    let mut quick = api.watch(&format!("{CONFIG_MAPS}?watch=true&resourceVersion={from}")).await;
+    for n in 0..20 {
+        api.config_map(&format!("m{n}"), json!({})).await;
+        assert_eq!(quick.summary().await, format!("ADDED m{n}"));
+    }
+    api.store.compact(api.store.revision()).await.unwrap();
+    let event = slow.next().await.unwrap();
+    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)), "its history is gone");
+    assert_eq!(event["object"]["reason"], "Expired");
+    assert!(slow.next().await.is_none());
+}
+
+#[tokio::test]
+async fn tables_and_metadata_can_be_watched() {
+    let api = Api::start().await;
+    let latest = api.store.revision();
+    let path = format!("{CONFIG_MAPS}?watch=true&resourceVersion={latest}");
+    let mut tables = api.watch_as(&path, "application/json;as=Table;v=v1;g=meta.k8s.io").await;
+    let mut partial = api.watch_as(&path, "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await;
+    let created = api.config_map("a", json!({})).await;
+    let table = tables.next().await.unwrap();
+    assert_eq!((&table["object"]["kind"], &table["object"]["rows"][0]["cells"][0]), (&json!("Table"), &json!("a")));
+    let event = partial.next().await.unwrap();
+    assert_eq!(event["object"]["kind"], "PartialObjectMetadata");
+    assert_eq!(event["object"]["metadata"], created["metadata"]);
+}

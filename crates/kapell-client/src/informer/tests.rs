@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use super::*;
 
 /// An API server of one kind whose watch streams the test writes: each request takes the next script.
-fn client_of(scripts: Vec<mpsc::UnboundedReceiver<Value>>) -> kube::Client {
+fn client_of(scripts: Vec<mpsc::Receiver<Value>>) -> kube::Client {
     let scripts = Arc::new(Mutex::new(scripts.into_iter()));
     let service = tower::service_fn(move |_request: Request<Body>| {
         let script = scripts.lock().next();
@@ -55,8 +55,8 @@ fn told(change: &Change<ConfigMap>) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn changes_are_told_in_order_also_across_a_gap() {
-    let (first, first_script) = mpsc::unbounded_channel();
-    let (second, second_script) = mpsc::unbounded_channel();
+    let (first, first_script) = mpsc::channel(16);
+    let (second, second_script) = mpsc::channel(16);
     let client = client_of(vec![first_script, second_script]);
     let changes = Arc::new(Mutex::new(Vec::new()));
     let (seen, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -75,21 +75,21 @@ async fn changes_are_told_in_order_also_across_a_gap() {
     };
 
     for e in [event("ADDED", object("a", "1", 1)), event("ADDED", object("b", "2", 2)), initial_events_end(2)] {
-        first.send(e).unwrap();
+        first.try_send(e).unwrap();
     }
     informer.synced().await;
     assert_eq!(until(2).await, ["+a 1", "+b 2"]);
 
-    first.send(event("MODIFIED", object("a", "1", 3))).unwrap();
-    first.send(event("DELETED", object("b", "2", 4))).unwrap();
+    first.try_send(event("MODIFIED", object("a", "1", 3))).unwrap();
+    first.try_send(event("DELETED", object("b", "2", 4))).unwrap();
     assert_eq!(until(2).await, ["~a 1", "-b 2"]);
     assert!(informer.get(&ObjectKey::new("ns", "b")).is_none());
 
     // The server has forgotten our revision, and meanwhile "a" was replaced by another object of that name.
     let gone = json!({"kind": "Status", "status": "Failure", "reason": "Expired", "message": "", "code": 410});
-    first.send(event("ERROR", gone)).unwrap();
+    first.try_send(event("ERROR", gone)).unwrap();
     for e in [event("ADDED", object("a", "9", 8)), event("ADDED", object("c", "3", 7)), initial_events_end(9)] {
-        second.send(e).unwrap();
+        second.try_send(e).unwrap();
     }
     assert_eq!(until(3).await, ["-a 1", "+a 9", "+c 3"]);
     assert_eq!(informer.list_in("ns").len(), 2);

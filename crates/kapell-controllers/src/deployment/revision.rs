@@ -100,7 +100,8 @@ pub(super) fn missing_annotations(deployment: &Deployment, rs: &ReplicaSet, next
             let history = history.map_or_else(|| before.to_string(), |history| format!("{history},{before}"));
             // The oldest numbers are the ones to lose.
             let start = history.len().saturating_sub(LONGEST_HISTORY);
-            let start = if start == 0 { 0 } else { history[start..].find(',').map_or(start, |comma| start + comma + 1) };
+            let start =
+                if start == 0 { 0 } else { history[start..].find(',').map_or(start, |comma| start + comma + 1) };
             missing.insert(REVISION_HISTORY.to_owned(), history[start..].to_owned());
         }
     }

@@ -116,9 +116,10 @@ fn has_timed_out(deployment: &Deployment, now: Timestamp) -> bool {
     match condition.reason.as_deref() {
         Some(NEW_AVAILABLE) => false,
         Some(DEADLINE_EXCEEDED) => true,
-        _ => condition.last_update_time.as_ref().is_some_and(|from| {
-            now.duration_since(from.0) > SignedDuration::from_secs(deadline.into())
-        }),
+        _ => condition
+            .last_update_time
+            .as_ref()
+            .is_some_and(|from| now.duration_since(from.0) > SignedDuration::from_secs(deadline.into())),
     }
 }
 

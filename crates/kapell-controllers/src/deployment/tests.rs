@@ -241,7 +241,8 @@ fn a_paused_deployment_scales_but_does_not_roll() {
 
 #[test]
 fn scaling_in_the_middle_of_a_rollout_keeps_the_proportion() {
-    let mut world = World::new(json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}));
+    let mut world =
+        World::new(json!({"replicas": 10, "strategy": {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}}));
     world.settle();
     world.image("v2");
     // None of the new pods becomes ready: the rollout stands at 8 old and 5 new ones.
@@ -311,7 +312,12 @@ fn replica_failure_is_passed_on_and_taken_back() {
 
 #[test]
 fn the_hash_depends_on_template_and_collisions_alone() {
-    let template = |image: &str| deployment(json!({"template": {"spec": {"containers": [{"name": "c", "image": image}]}}})).spec.unwrap().template;
+    let template = |image: &str| {
+        deployment(json!({"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}))
+            .spec
+            .unwrap()
+            .template
+    };
     assert_eq!(revision::template_hash(&template("a"), 0), revision::template_hash(&template("a"), 0));
     assert_ne!(revision::template_hash(&template("a"), 0), revision::template_hash(&template("b"), 0));
     assert_ne!(revision::template_hash(&template("a"), 0), revision::template_hash(&template("a"), 1));

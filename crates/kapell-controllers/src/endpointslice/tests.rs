@@ -101,7 +101,8 @@ fn slices_carry_labels_and_owner() {
 
 #[test]
 fn nothing_is_written_when_nothing_has_changed() {
-    let pods: Vec<_> = (0..230).map(|i| pod(&format!("p{i:03}"), json!({"status": {"podIP": format!("127.9.129.{i}")}}))).collect();
+    let pods: Vec<_> =
+        (0..230).map(|i| pod(&format!("p{i:03}"), json!({"status": {"podIP": format!("127.9.129.{i}")}}))).collect();
     let (service, mut slices) = (service(json!({})), Vec::new());
     assert_eq!(settle(&service, &pods, &mut slices), 3);
     assert!(slices.iter().all(|slice| slice.endpoints.len() <= 100));

@@ -54,7 +54,8 @@ pub(super) fn plan(node: &Node, owners: &[(String, Owner)], dependents: &BTreeMa
     }
     let of = |wanted: Owner| owners.iter().filter(move |(_, state)| *state == wanted);
     if of(Owner::Solid).next().is_some() {
-        let others: Vec<_> = owners.iter().filter(|(_, state)| *state != Owner::Solid).map(|(uid, _)| uid.clone()).collect();
+        let others: Vec<_> =
+            owners.iter().filter(|(_, state)| *state != Owner::Solid).map(|(uid, _)| uid.clone()).collect();
         return if others.is_empty() { Action::Nothing } else { Action::ReleaseFrom(others) };
     }
     let awaited = of(Owner::Waiting).next().is_some();

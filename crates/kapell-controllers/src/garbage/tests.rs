@@ -20,12 +20,12 @@ fn deleting(finalizer: &str) -> Value {
     json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [finalizer]})
 }
 
-fn planned(node: &Node, owners: &[(&str, Owner)], dependents: &[(&str, bool)]) -> Action {
+fn planned(object: &Node, owners: &[(&str, Owner)], dependents: &[(&str, bool)]) -> Action {
     let owners: Vec<_> = owners.iter().map(|(uid, state)| ((*uid).to_owned(), *state)).collect();
-    let of = |name: &str| super::tests::node("ns", name, json!({}));
+    let of = |name: &str| node("ns", name, json!({}));
     let dependents: BTreeMap<_, _> =
         dependents.iter().map(|(uid, blocks)| ((*uid).to_owned(), (of(uid), *blocks))).collect();
-    plan::plan(node, &owners, &dependents)
+    plan::plan(object, &owners, &dependents)
 }
 
 #[test]

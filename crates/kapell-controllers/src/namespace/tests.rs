@@ -33,6 +33,7 @@ fn conditions_say_what_remains_and_what_holds_it() {
 fn conditions_keep_their_time_and_their_neighbours() {
     let first = plan::conditions(&[], &[], Timestamp::UNIX_EPOCH);
     let mut before = first.clone();
-    before.insert(0, k8s_openapi::api::core::v1::NamespaceCondition { type_: "Other".to_owned(), ..Default::default() });
+    before
+        .insert(0, k8s_openapi::api::core::v1::NamespaceCondition { type_: "Other".to_owned(), ..Default::default() });
     assert_eq!(plan::conditions(&[], &before, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(9)), before);
 }

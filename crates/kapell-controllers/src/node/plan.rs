@@ -93,7 +93,8 @@ fn is_reported(condition: &NodeCondition) -> bool {
 /// The present taints with ours replaced: those of `key`, if any, keep the time at which they were added.
 fn taints(present: &[Taint], key: Option<&str>, now: Timestamp) -> Vec<Taint> {
     let ours = |taint: &&Taint| taint.key == UNREACHABLE || taint.key == NOT_READY;
-    let mut taints: Vec<_> = present.iter().filter(|taint| !ours(taint) || Some(taint.key.as_str()) == key).cloned().collect();
+    let mut taints: Vec<_> =
+        present.iter().filter(|taint| !ours(taint) || Some(taint.key.as_str()) == key).cloned().collect();
     for effect in ["NoSchedule", "NoExecute"] {
         let Some(key) = key else { break };
         if !taints.iter().any(|taint| taint.key == key && taint.effect == effect) {

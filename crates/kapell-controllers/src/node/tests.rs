@@ -19,7 +19,8 @@ fn tainted(key: &str, since: &str) -> Value {
 }
 
 fn pod(tolerations: Value) -> Arc<Pod> {
-    let pod = json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": [], "tolerations": tolerations}});
+    let pod =
+        json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": [], "tolerations": tolerations}});
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
@@ -49,7 +50,8 @@ fn silence_beyond_the_grace_makes_a_node_unreachable_and_evicts_after_the_tolera
     let taints = format!("taints {UNREACHABLE}:NoSchedule {UNREACHABLE}:NoExecute");
     assert_eq!((actions, next), (vec![taints, "ready=Unknown".to_owned()], Some(300)));
 
-    let tolerating = |seconds: Value| pod(json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": seconds}]));
+    let tolerating =
+        |seconds: Value| pod(json!([{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": seconds}]));
     let silent = node("Unknown", tainted(UNREACHABLE, "2026-01-01T00:09:00Z"));
     let cases = [
         (pod(json!([])), vec![], Some(240)),
@@ -59,7 +61,7 @@ fn silence_beyond_the_grace_makes_a_node_unreachable_and_evicts_after_the_tolera
         (pod(json!([{"operator": "Exists"}])), vec![], None),
     ];
     for (pod, actions, next) in cases {
-        assert_eq!(planned(&silent, &[pod.clone()], 100), (actions, next), "{pod:?}");
+        assert_eq!(planned(&silent, std::slice::from_ref(&pod), 100), (actions, next), "{pod:?}");
     }
 }
 

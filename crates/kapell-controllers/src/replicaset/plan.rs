@@ -57,7 +57,11 @@ pub(super) fn replicas(rs: &ReplicaSet) -> i32 {
 /// The pods whose loss hurts least: not placed before placed, pending before unknown before running, not ready before
 /// ready, cheap before dear, doubled up on a node before alone, ready for a short time before long, often restarted
 /// before stable, young before old.
-pub(super) fn victims(mut pods: Vec<Arc<Pod>>, family_by_node: &BTreeMap<String, usize>, count: usize) -> Vec<Arc<Pod>> {
+pub(super) fn victims(
+    mut pods: Vec<Arc<Pod>>,
+    family_by_node: &BTreeMap<String, usize>,
+    count: usize,
+) -> Vec<Arc<Pod>> {
     pods.sort_by_cached_key(|pod| {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()).filter(|node| !node.is_empty());
         let phase = match pod::phase(pod) {

@@ -48,9 +48,7 @@ fn only_active_pods_count() {
 #[test]
 fn victims_are_ranked_as_upstream() {
     let not_ready = json!({"status": {"conditions": []}});
-    let ready_at = |time: &str| {
-        json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": time}]}})
-    };
+    let ready_at = |time: &str| json!({"status": {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": time}]}});
     let restarted = json!({"status": {"containerStatuses": [
         {"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 3}]}});
     // Each pair: the first goes before the second, and everything earlier decides before everything later.
@@ -59,7 +57,10 @@ fn victims_are_ranked_as_upstream() {
         (json!({"status": {"phase": "Pending"}}), json!({"status": {"phase": "Unknown", "conditions": []}})),
         (json!({"status": {"phase": "Unknown"}}), not_ready.clone()),
         (not_ready, json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-9"}}})),
-        (json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-9"}}}), json!({"spec": {"nodeName": "crowded"}})),
+        (
+            json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-9"}}}),
+            json!({"spec": {"nodeName": "crowded"}}),
+        ),
         (json!({"spec": {"nodeName": "crowded"}}), ready_at("2026-01-01T00:09:00Z")),
         (ready_at("2026-01-01T00:09:00Z"), restarted.clone()),
         (restarted, json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:30Z"}})),
@@ -76,8 +77,11 @@ fn victims_are_ranked_as_upstream() {
 #[test]
 fn availability_waits_for_min_ready_seconds() {
     let now: Timestamp = "2026-01-01T00:01:04Z".parse().unwrap();
-    let old = pod("old", json!({"status": {"conditions": [
-        {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:30Z"}]}}));
+    let old = pod(
+        "old",
+        json!({"status": {"conditions": [
+        {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:30Z"}]}}),
+    );
     let (status, next) = plan::status(&rs(2), &[old, pod("young", json!({}))], None, now);
     assert_eq!((status.replicas, status.ready_replicas, status.available_replicas), (2, Some(2), Some(1)));
     assert_eq!((status.fully_labeled_replicas, status.observed_generation), (Some(2), Some(3)));
@@ -100,13 +104,17 @@ fn pods_are_adopted_and_released_by_selector_and_owner() {
     let foreign = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "x", "uid": "x", "controller": true}]);
     let foreign = pod("foreign", json!({"metadata": {"ownerReferences": foreign}}));
     let renamed = pod("renamed", json!({"metadata": {"labels": {"app": "other"}}}));
-    let going = pod("going", json!({"metadata": {"ownerReferences": null, "deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+    let going =
+        pod("going", json!({"metadata": {"ownerReferences": null, "deletionTimestamp": "2026-01-01T00:00:00Z"}}));
     let pods = vec![pod("own", json!({})), orphan, foreign, renamed, going];
     let owner = rs(1);
     let selector = ownership::selector(&owner.spec.as_ref().unwrap().selector).unwrap();
     let names = |pods: &[Arc<Pod>]| pods.iter().map(|pod| pod.name_any()).collect::<Vec<_>>();
     let claim = ownership::claim(&owner.metadata, &selector, pods.clone());
-    assert_eq!((names(&claim.owned), names(&claim.adopt), names(&claim.release)), (vec!["own".into()], vec!["orphan".into()], vec!["renamed".into()]));
+    assert_eq!(
+        (names(&claim.owned), names(&claim.adopt), names(&claim.release)),
+        (vec!["own".into()], vec!["orphan".into()], vec!["renamed".into()])
+    );
 
     let mut deleted = owner.metadata.clone();
     deleted.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
@@ -129,7 +137,10 @@ async fn nothing_is_planned_until_what_was_asked_for_has_been_seen() {
     observe(&expectations, &Change::Deleted(pod("a", json!({}))));
     observe(&expectations, &Change::Deleted(pod("other", json!({}))));
     assert!(expectations.pending("rs").is_some());
-    observe(&expectations, &applied(None, pod("b", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))));
+    observe(
+        &expectations,
+        &applied(None, pod("b", json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}))),
+    );
     assert!(expectations.pending("rs").is_none(), "going is as good as gone");
 
     expectations.expect("rs", 1, HashSet::new());

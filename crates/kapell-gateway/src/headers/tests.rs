@@ -68,6 +68,15 @@ fn targets_have_the_form_of_their_version() {
 }
 
 #[test]
+fn cookies_of_http2_become_one_header() {
+    let mut sent = request(&[("cookie", "a=1"), ("cookie", "b=2")], "/");
+    *sent.version_mut() = Version::HTTP_2;
+    origin_form(&mut sent);
+    let cookies: Vec<_> = sent.headers().get_all("cookie").iter().collect();
+    assert_eq!(cookies, ["a=1; b=2"]);
+}
+
+#[test]
 fn upgrades_are_recognised() {
     let cases = [
         (&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")][..], true),

@@ -188,6 +188,16 @@ impl Backend {
         .await
     }
 
+    /// Speaks HTTP/1.0: the end of the connection is the end of the body.
+    pub(crate) async fn old() -> Self {
+        Self::start(|mut stream, seen| async move {
+            read_head(&mut stream).await;
+            seen.request();
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nok").await;
+        })
+        .await
+    }
+
     /// Agrees to any upgrade and echoes from then on.
     pub(crate) async fn switching() -> Self {
         Self::start(|mut stream, seen| async move {

@@ -1,4 +1,3 @@
-
 use k8s_openapi::api::core::v1::{Node, Pod};
 use proptest::prelude::*;
 use rand::SeedableRng as _;
@@ -58,7 +57,13 @@ fn each_filter_names_its_reason() {
         ("memory", json!({}), json!({"memory": "9Gi"}), json!({}), "Insufficient memory"),
         ("scalar", json!({}), json!({"example.com/gpu": 2}), json!({}), "Insufficient example.com/gpu"),
         ("pods", json!({"status": {"allocatable": {"pods": "0"}}}), json!({}), json!({}), "Too many pods"),
-        ("selector", json!({}), json!({}), json!({"nodeSelector": {"disk": "ssd"}}), "node(s) didn't match Pod's node affinity/selector"),
+        (
+            "selector",
+            json!({}),
+            json!({}),
+            json!({"nodeSelector": {"disk": "ssd"}}),
+            "node(s) didn't match Pod's node affinity/selector",
+        ),
         ("cordon", json!({"spec": {"unschedulable": true}}), json!({}), json!({}), "node(s) were unschedulable"),
         ("taint", taint("NoSchedule"), json!({}), json!({}), "node(s) had untolerated taint {x: y}"),
         ("evicting taint", taint("NoExecute"), json!({}), json!({}), "node(s) had untolerated taint {x: y}"),
@@ -67,7 +72,11 @@ fn each_filter_names_its_reason() {
     ];
     for (case, node_changes, requests, spec, reason) in cases {
         let snapshot = snapshot(vec![node("a", node_changes)]);
-        assert_eq!(placed(&pod(requests, spec), &snapshot), Err(format!("0/1 nodes are available: 1 {reason}.")), "{case}");
+        assert_eq!(
+            placed(&pod(requests, spec), &snapshot),
+            Err(format!("0/1 nodes are available: 1 {reason}.")),
+            "{case}"
+        );
     }
 }
 
@@ -164,9 +173,14 @@ fn the_message_counts_reasons_and_the_explanation_names_nodes() {
     assert_eq!(why.summary(), summary);
     assert_eq!(
         why.explanation(),
-        format!("{summary} a: asks for 5000m cpu, 4000m free. b: had untolerated taint {{x: }}. c: had untolerated taint {{x: }}."),
+        format!(
+            "{summary} a: asks for 5000m cpu, 4000m free. b: had untolerated taint {{x: }}. c: had untolerated taint {{x: }}."
+        ),
     );
-    assert_eq!(placed(&pod(json!({}), json!({})), &Snapshot::default()), Err("no nodes available to schedule pods".into()));
+    assert_eq!(
+        placed(&pod(json!({}), json!({})), &Snapshot::default()),
+        Err("no nodes available to schedule pods".into())
+    );
 }
 
 #[test]

@@ -109,7 +109,7 @@ pub(crate) async fn wait_until_ready(
     cluster: &Cluster,
     objects: Vec<Value>,
     timeout: Duration,
-    show: impl Fn(&str, &Readiness),
+    mut show: impl FnMut(&str, &Readiness),
 ) -> Outcome<Vec<Value>> {
     let mut state: BTreeMap<String, Value> = BTreeMap::new();
     // One watch feeds this per kind and namespace; a handful of changes may wait.

@@ -1,0 +1,298 @@
+//! Reading containers' logs: from the files, without the agent or the shim, and woken by inotify.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures::Stream;
+use jiff::{SignedDuration, Timestamp};
+use kapell_shim::{layout, read_state};
+use rustix::fs::inotify;
+use tokio::net::unix::pipe;
+
+/// As Kubernetes' `PodLogOptions`.
+#[derive(Clone, Debug, Default)]
+pub struct LogOptions {
+    pub follow: bool,
+    pub tail_lines: Option<u64>,
+    pub since_seconds: Option<i64>,
+    pub since_time: Option<Timestamp>,
+    /// Begin each line with its time.
+    pub timestamps: bool,
+    pub limit_bytes: Option<u64>,
+    /// Of the start before the current one.
+    pub previous: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("container \"{container}\" has not started yet")]
+    NotStarted { container: String },
+    #[error("previous terminated container \"{container}\" not found")]
+    NoPrevious { container: String },
+    #[error("cannot read the log of container \"{container}\"")]
+    Io { container: String, source: io::Error },
+}
+
+/// The logs of all pods on this node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    pods: PathBuf,
+}
+
+impl Logs {
+    /// `data_dir` as in [`crate::AgentConfig`].
+    pub fn new(data_dir: &Path) -> Self {
+        Self { pods: data_dir.join("pods") }
+    }
+
+    /// The log from the requested place on, in pieces of whole lines. With `follow` it goes on across rotations until
+    /// this run of the container has ended.
+    pub fn open(
+        &self,
+        pod_uid: &str,
+        container: &str,
+        options: LogOptions,
+    ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + 'static, LogError> {
+        let name = || container.to_owned();
+        let pod = self.pods.join(pod_uid);
+        let state = read_state(&pod).ok().flatten();
+        let state = state.as_ref().and_then(|state| state.containers.get(container));
+        let attempt = state.ok_or_else(|| LogError::NotStarted { container: name() })?.attempt;
+        let attempt = match (options.previous, attempt.checked_sub(1)) {
+            (false, _) => attempt,
+            (true, Some(before)) => before,
+            (true, None) => return Err(LogError::NoPrevious { container: name() }),
+        };
+        let failed = |source| LogError::Io { container: name(), source };
+        // Watch first, read then: nothing that comes between is missed.
+        let follow = options.follow && !options.previous;
+        let wakeup = if follow { Some(watch(&pod, container).map_err(failed)?) } else { None };
+        let path = layout::log_file(&pod, container, attempt);
+        let files = match open_files(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && options.previous => {
+                return Err(LogError::NoPrevious { container: name() });
+            }
+            // A command that could not be executed has no log, which is an empty one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => VecDeque::new(),
+            other => other.map_err(failed)?,
+        };
+        let since = options.since_seconds.and_then(|s| Timestamp::now().checked_sub(SignedDuration::from_secs(s)).ok());
+        let reader = Reader {
+            pod,
+            container: name(),
+            attempt,
+            path,
+            files,
+            partial: Vec::new(),
+            since: options.since_time.or(since),
+            timestamps: options.timestamps,
+            at_line_start: true,
+            left: options.limit_bytes,
+            tail: options.tail_lines,
+            wakeup,
+            done: false,
+        };
+        Ok(futures::stream::try_unfold(reader, |mut reader| async move {
+            Ok(reader.next().await?.map(|piece| (piece, reader)))
+        }))
+    }
+}
+
+/// Woken by new output, by rotation, and by a change of the pod's state.
+fn watch(pod: &Path, container: &str) -> io::Result<pipe::Receiver> {
+    let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let changes = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
+    inotify::add_watch(&fd, layout::log_dir(pod, container), changes | inotify::WatchFlags::DELETE_SELF)?;
+    // state.json is replaced by a rename; the end of the pod removes the directory.
+    inotify::add_watch(
+        &fd,
+        pod,
+        inotify::WatchFlags::MOVED_TO | inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF,
+    )?;
+    // Not a pipe, but read and polled like one.
+    pipe::Receiver::from_owned_fd_unchecked(fd)
+}
+
+/// The pieces of one start's log, oldest first.
+fn open_files(path: &Path) -> io::Result<VecDeque<BufReader<File>>> {
+    let mut files = VecDeque::from([BufReader::new(File::open(path)?)]);
+    for index in 1.. {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{index}"));
+        match File::open(PathBuf::from(name)) {
+            Ok(file) => files.push_front(BufReader::new(file)),
+            Err(_) => break,
+        }
+    }
+    Ok(files)
+}
+
+/// Output that is handed on in one piece.
+const PIECE: usize = 64 << 10;
+
+struct Reader {
+    pod: PathBuf,
+    container: String,
+    attempt: u32,
+    path: PathBuf,
+    /// What is still to be read; the last one may grow.
+    files: VecDeque<BufReader<File>>,
+    /// The beginning of a record whose end has not been written yet.
+    partial: Vec<u8>,
+    since: Option<Timestamp>,
+    timestamps: bool,
+    at_line_start: bool,
+    left: Option<u64>,
+    tail: Option<u64>,
+    wakeup: Option<pipe::Receiver>,
+    done: bool,
+}
+
+impl Reader {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if let Some(lines) = self.tail.take() {
+            let piece = self.read_tail(lines)?;
+            if !piece.is_empty() {
+                return Ok(Some(self.limit(piece)));
+            }
+        }
+        loop {
+            if self.done || self.left == Some(0) {
+                return Ok(None);
+            }
+            // Asked before reading: what was written before the end is read after this question.
+            let ended = self.wakeup.is_none() || self.has_ended();
+            let piece = self.read_piece(PIECE)?;
+            if !piece.is_empty() {
+                return Ok(Some(self.limit(piece)));
+            }
+            if self.follow_rotation()? {
+                continue;
+            }
+            if ended {
+                self.done = true;
+                return Ok(None);
+            }
+            self.wait().await?;
+        }
+    }
+
+    fn limit(&mut self, mut piece: Vec<u8>) -> Bytes {
+        if let Some(left) = &mut self.left {
+            piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= piece.len() as u64;
+        }
+        piece.into()
+    }
+
+    /// This run of the container is over (or another has begun, or the pod is gone).
+    fn has_ended(&self) -> bool {
+        let state = read_state(&self.pod).ok().flatten();
+        let state = state.as_ref().and_then(|state| state.containers.get(&self.container));
+        state.is_none_or(|state| state.running.is_none() || state.attempt != self.attempt)
+    }
+
+    async fn wait(&self) -> io::Result<()> {
+        let Some(wakeup) = &self.wakeup else { return Ok(()) };
+        wakeup.readable().await?;
+        let mut buffer = [0; 4096];
+        while wakeup.try_read(&mut buffer).is_ok_and(|length| length > 0) {}
+        Ok(())
+    }
+
+    /// Everything there is, of which the last so many lines remain. Only those are held in memory.
+    fn read_tail(&mut self, lines: u64) -> io::Result<Vec<u8>> {
+        let lines = usize::try_from(lines).unwrap_or(usize::MAX);
+        let mut tail: VecDeque<Vec<u8>> = VecDeque::new();
+        let mut open = false;
+        loop {
+            let piece = self.read_piece(1)?;
+            if piece.is_empty() {
+                return Ok(tail.into_iter().flatten().collect());
+            }
+            let ends = piece.ends_with(b"\n");
+            match tail.back_mut() {
+                Some(last) if open => last.extend(piece),
+                _ => tail.push_back(piece),
+            }
+            open = !ends;
+            if tail.len() > lines {
+                tail.pop_front();
+            }
+        }
+    }
+
+    /// Records as output, until at least `enough` bytes have come together or the files are read to their end.
+    fn read_piece(&mut self, enough: usize) -> io::Result<Vec<u8>> {
+        let mut piece = Vec::new();
+        while piece.len() < enough {
+            let Some(file) = self.files.front_mut() else { break };
+            let length = file.read_until(b'\n', &mut self.partial)?;
+            if length == 0 {
+                if self.files.len() == 1 {
+                    break;
+                }
+                self.files.pop_front();
+                continue;
+            }
+            if self.partial.ends_with(b"\n") {
+                let record = std::mem::take(&mut self.partial);
+                self.push_record(&record, &mut piece);
+            }
+        }
+        Ok(piece)
+    }
+
+    fn push_record(&mut self, record: &[u8], piece: &mut Vec<u8>) {
+        let record = record.strip_suffix(b"\n").unwrap_or(record);
+        let mut fields = record.splitn(4, |byte| *byte == b' ');
+        let (Some(time), Some(_stream), Some(tag), Some(content)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
+        else {
+            return;
+        };
+        if let Some(since) = self.since {
+            let time = std::str::from_utf8(time).ok().and_then(|time| time.parse::<Timestamp>().ok());
+            if time.is_some_and(|time| time < since) {
+                return;
+            }
+        }
+        if self.timestamps && self.at_line_start {
+            piece.extend_from_slice(time);
+            piece.push(b' ');
+        }
+        piece.extend_from_slice(content);
+        self.at_line_start = tag == b"F";
+        if self.at_line_start {
+            piece.push(b'\n');
+        }
+    }
+
+    /// After the end of the youngest file that we have open: opens the ones that have come after it.
+    fn follow_rotation(&mut self) -> io::Result<bool> {
+        let current = match fs::metadata(&self.path) {
+            Ok(meta) => meta.ino(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let own = self.files.back().map(|file| file.get_ref().metadata()).transpose()?.map(|meta| meta.ino());
+        if own == Some(current) {
+            return Ok(false);
+        }
+        let mut files = open_files(&self.path)?;
+        let inode = |file: &BufReader<File>| file.get_ref().metadata().map(|meta| meta.ino()).ok();
+        if let Some(position) = files.iter().position(|file| own.is_some() && inode(file) == own) {
+            files.drain(..=position);
+        }
+        // The one that was read to its end stays in front: it may have grown until the moment of its rotation.
+        self.files.extend(files);
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;

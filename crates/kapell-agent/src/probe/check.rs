@@ -1,0 +1,175 @@
+//! One question to a container, and its answer or the reason why there is none.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::shim_client::ShimClient;
+
+/// Where a container's probes go.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) ports: BTreeMap<String, u16>,
+    pub(crate) shim: ShimClient,
+}
+
+impl Target {
+    /// An error is a sentence as the kubelet would put it into the Unhealthy event.
+    pub(crate) async fn check(&self, container: &str, probe: &Probe, timeout: Duration) -> Result<(), String> {
+        if let Some(exec) = &probe.exec {
+            let command = exec.command.clone().unwrap_or_default();
+            let executed =
+                self.shim.exec(container, command.clone(), timeout).await.map_err(|error| error.to_string())?;
+            return match executed.code {
+                Some(0) => Ok(()),
+                Some(code) => Err(format!("command {command:?} exited with {code}: {}", executed.output.trim())),
+                None => Err(format!("command {command:?} timed out after {timeout:?}")),
+            };
+        }
+        let network = async {
+            if let Some(action) = &probe.http_get {
+                self.http_get(action).await
+            } else if let Some(action) = &probe.tcp_socket {
+                let (host, port) = (self.host(action.host.as_deref()), self.port(&action.port)?);
+                connect(&host, port).await.map(drop)
+            } else {
+                Err("the probe has no supported handler (exec, httpGet, tcpSocket)".to_owned())
+            }
+        };
+        tokio::time::timeout(timeout, network).await.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))
+    }
+
+    fn host(&self, given: Option<&str>) -> String {
+        given.filter(|host| !host.is_empty()).map_or_else(|| self.ip.to_string(), str::to_owned)
+    }
+
+    fn port(&self, port: &IntOrString) -> Result<u16, String> {
+        match port {
+            IntOrString::Int(number) => u16::try_from(*number).map_err(|_| format!("{number} is not a port")),
+            IntOrString::String(name) => {
+                let port = self.ports.get(name).copied().or_else(|| name.parse().ok());
+                port.ok_or_else(|| format!("the container has no port named \"{name}\""))
+            }
+        }
+    }
+
+    async fn http_get(&self, action: &HTTPGetAction) -> Result<(), String> {
+        let (host, port) = (self.host(action.host.as_deref()), self.port(&action.port)?);
+        let tls = action.scheme.as_deref() == Some("HTTPS");
+        let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let mut request = http::Request::get(&path)
+            .header("user-agent", concat!("kube-probe/kapell-", env!("CARGO_PKG_VERSION")))
+            .header("accept", "*/*")
+            .header("connection", "close");
+        let headers = action.http_headers.iter().flatten();
+        let own_host = action.http_headers.iter().flatten().any(|header| header.name.eq_ignore_ascii_case("host"));
+        for header in headers {
+            request = request.header(&header.name, &header.value);
+        }
+        if !own_host {
+            request = request.header("host", format!("{host}:{port}"));
+        }
+        let request = request.body(Empty::new()).map_err(|error| format!("not a request: {error}"))?;
+        let scheme = if tls { "https" } else { "http" };
+        let url = format!("{scheme}://{host}:{port}{path}");
+        let stream = connect(&host, port).await?;
+        let status = if tls {
+            let name = ServerName::try_from(host).map_err(|error| format!("GET {url}: {error}"))?;
+            let stream = tls_connector().connect(name, stream).await.map_err(|error| format!("GET {url}: {error}"))?;
+            ask(stream, request).await
+        } else {
+            ask(stream, request).await
+        };
+        match status {
+            Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
+            Ok(status) => Err(format!("GET {url}: HTTP probe failed with statuscode: {}", status.as_u16())),
+            Err(error) => Err(format!("GET {url}: {error}")),
+        }
+    }
+}
+
+async fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+    TcpStream::connect((host, port)).await.map_err(|error| format!("dial tcp {host}:{port}: {error}"))
+}
+
+async fn ask<S>(stream: S, request: http::Request<Empty<bytes::Bytes>>) -> Result<http::StatusCode, hyper::Error>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let exchange = async move { sender.send_request(request).await.map(|response| response.status()) };
+    let connection = async move {
+        // Its error is the exchange's error, too.
+        let _ = connection.await;
+    };
+    // Driving the connection beside the exchange: it ends with it, and must not end the exchange before its answer.
+    let mut connection = std::pin::pin!(connection);
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        status = &mut exchange => status,
+        () = &mut connection => exchange.await,
+    }
+}
+
+/// The kubelet does not check certificates of probed containers either: it asks whether they answer, not who they are.
+fn tls_connector() -> tokio_rustls::TlsConnector {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(AnyCertificate(provider.clone()));
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(rustls::DEFAULT_VERSIONS);
+    let config = match builder {
+        Ok(builder) => builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth(),
+        Err(error) => unreachable!("ring supports the default versions: {error}"),
+    };
+    Arc::new(config).into()
+}
+
+#[derive(Debug)]
+struct AnyCertificate(Arc<rustls::crypto::CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,134 @@
+//! From a container's object to what the shim needs to start it, and the volumes that this presupposes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use kapell_api::quantity::Quantity;
+use kapell_shim::layout;
+use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits};
+
+use crate::environment::{self, ConfigError, Place, Sources};
+use crate::record::PodRecord;
+use crate::volumes::{self, VolumeError};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("cannot prepare the working directory: {0}")]
+    WorkDir(#[source] io::Error),
+    #[error("no free port on {0}: {1}")]
+    Port(Ipv4Addr, #[source] io::Error),
+}
+
+/// What the node contributes.
+pub(crate) struct Host<'a> {
+    pub(crate) pod_dir: &'a Path,
+    pub(crate) host_ip: Ipv4Addr,
+    pub(crate) host_env: &'a BTreeMap<String, String>,
+    pub(crate) host_volumes: PathBuf,
+}
+
+/// Brings every volume of the pod up to date and returns where each is. Happy to run twice.
+pub(crate) fn volumes(
+    pod: &Pod,
+    pod_ip: Ipv4Addr,
+    host: &Host<'_>,
+    sources: &dyn Sources,
+) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
+    let mut places = BTreeMap::new();
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let content = volumes::content(pod, volume, sources, (pod_ip, host.host_ip), &host.host_volumes)?;
+        let directory = host.pod_dir.join("volumes").join(&volume.name);
+        places.insert(volume.name.clone(), volumes::materialise(&volume.name, &content, &directory)?);
+    }
+    Ok(places)
+}
+
+/// Mount paths that cannot be honoured: absolute ones, as there is no mount namespace.
+pub(crate) fn absolute_mounts(container: &Container) -> Vec<&str> {
+    let paths = container.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str());
+    paths.filter(|path| path.starts_with('/')).collect()
+}
+
+pub(crate) fn container_spec(
+    pod: &Pod,
+    container: &Container,
+    attempt: u32,
+    record: &mut PodRecord,
+    places: &BTreeMap<String, PathBuf>,
+    host: &Host<'_>,
+    sources: &dyn Sources,
+) -> Result<ContainerSpec, PrepareError> {
+    let work_dir = layout::work_dir(host.pod_dir, &container.name);
+    fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;
+    let mut mounted = BTreeMap::new();
+    for mount in container.volume_mounts.iter().flatten() {
+        let Some(place) = places.get(&mount.name) else { continue };
+        let place =
+            mount.sub_path.as_deref().map_or_else(|| place.clone(), |sub| place.join(sub.trim_start_matches('/')));
+        if !mount.mount_path.starts_with('/') {
+            volumes::link_mount(&work_dir, &mount.mount_path, &place).map_err(PrepareError::WorkDir)?;
+        }
+        mounted.insert(mount.name.clone(), place.display().to_string());
+    }
+    let place = Place {
+        pod_ip: record.pod_ip,
+        host_ip: host.host_ip,
+        port: port(container, record, host.pod_dir)?,
+        host_env: host.host_env,
+        volumes: &mounted,
+    };
+    let env = environment::environment(pod, container, &place, sources)?;
+    let cwd = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
+    Ok(ContainerSpec {
+        name: container.name.clone(),
+        attempt,
+        command: environment::command_line(container, &env),
+        env,
+        cwd: cwd.map_or_else(|| work_dir.clone(), |dir| work_dir.join(dir)),
+        limits: limits(container),
+        log: LogLimits::default(),
+    })
+}
+
+/// The first declared port, or a free one that stays the same as long as the pod lives.
+fn port(container: &Container, record: &mut PodRecord, pod_dir: &Path) -> Result<u16, PrepareError> {
+    let declared = container.ports.iter().flatten().next().and_then(|port| u16::try_from(port.container_port).ok());
+    if let Some(port) = declared.or_else(|| record.ports.get(&container.name).copied()) {
+        return Ok(port);
+    }
+    let free = |error| PrepareError::Port(record.pod_ip, error);
+    let port = TcpListener::bind((record.pod_ip, 0)).and_then(|listener| listener.local_addr()).map_err(free)?.port();
+    record.ports.insert(container.name.clone(), port);
+    record.write(pod_dir).map_err(PrepareError::WorkDir)?;
+    Ok(port)
+}
+
+fn limits(container: &Container) -> Limits {
+    let resources = container.resources.clone().unwrap_or_default();
+    let parse = |list: &Option<BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>,
+                 name: &str| {
+        list.as_ref().and_then(|list| list.get(name)).and_then(|quantity| Quantity::parse(&quantity.0).ok())
+    };
+    let positive = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
+    Limits {
+        cpu_milli: parse(&resources.limits, "cpu").and_then(|quantity| positive(quantity.milli())),
+        cpu_request_milli: parse(&resources.requests, "cpu").and_then(|quantity| positive(quantity.milli())),
+        memory_bytes: parse(&resources.limits, "memory").and_then(|quantity| positive(quantity.value())),
+        // Kubernetes has no such resource; a node-wide limit per pod comes with the agent's configuration later.
+        pids: None,
+    }
+}
+
+/// The container's ports by name.
+pub(crate) fn named_ports(container: &Container) -> BTreeMap<String, u16> {
+    let named = |port: &k8s_openapi::api::core::v1::ContainerPort| {
+        Some((port.name.clone()?, u16::try_from(port.container_port).ok()?))
+    };
+    container.ports.iter().flatten().filter_map(named).collect()
+}

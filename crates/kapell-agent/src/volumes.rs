@@ -1,0 +1,327 @@
+//! Volumes as directories below the pod's own: what is in them (pure), and putting it there.
+//!
+//! Files that come from objects are replaced all at once, as the kubelet does it: they are written into a new directory,
+//! and the symbolic link `..data`, through which every visible name leads, is switched over to it by a rename.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
+
+use crate::environment::{Sources, config_map_bytes, secret_bytes};
+use crate::fields::{self, FieldError};
+
+/// Content and mode by path.
+pub(crate) type Files = BTreeMap<String, (Vec<u8>, u32)>;
+
+/// What a volume consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Empty,
+    Files(Files),
+    HostPath { path: PathBuf, kind: String },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error("volume \"{volume}\": {kind} \"{name}\" not found")]
+    ObjectMissing { volume: String, kind: &'static str, name: String },
+    #[error("volume \"{volume}\": key \"{key}\" not found in {kind} \"{name}\"")]
+    KeyMissing { volume: String, kind: &'static str, name: String, key: String },
+    #[error("volume \"{volume}\": path \"{path}\" leaves the volume")]
+    PathEscapes { volume: String, path: String },
+    #[error(
+        "volume \"{volume}\": its type is not supported here; use configMap, secret, emptyDir, hostPath, downwardAPI or projected"
+    )]
+    Unsupported { volume: String },
+    #[error("volume \"{volume}\": hostPath {} is no {kind}", .path.display())]
+    WrongType { volume: String, path: PathBuf, kind: String },
+    #[error("volume \"{volume}\": {source}")]
+    Field { volume: String, source: FieldError },
+    #[error("volume \"{volume}\": {}: {source}", .path.display())]
+    Io { volume: String, path: PathBuf, source: io::Error },
+}
+
+const DEFAULT_MODE: i32 = 0o644;
+
+/// What the volume consists of at this moment. `host_volumes` is where relative host paths begin.
+pub(crate) fn content(
+    pod: &Pod,
+    volume: &Volume,
+    sources: &dyn Sources,
+    ips: (Ipv4Addr, Ipv4Addr),
+    host_volumes: &Path,
+) -> Result<Content, VolumeError> {
+    let mut collector = Collector { pod, volume: &volume.name, sources, ips, files: Files::new() };
+    if volume.empty_dir.is_some() {
+        return Ok(Content::Empty);
+    }
+    if let Some(host) = &volume.host_path {
+        collector.check_path(&host.path, true)?;
+        let kind = host.type_.clone().unwrap_or_default();
+        // A relative path is our own extension: a directory that Kapell keeps for this purpose.
+        let relative = Path::new(&host.path).is_relative() && kind.is_empty();
+        let kind = if relative { "DirectoryOrCreate".to_owned() } else { kind };
+        return Ok(Content::HostPath { path: host_volumes.join(&host.path), kind });
+    }
+    if let Some(map) = &volume.config_map {
+        collector.config_map(&map.name, map.items.as_deref(), map.optional, map.default_mode)?;
+    } else if let Some(secret) = &volume.secret {
+        let name = secret.secret_name.as_deref().unwrap_or_default();
+        collector.secret(name, secret.items.as_deref(), secret.optional, secret.default_mode)?;
+    } else if let Some(downward) = &volume.downward_api {
+        collector.downward(downward.items.as_deref().unwrap_or_default(), downward.default_mode)?;
+    } else if let Some(projected) = &volume.projected {
+        let mode = projected.default_mode;
+        for source in projected.sources.iter().flatten() {
+            if let Some(map) = &source.config_map {
+                collector.config_map(&map.name, map.items.as_deref(), map.optional, mode)?;
+            } else if let Some(secret) = &source.secret {
+                collector.secret(&secret.name, secret.items.as_deref(), secret.optional, mode)?;
+            } else if let Some(downward) = &source.downward_api {
+                collector.downward(downward.items.as_deref().unwrap_or_default(), mode)?;
+            } else {
+                return Err(VolumeError::Unsupported { volume: volume.name.clone() });
+            }
+        }
+    } else {
+        return Err(VolumeError::Unsupported { volume: volume.name.clone() });
+    }
+    Ok(Content::Files(collector.files))
+}
+
+struct Collector<'a> {
+    pod: &'a Pod,
+    volume: &'a str,
+    sources: &'a dyn Sources,
+    /// Pod's and host's address.
+    ips: (Ipv4Addr, Ipv4Addr),
+    files: Files,
+}
+
+impl Collector<'_> {
+    fn namespace(&self) -> &str {
+        self.pod.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    fn config_map(
+        &mut self,
+        name: &str,
+        items: Option<&[KeyToPath]>,
+        optional: Option<bool>,
+        mode: Option<i32>,
+    ) -> Result<(), VolumeError> {
+        let data = self.sources.config_map(self.namespace(), name).map(|map| config_map_bytes(&map));
+        self.object("configmap", name, data, items, optional == Some(true), mode)
+    }
+
+    fn secret(
+        &mut self,
+        name: &str,
+        items: Option<&[KeyToPath]>,
+        optional: Option<bool>,
+        mode: Option<i32>,
+    ) -> Result<(), VolumeError> {
+        let data = self.sources.secret(self.namespace(), name).map(|secret| secret_bytes(&secret));
+        self.object("secret", name, data, items, optional == Some(true), mode)
+    }
+
+    fn object(
+        &mut self,
+        kind: &'static str,
+        name: &str,
+        data: Option<BTreeMap<String, Vec<u8>>>,
+        items: Option<&[KeyToPath]>,
+        optional: bool,
+        mode: Option<i32>,
+    ) -> Result<(), VolumeError> {
+        let volume = self.volume.to_owned();
+        let Some(mut data) = data else {
+            let missing = VolumeError::ObjectMissing { volume, kind, name: name.to_owned() };
+            return if optional { Ok(()) } else { Err(missing) };
+        };
+        let Some(items) = items.filter(|items| !items.is_empty()) else {
+            for (key, value) in data {
+                self.file(&key, value, None, mode)?;
+            }
+            return Ok(());
+        };
+        for item in items {
+            match data.remove(&item.key) {
+                Some(value) => self.file(&item.path, value, item.mode, mode)?,
+                None if optional => {}
+                None => {
+                    return Err(VolumeError::KeyMissing { volume, kind, name: name.to_owned(), key: item.key.clone() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn downward(&mut self, items: &[DownwardAPIVolumeFile], mode: Option<i32>) -> Result<(), VolumeError> {
+        for item in items {
+            let value = match (&item.field_ref, &item.resource_field_ref) {
+                (Some(field), _) => fields::field(self.pod, &field.field_path, self.ips.0, self.ips.1),
+                (None, Some(selector)) => fields::resource_field(self.pod, None, selector),
+                (None, None) => Ok(String::new()),
+            };
+            let value = value.map_err(|source| VolumeError::Field { volume: self.volume.to_owned(), source })?;
+            self.file(&item.path, value.into_bytes(), item.mode, mode)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &str, value: Vec<u8>, mode: Option<i32>, default: Option<i32>) -> Result<(), VolumeError> {
+        self.check_path(path, false)?;
+        let mode = mode.or(default).unwrap_or(DEFAULT_MODE);
+        self.files.insert(path.to_owned(), (value, u32::try_from(mode).unwrap_or(0o600) & 0o777));
+        Ok(())
+    }
+
+    /// Names come from users; none may lead out of where it belongs.
+    fn check_path(&self, path: &str, absolute_allowed: bool) -> Result<(), VolumeError> {
+        let ordinary = |part: Component<'_>| match part {
+            Component::Normal(_) | Component::CurDir => true,
+            Component::RootDir => absolute_allowed,
+            _ => false,
+        };
+        if !path.is_empty() && Path::new(path).components().all(ordinary) {
+            return Ok(());
+        }
+        Err(VolumeError::PathEscapes { volume: self.volume.to_owned(), path: path.to_owned() })
+    }
+}
+
+/// Puts the content in place below `directory` and returns where the volume is. Happy to run twice.
+pub(crate) fn materialise(volume: &str, content: &Content, directory: &Path) -> Result<PathBuf, VolumeError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| VolumeError::Io { volume: volume.to_owned(), path, source }
+    };
+    match content {
+        Content::Empty => {
+            fs::create_dir_all(directory).map_err(failed(directory))?;
+            Ok(directory.to_owned())
+        }
+        Content::Files(files) => {
+            swap_files(directory, files).map_err(failed(directory))?;
+            Ok(directory.to_owned())
+        }
+        Content::HostPath { path, kind } => {
+            prepare_host_path(path, kind).map_err(failed(path))?;
+            let wrong = || VolumeError::WrongType { volume: volume.to_owned(), path: path.clone(), kind: kind.clone() };
+            let meta = fs::metadata(path);
+            let meta =
+                if kind.is_empty() && meta.is_err() { return Ok(path.clone()) } else { meta.map_err(|_| wrong())? };
+            let fits = match kind.trim_end_matches("OrCreate") {
+                "" => true,
+                "Directory" => meta.is_dir(),
+                "File" => meta.is_file(),
+                "Socket" => meta.file_type().is_socket(),
+                "CharDevice" => meta.file_type().is_char_device(),
+                "BlockDevice" => meta.file_type().is_block_device(),
+                _ => false,
+            };
+            if fits { Ok(path.clone()) } else { Err(wrong()) }
+        }
+    }
+}
+
+fn prepare_host_path(path: &Path, kind: &str) -> io::Result<()> {
+    match kind {
+        "DirectoryOrCreate" => fs::create_dir_all(path),
+        "FileOrCreate" => fs::OpenOptions::new().append(true).create(true).open(path).map(drop),
+        _ => Ok(()),
+    }
+}
+
+const DATA: &str = "..data";
+
+/// Makes `directory` show exactly `files`, atomically for whoever reads through the visible names.
+fn swap_files(directory: &Path, files: &Files) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let current = fs::read_link(directory.join(DATA)).ok();
+    if current.as_ref().is_some_and(|current| holds(&directory.join(current), files)) {
+        return Ok(());
+    }
+    let mut number = 0_u64;
+    let generation = loop {
+        let generation = PathBuf::from(format!("..{number}"));
+        match fs::create_dir(directory.join(&generation)) {
+            Ok(()) => break generation,
+            // One that a crash left behind, or the one in use.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    };
+    for (path, (content, mode)) in files {
+        let file = directory.join(&generation).join(path);
+        if let Some(parent) = file.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&file, content)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(*mode))?;
+    }
+    let new_link = directory.join("..data_new");
+    let _ = fs::remove_file(&new_link);
+    symlink(&generation, &new_link)?;
+    fs::rename(&new_link, directory.join(DATA))?;
+    let visible: Vec<&str> = files.keys().filter_map(|path| path.split('/').find(|part| *part != ".")).collect();
+    for name in &visible {
+        match symlink(Path::new(DATA).join(name), directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    for entry in fs::read_dir(directory)?.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name == DATA || Path::new(name) == generation {
+        } else if name.starts_with("..") {
+            fs::remove_dir_all(entry.path())?;
+        } else if !visible.contains(&name) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn holds(directory: &Path, files: &Files) -> bool {
+    let same = |(path, (content, mode)): (&String, &(Vec<u8>, u32))| {
+        let file = directory.join(path);
+        fs::metadata(&file).is_ok_and(|meta| meta.permissions().mode() & 0o777 == *mode)
+            && fs::read(&file).is_ok_and(|bytes| bytes == *content)
+    };
+    files.iter().all(same) && count_files(directory) == files.len()
+}
+
+fn count_files(directory: &Path) -> usize {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
+}
+
+/// Lets a relative mount path in the container's working directory lead to the volume.
+pub(crate) fn link_mount(work_dir: &Path, mount_path: &str, target: &Path) -> io::Result<()> {
+    let ordinary = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !Path::new(mount_path).components().all(ordinary) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the mount path leaves the working directory"));
+    }
+    let link = work_dir.join(mount_path);
+    if fs::read_link(&link).is_ok_and(|old| old == target) {
+        return Ok(());
+    }
+    if let Some(parent) = link.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if link.is_symlink() {
+        fs::remove_file(&link)?;
+    }
+    symlink(target, link)
+}
+
+#[cfg(test)]
+mod tests;

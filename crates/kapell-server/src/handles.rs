@@ -1,0 +1,179 @@
+//! What services lend each other besides objects: log streams, run timelines, calls to Services.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kapell_agent::{LogError, LogOptions, Logs};
+use kapell_api::status::Status;
+use kapell_apiserver::{Connect, ConnectRequest, Query};
+use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway};
+use kapell_workflow::{CallFailure, Engine, ServiceCaller};
+use serde_json::Value;
+
+/// `pods/NAME/log`, read from this node's files.
+pub(crate) struct PodLogs(pub(crate) Logs);
+
+#[async_trait]
+impl Connect for PodLogs {
+    async fn connect(&self, request: ConnectRequest) -> Result<http::Response<Body>, Status> {
+        let pod = &request.object;
+        let container = container(pod, request.query.get("container"))?;
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+        let stream = self.0.open(uid, &container, log_options(&request.query)?).map_err(|error| match error {
+            LogError::Io { .. } => Status::internal(&error.to_string()),
+            _ => Status::bad_request(&format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
+        })?;
+        let response = http::Response::builder().header("content-type", "text/plain").body(Body::from_stream(stream));
+        response.map_err(|error| Status::internal(&error.to_string()))
+    }
+}
+
+/// The container that is meant: the one that is named, or the only one.
+fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
+    let names = |list: &str| -> Vec<String> {
+        let containers = pod["spec"][list].as_array().into_iter().flatten();
+        containers.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect()
+    };
+    let (containers, init) = (names("containers"), names("initContainers"));
+    let pod_name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    match named {
+        Some(name) if containers.iter().chain(&init).any(|known| known == name) => Ok(name.to_owned()),
+        Some(name) => Err(Status::bad_request(&format!("container {name} is not valid for pod {pod_name}"))),
+        None => match containers.as_slice() {
+            [only] => Ok(only.clone()),
+            several => Err(Status::bad_request(&format!(
+                "a container name must be specified for pod {pod_name}, choose one of: {several:?}"
+            ))),
+        },
+    }
+}
+
+fn log_options(query: &Query) -> Result<LogOptions, Status> {
+    fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>, Status> {
+        let parse =
+            |text: &str| text.parse().map_err(|_| Status::bad_request(&format!("{key}: {text:?} is not a number")));
+        query.get(key).map(parse).transpose()
+    }
+    let flag = |key| matches!(query.get(key), Some("true" | "1"));
+    let since_time = query.get("sinceTime").map(|text| {
+        text.parse().map_err(|_| Status::bad_request(&format!("sinceTime: {text:?} is not an RFC 3339 time")))
+    });
+    Ok(LogOptions {
+        follow: flag("follow"),
+        tail_lines: number(query, "tailLines")?,
+        since_seconds: number(query, "sinceSeconds")?,
+        since_time: since_time.transpose()?,
+        timestamps: flag("timestamps"),
+        limit_bytes: number(query, "limitBytes")?,
+        previous: flag("previous"),
+    })
+}
+
+/// `workflowruns/NAME/timeline`, from the journal.
+pub(crate) struct Timeline(pub(crate) Arc<Engine>);
+
+#[async_trait]
+impl Connect for Timeline {
+    async fn connect(&self, request: ConnectRequest) -> Result<http::Response<Body>, Status> {
+        let uid = request.object["metadata"]["uid"].as_str().unwrap_or_default();
+        let timeline = self.0.timeline(uid).await.map_err(|error| Status::internal(&error.to_string()))?;
+        let response =
+            http::Response::builder().header("content-type", "application/json").body(Body::from(timeline.to_string()));
+        response.map_err(|error| Status::internal(&error.to_string()))
+    }
+}
+
+/// Largest response that a workflow takes in: it becomes part of the run's data.
+const RESPONSE_LIMIT: usize = 16 << 20;
+
+/// The workflow engine's way to Services, through the balancer, and to everybody else.
+pub(crate) struct Caller {
+    gateway: Gateway,
+    direct: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Caller {
+    pub(crate) fn new(gateway: Gateway) -> Self {
+        Self { gateway, direct: Client::builder(TokioExecutor::new()).build_http() }
+    }
+}
+
+#[async_trait]
+impl ServiceCaller for Caller {
+    async fn call(
+        &self,
+        namespace: &str,
+        request: http::Request<Bytes>,
+        deadline: Option<Instant>,
+    ) -> Result<http::Response<Bytes>, CallFailure> {
+        let host = request.uri().host().unwrap_or_default();
+        // Before the first look at the Services a name would seem to be nobody's.
+        self.gateway.synced().await;
+        if request.uri().scheme_str() == Some("http")
+            && let Some(target) = self.gateway.resolve(host, request.uri().port_u16(), namespace)
+        {
+            let deadline = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let options = CallOptions { deadline, response_limit: RESPONSE_LIMIT };
+            return self.gateway.call(&target, request, options).await.map_err(|error| call_failure(&error));
+        }
+        self.call_directly(request, deadline).await
+    }
+}
+
+impl Caller {
+    async fn call_directly(
+        &self,
+        request: http::Request<Bytes>,
+        deadline: Option<Instant>,
+    ) -> Result<http::Response<Bytes>, CallFailure> {
+        if request.uri().scheme_str() != Some("http") {
+            let message = format!("{}: only http:// can be called yet", request.uri());
+            return Err(CallFailure { maybe_processed: true, message });
+        }
+        let call = async {
+            let response = self
+                .direct
+                .request(request.map(Full::new))
+                .await
+                .map_err(|error| CallFailure { maybe_processed: !error.is_connect(), message: deepest(&error) })?;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, RESPONSE_LIMIT).collect().await.map_err(|error| CallFailure {
+                maybe_processed: true,
+                message: format!("the response broke off: {error}"),
+            })?;
+            Ok(http::Response::from_parts(parts, body.to_bytes()))
+        };
+        match deadline {
+            None => call.await,
+            Some(at) => tokio::time::timeout_at(at.into(), call).await.unwrap_or_else(|_| {
+                Err(CallFailure { maybe_processed: true, message: "no answer in time".to_owned() })
+            }),
+        }
+    }
+}
+
+fn call_failure(error: &CallError) -> CallFailure {
+    let never_sent = matches!(
+        error,
+        CallError::NoService(_)
+            | CallError::NoPort { .. }
+            | CallError::NotHttp(_)
+            | CallError::Forward(ForwardError::NoEndpoint(_) | ForwardError::Connect { .. })
+    );
+    CallFailure { maybe_processed: !never_sent, message: error.to_string() }
+}
+
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
