@@ -1,6 +1,7 @@
 //! The owner of a share of the runs: a thread that holds their state and takes their steps.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -59,6 +60,20 @@ pub(super) enum Command {
     Stop,
 }
 
+impl Command {
+    fn stream(&self) -> Option<StreamId> {
+        match self {
+            Command::Start { stream, .. }
+            | Command::Resume { stream, .. }
+            | Command::Event { stream, .. }
+            | Command::Committed { stream }
+            | Command::Describe { stream, .. }
+            | Command::Forget { stream } => Some(*stream),
+            Command::Stop => None,
+        }
+    }
+}
+
 struct Active {
     run: Run,
     hash: String,
@@ -88,7 +103,16 @@ pub(super) fn spawn(
             if matches!(command, Command::Stop) {
                 return;
             }
-            partition.handle(command);
+            let stream = command.stream();
+            // Unwind safety: a run whose step panicked is dropped, and nothing else has been touched.
+            let handled = catch_unwind(AssertUnwindSafe(|| partition.handle(command)));
+            if handled.is_err()
+                && let Some(stream) = stream
+            {
+                let run = uuid::Uuid::from_bytes(stream.0);
+                tracing::error!(%run, "a step panicked; the run rests until the next start");
+                partition.runs.remove(&stream);
+            }
         }
     };
     let thread = std::thread::Builder::new().name(format!("workflow-{index}")).stack_size(DEEP_STACK).spawn(body);

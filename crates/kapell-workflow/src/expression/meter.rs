@@ -45,6 +45,8 @@ pub(crate) enum Exhausted {
     Depth,
     #[error("a value is too large")]
     Size,
+    #[error("the interpreter fails on this expression")]
+    Defect,
 }
 
 struct Meter {
@@ -109,10 +111,8 @@ pub(crate) fn metered<R>(f: impl FnOnce() -> R) -> Result<R, Exhausted> {
         // evaluation does not change.
         let result = catch_unwind(AssertUnwindSafe(f));
         meter.active.set(false);
-        result.map_err(|panic| match panic.downcast::<Exhausted>() {
-            Ok(exhausted) => *exhausted,
-            Err(panic) => resume_unwind(panic),
-        })
+        // A defect in the interpreter must not take other runs along; the panic hook has told of it.
+        result.map_err(|panic| panic.downcast::<Exhausted>().map_or(Exhausted::Defect, |exhausted| *exhausted))
     })
 }
 
