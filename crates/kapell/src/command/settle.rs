@@ -101,12 +101,19 @@ async fn settle(
                     // Only what a person would look up by hand: when it cannot be had, the state stays on show.
                     let reasons = reasons(cluster, object).await;
                     if !reasons.is_empty() {
-                        tell(label, News::Reason(&reasons.join("; ")));
+                        tell(label, News::Reason(&in_short(&reasons)));
                     }
                 }
             }
         }
     }
+}
+
+/// The first reasons in one line: replicas mostly wait for the same.
+fn in_short(reasons: &[String]) -> String {
+    let (shown, rest) = reasons.split_at(reasons.len().min(2));
+    let more = if rest.is_empty() { String::new() } else { format!("; and {} more", rest.len()) };
+    shown.join("; ") + &more
 }
 
 async fn reasons(cluster: &Cluster, object: &Value) -> Vec<String> {

@@ -51,13 +51,17 @@ async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     if let Some(scheduled) = condition(object, "PodScheduled").filter(|condition| condition["status"] == "False") {
         lines.push(format!("for a node: {}", text(scheduled, "/message")));
     }
-    for list in ["initContainerStatuses", "containerStatuses"] {
-        for container in object["status"][list].as_array().into_iter().flatten() {
-            lines.extend(container_line(container));
-        }
+    let lines_of = |list: &str| object["status"][list].as_array().into_iter().flatten();
+    let first: Vec<String> = lines_of("initContainerStatuses").filter_map(init_container_line).collect();
+    // Until the init containers have finished, the others can only say that they wait for them.
+    if first.is_empty() {
+        lines.extend(lines_of("containerStatuses").filter_map(container_line));
+    } else {
+        lines.extend(first);
     }
     let events = events_of(cluster, object).await?;
-    let warning = events.iter().rev().find(|event| event["type"] == "Warning");
+    // That it backs off is in the state already, with more.
+    let warning = events.iter().rev().find(|event| event["type"] == "Warning" && event["reason"] != "BackOff");
     if let Some(message) = warning.map(|event| text(event, "/message")) {
         add_unless_said(&mut lines, message);
     }
@@ -81,6 +85,14 @@ fn add_unless_said(lines: &mut Vec<String>, message: &str) {
         }
         None => lines.push(message.to_owned()),
     }
+}
+
+fn init_container_line(container: &Value) -> Option<String> {
+    let running = container.pointer("/state/running").is_some();
+    if running {
+        return Some(format!("init container {} has not finished yet", text(container, "/name")));
+    }
+    container_line(container).map(|line| format!("init {line}"))
 }
 
 fn container_line(container: &Value) -> Option<String> {

@@ -31,6 +31,21 @@ fn containers_say_what_holds_them_up() {
 }
 
 #[test]
+fn init_containers_are_to_finish() {
+    let cases = [
+        (json!({"name": "w", "ready": false, "state": {"running": {}}}), Some("init container w has not finished yet")),
+        (
+            json!({"name": "w", "state": {"terminated": {"exitCode": 1}}}),
+            Some("init container w ended with exit code 1"),
+        ),
+        (json!({"name": "w", "state": {"terminated": {"exitCode": 0}}}), None),
+    ];
+    for (container, expected) in cases {
+        assert_eq!(init_container_line(&container).as_deref(), expected);
+    }
+}
+
+#[test]
 fn a_warning_is_said_once() {
     let cases = [
         (
