@@ -21,20 +21,30 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A `kapell server` process and its data directory. Dropping it stops the server and all of its pods.
 pub struct Kapell {
-    directory: TempDir,
+    /// Also the home directory of the clients.
+    directory: PathBuf,
     child: Child,
+    /// Removed last; `None` when the directory belongs to the test.
+    _own: Option<TempDir>,
 }
 
 impl Kapell {
     /// Starts a server on an empty data directory and returns when it says `ready`.
     pub fn start() -> Self {
-        let directory = TempDir::with_prefix("kapell-e2e-").expect("a temporary directory");
-        let child = spawn(&directory.path().join("data"));
-        Self { directory, child }
+        let own = TempDir::with_prefix("kapell-e2e-").expect("a temporary directory");
+        let mut kapell = Self::start_in(own.path());
+        kapell._own = Some(own);
+        kapell
+    }
+
+    /// As `start`, in a directory that the test provides.
+    pub fn start_in(directory: &Path) -> Self {
+        let child = spawn(&directory.join("data"));
+        Self { directory: directory.to_owned(), child, _own: None }
     }
 
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.directory.join("data")
     }
 
     pub fn pid(&self) -> u32 {
@@ -81,7 +91,7 @@ impl Kapell {
 
     pub fn kubectl_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(kubectl_binary().expect("tests ask for kubectl first"));
-        command.args(arguments).env("KUBECONFIG", self.data().join("kubeconfig")).env("HOME", self.directory.path());
+        command.args(arguments).env("KUBECONFIG", self.data().join("kubeconfig")).env("HOME", &self.directory);
         command
     }
 
