@@ -117,11 +117,12 @@ impl Context {
         Host { pod_dir, host_ip: self.config.host_ip, host_env: &self.config.host_env, host_volumes: volumes }
     }
 
-    /// Stops what a pod without an object has left, and forgets it.
-    async fn remove_pod(&self, uid: &str, dir: &Path) {
+    /// Stops what a pod without an object has left (if something `may_run`), and forgets it.
+    async fn remove_pod(&self, uid: &str, dir: &Path, may_run: bool) {
         let grace = PodRecord::read(dir).map_or(Duration::ZERO, |record| Duration::from_secs(record.grace_seconds));
         // A shim that died may have left processes; a new one finds and kills them.
-        if dir.exists()
+        if may_run
+            && dir.exists()
             && let Ok(shim) = ShimClient::open(dir, &self.config.shim_command).await
         {
             tokio::select! {
@@ -225,7 +226,7 @@ async fn dispatch(context: Arc<Context>, mut changes: mpsc::UnboundedReceiver<Ch
         let context = context.clone();
         tasks.spawn(async move {
             let dir = context.pods_dir().join(&uid);
-            context.remove_pod(&uid, &dir).await;
+            context.remove_pod(&uid, &dir, true).await;
             uid
         });
     }

@@ -289,7 +289,7 @@ fn what_ended_while_there_was_no_shim_is_unknown() {
 fn another_boot_means_that_everything_is_gone() {
     let dir = pod_dir();
     let mut pod = Pod::start(dir.path());
-    pod.run(script("sleep 1000"));
+    pod.run(script("exec sleep 1000"));
     let process = pod.main_pid();
     pod.shim.kill().unwrap();
     pod.shim.wait().unwrap();
