@@ -43,7 +43,7 @@ fn orders_end_as_they_should() {
     assert_eq!(undone["payment"]["totals"], after["payment"]["totals"]);
     kapell.cli(&["workflow", "show", "declined", "-n", "shop"]).ok().says("Compensated").says("Faulted");
 
-    place(&kapell, "none-left", "ann", "unicorn").exits(1).says("reserve").says("out of stock");
+    place(&kapell, "none-left", "ann", "unicorn").exits(1).says("take").says("0 in stock");
     assert_eq!(shop::invariants(&shop::audit(&kapell)), shop::invariants(&before));
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use kapell_api::problem::Problem;
 use serde_json::Value;
 
-use crate::expression::{Datum, template::Mode};
 use crate::expression::meter::on_deep_stack;
+use crate::expression::{Datum, template::Mode};
 use crate::node::{Members, Node, Problems, not_supported, wrong_type};
 use crate::program::{ErrorTemplate, Program, Retry, Task, Timeout};
 
@@ -116,13 +116,7 @@ impl Compiler {
     }
 
     /// A required text of a certain form.
-    fn check_text(
-        &mut self,
-        members: &Members<'_>,
-        key: &str,
-        wanted: &str,
-        accepts: fn(&str) -> bool,
-    ) {
+    fn check_text(&mut self, members: &Members<'_>, key: &str, wanted: &str, accepts: fn(&str) -> bool) {
         let Some(node) = members.require(key, &mut self.problems) else { return };
         let Some(text) = node.text(&mut self.problems) else { return };
         if !accepts(text) {
@@ -204,5 +198,8 @@ fn is_semver(text: &str) -> bool {
         text.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
     };
     let numbers: Vec<&str> = core.split('.').collect();
-    numbers.len() == 3 && numbers.into_iter().all(number) && pre.is_none_or(identifiers) && build.is_none_or(identifiers)
+    numbers.len() == 3
+        && numbers.into_iter().all(number)
+        && pre.is_none_or(identifiers)
+        && build.is_none_or(identifiers)
 }

@@ -72,7 +72,11 @@ impl Compiler {
             (Some((name, body)), None) => Some((name, Node::new(body, member_path(&item.path, name)))),
             _ => {
                 let detail = format!("must have exactly one key, the task's name, but has {}", map.len());
-                self.problems.push(Problem::new(item.path.clone(), Reason::Invalid, format!("Invalid value: {detail}")));
+                self.problems.push(Problem::new(
+                    item.path.clone(),
+                    Reason::Invalid,
+                    format!("Invalid value: {detail}"),
+                ));
                 None
             }
         }
