@@ -84,7 +84,7 @@ fn two_hundred_orders_survive_a_server_that_keeps_dying() {
             kapell.cli(&["workflow", "run", "order", "-n", "shop", "--name", &name, "--input", &input]).ok();
         }
         placed += burst;
-        std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000))); // a random moment, not a wait
+        std::thread::park_timeout(Duration::from_micros(rng.random_range(0..30_000))); // a random moment, not a wait
         kapell.kill();
         kapell.restart();
     }

@@ -157,6 +157,7 @@ pub async fn run(config: AgentConfig, client: Client, shutdown: CancellationToke
     tasks.spawn(node::heartbeat(client.clone(), config.node_name.clone(), background.clone()));
 
     let objects = Arc::new(Objects::start(&client, &shutdown));
+    #[allow(clippy::disallowed_methods, reason = "bounded by the pods of this node; see below")]
     let (sender, changes) = mpsc::unbounded_channel();
     let filter = watcher::Config::default().fields(&format!("spec.nodeName={}", config.node_name));
     // Unbounded because the informer must not block; its backlog is at most the pods of this node.

@@ -27,11 +27,11 @@ impl Connect for PodLogs {
         let container = container(pod, request.query.get("container"))?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         let stream = self.0.open(uid, &container, log_options(&request.query)?).map_err(|error| match error {
-            LogError::Io { .. } => Status::internal(&error.to_string()),
-            _ => Status::bad_request(&format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
+            LogError::Io { .. } => Status::internal(error.to_string()),
+            _ => Status::bad_request(format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
         })?;
         let response = http::Response::builder().header("content-type", "text/plain").body(Body::from_stream(stream));
-        response.map_err(|error| Status::internal(&error.to_string()))
+        response.map_err(|error| Status::internal(error.to_string()))
     }
 }
 
@@ -45,10 +45,10 @@ fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
     let pod_name = pod["metadata"]["name"].as_str().unwrap_or_default();
     match named {
         Some(name) if containers.iter().chain(&init).any(|known| known == name) => Ok(name.to_owned()),
-        Some(name) => Err(Status::bad_request(&format!("container {name} is not valid for pod {pod_name}"))),
+        Some(name) => Err(Status::bad_request(format!("container {name} is not valid for pod {pod_name}"))),
         None => match containers.as_slice() {
             [only] => Ok(only.clone()),
-            several => Err(Status::bad_request(&format!(
+            several => Err(Status::bad_request(format!(
                 "a container name must be specified for pod {pod_name}, choose one of: {several:?}"
             ))),
         },
@@ -58,12 +58,12 @@ fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
 fn log_options(query: &Query) -> Result<LogOptions, Status> {
     fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>, Status> {
         let parse =
-            |text: &str| text.parse().map_err(|_| Status::bad_request(&format!("{key}: {text:?} is not a number")));
+            |text: &str| text.parse().map_err(|_| Status::bad_request(format!("{key}: {text:?} is not a number")));
         query.get(key).map(parse).transpose()
     }
     let flag = |key| matches!(query.get(key), Some("true" | "1"));
     let since_time = query.get("sinceTime").map(|text| {
-        text.parse().map_err(|_| Status::bad_request(&format!("sinceTime: {text:?} is not an RFC 3339 time")))
+        text.parse().map_err(|_| Status::bad_request(format!("sinceTime: {text:?} is not an RFC 3339 time")))
     });
     Ok(LogOptions {
         follow: flag("follow"),
@@ -83,10 +83,10 @@ pub(crate) struct Timeline(pub(crate) Arc<Engine>);
 impl Connect for Timeline {
     async fn connect(&self, request: ConnectRequest) -> Result<http::Response<Body>, Status> {
         let uid = request.object["metadata"]["uid"].as_str().unwrap_or_default();
-        let timeline = self.0.timeline(uid).await.map_err(|error| Status::internal(&error.to_string()))?;
+        let timeline = self.0.timeline(uid).await.map_err(|error| Status::internal(error.to_string()))?;
         let response =
             http::Response::builder().header("content-type", "application/json").body(Body::from(timeline.to_string()));
-        response.map_err(|error| Status::internal(&error.to_string()))
+        response.map_err(|error| Status::internal(error.to_string()))
     }
 }
 

@@ -44,7 +44,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 fn start_times() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
-    let mut start = |data: &str| -> anyhow::Result<Duration> {
+    let start = |data: &str| -> anyhow::Result<Duration> {
         let mut command = Command::new(binary("kapell"));
         command.args(["server", "--api-port", "0", "--data"]).arg(directory.path().join(data));
         let begun = Instant::now();
