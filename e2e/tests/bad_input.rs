@@ -220,7 +220,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_refuses_writes_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount("6m") else { skip!("mounting a small file system needs privileges") };
-    let kapell = Kapell::start_in(disk.0.path());
+    let kapell = Kapell::start_on(&disk.0.path().join("data"));
     let ballast = disk.0.path().join("ballast");
     std::fs::write(&ballast, vec![0; 2 << 20]).unwrap();
     let manifest = |number: usize| {

@@ -27,6 +27,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// The parent of an adopted process has this long to reap it; afterwards its exit code counts as unknown.
 const FOREIGN_PATIENCE: Duration = Duration::from_millis(500);
 
+/// What a shell exits with after SIGKILL has ended its command.
+const CODE_KILLED: i32 = 128 + libc::SIGKILL;
+
 /// Bytes of one read; as much as a pipe holds by default.
 const READ_SIZE: usize = 64 << 10;
 
@@ -230,7 +233,8 @@ impl Container {
             finished_at: ended.finished_at,
             code,
             signal,
-            oom_killed: signal == Some(libc::SIGKILL) && self.group.was_oom_killed(),
+            // The victim may also have been a child of the first process, which then tells of it like a shell does.
+            oom_killed: code == CODE_KILLED && self.group.was_oom_killed(),
             unknown: ended.wait_status.is_none(),
             start_error: None,
         };
