@@ -30,7 +30,7 @@ pub(crate) async fn up(target: &Target, args: &UpArgs) -> Outcome {
             running.until_interrupted().await?;
         } else {
             eprintln!(
-                "{} stops the server and its pods, and keeps the data",
+                "`{}` stops the server and its pods, and keeps the data",
                 running.cluster.within("default").command("down")
             );
         }
