@@ -72,6 +72,14 @@ impl Kapell {
         Self { directory, data, caller, child }
     }
 
+    /// As [`Kapell::start`], with its data where the test says.
+    pub fn start_on(data: &Path) -> Self {
+        let directory = TempDir::with_prefix("kapell-e2e-").expect("a temporary directory");
+        let caller = Caller::default();
+        let child = spawn(&caller, data);
+        Self { directory, data: data.to_owned(), caller, child }
+    }
+
     /// As [`Kapell::start`], by somebody without privileges: user 65534 with a home of its own and copies of the programs
     /// that it can reach if we are root, else whoever we are. Data is where such a user has it by default.
     pub fn start_by_ordinary_user() -> Self {

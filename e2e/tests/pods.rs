@@ -91,8 +91,11 @@ fn server_and_shim_killed_together_lose_nothing() {
     // What a dead shim has left behind is stopped like everything else.
     let process = state["containers"]["main"]["running"]["process"]["pid"].as_i64().unwrap();
     kapell.cli(&["delete", "pod/ticker"]).ok();
-    eventually("its process has ended", || (!PathBuf::from(format!("/proc/{process}/status")).exists()
-        || std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") Z "))).then_some(()));
+    eventually("its process has ended", || {
+        (!PathBuf::from(format!("/proc/{process}/status")).exists()
+            || std::fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| stat.contains(") Z ")))
+        .then_some(())
+    });
 }
 
 #[test]
