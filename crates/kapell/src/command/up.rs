@@ -56,9 +56,13 @@ async fn bring_up(cluster: &Cluster, manifests: &[Manifest], timeout: Duration, 
     board.finish();
     let ready = ready?;
     if !ready.is_empty() {
-        eprintln!("\n{} objects ready in {:.2} s\n", ready.len(), begun.elapsed().as_secs_f64());
+        eprintln!("\n{} objects ready in {:.2} s", ready.len(), begun.elapsed().as_secs_f64());
     }
-    print_addresses(&ready)?;
+    let addresses = addresses(&ready);
+    if !addresses.is_empty() {
+        eprintln!();
+        print::out(&print::columns(&["  SERVICE".to_owned(), "ADDRESS".to_owned()], &addresses))?;
+    }
     eprintln!("\nNext:");
     next(cluster, &ready).iter().for_each(|command| eprintln!("  {command}"));
     eprintln!();
@@ -66,7 +70,7 @@ async fn bring_up(cluster: &Cluster, manifests: &[Manifest], timeout: Duration, 
 }
 
 /// The addresses that people open: those of Services with a type that faces outwards.
-fn print_addresses(objects: &[Value]) -> Outcome {
+fn addresses(objects: &[Value]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for service in objects.iter().filter(|object| object["kind"] == "Service") {
         if !matches!(text(service, "/spec/type"), "LoadBalancer" | "NodePort") {
@@ -78,10 +82,7 @@ fn print_addresses(objects: &[Value]) -> Outcome {
             rows.push(vec![format!("  {}", settle::label_of(service)), format!("http://{address}")]);
         }
     }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    print::out(&print::columns(&["  SERVICE".to_owned(), "ADDRESS".to_owned()], &rows))
+    rows
 }
 
 /// Commands worth typing now, complete with the flags that lead to this server.

@@ -26,3 +26,24 @@ async fn the_next_commands_fit_what_was_brought_up() {
         assert_eq!(next(&cluster, &objects), expected);
     }
 }
+
+#[test]
+fn addresses_are_those_that_face_outwards() {
+    let service = |type_: &str, listen: &str| {
+        json!({"kind": "Service", "metadata": {"name": "web", "namespace": "shop", "annotations": {"kapell.dev/listen": listen}},
+            "spec": {"type": type_}})
+    };
+    let cases = [
+        (service("ClusterIP", "http=127.1.0.2:80"), vec![]),
+        (
+            service("LoadBalancer", "http=127.1.0.2:80,admin=127.1.0.2:81"),
+            vec!["  service/web -n shop http://127.1.0.2:80", "  service/web -n shop http://127.1.0.2:81"],
+        ),
+        (service("NodePort", ""), vec![]),
+        (json!({"kind": "Pod"}), vec![]),
+    ];
+    for (object, expected) in cases {
+        let rows: Vec<String> = addresses(&[object]).iter().map(|row| row.join(" ")).collect();
+        assert_eq!(rows, expected);
+    }
+}
