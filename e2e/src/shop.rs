@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
-use kube::runtime::watcher;
+use kube::runtime::watcher::{self, watcher};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -71,7 +71,7 @@ impl Runs {
 }
 
 async fn follow(api: Api<DynamicObject>, waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Value>>>>) {
-    let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()));
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
     while let Some(event) = events.next().await {
         let Ok(watcher::Event::Apply(run) | watcher::Event::InitApply(run)) = event else { continue };
         let status = &run.data["status"];

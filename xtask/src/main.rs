@@ -7,6 +7,7 @@ mod dependencies;
 mod kubectl;
 mod layers;
 mod metadata;
+mod protobuf;
 mod shell;
 
 use std::os::unix::process::CommandExt;
@@ -51,6 +52,10 @@ enum Chore {
     CheckLayers,
     /// Checks licences, banned crates and sources of all dependencies
     CheckDependencies,
+    /// Writes the descriptors of Kubernetes' protobuf messages anew from the sources of its modules (needs Go)
+    ProtobufDescriptors,
+    /// Writes the bodies that the protobuf decoder is tested with anew, by Kubernetes' own encoders (needs Go)
+    ProtobufFixtures,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +77,8 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Check => check(),
         Chore::CheckLayers => check_layers(&Metadata::load()?),
         Chore::CheckDependencies => check_dependencies(&Metadata::load()?),
+        Chore::ProtobufDescriptors => protobuf::write_descriptors(),
+        Chore::ProtobufFixtures => protobuf::write_fixtures(),
     }
 }
 

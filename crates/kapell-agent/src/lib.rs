@@ -117,11 +117,12 @@ impl Context {
         Host { pod_dir, host_ip: self.config.host_ip, host_env: &self.config.host_env, host_volumes: volumes }
     }
 
-    /// Stops what a pod without an object has left, and forgets it.
-    async fn remove_pod(&self, uid: &str, dir: &Path) {
+    /// Stops what a pod without an object has left (if something `may_run`), and forgets it.
+    async fn remove_pod(&self, uid: &str, dir: &Path, may_run: bool) {
         let grace = PodRecord::read(dir).map_or(Duration::ZERO, |record| Duration::from_secs(record.grace_seconds));
         // A shim that died may have left processes; a new one finds and kills them.
-        if dir.exists()
+        if may_run
+            && dir.exists()
             && let Ok(shim) = ShimClient::open(dir, &self.config.shim_command).await
         {
             tokio::select! {
@@ -156,6 +157,7 @@ pub async fn run(config: AgentConfig, client: Client, shutdown: CancellationToke
     tasks.spawn(node::heartbeat(client.clone(), config.node_name.clone(), background.clone()));
 
     let objects = Arc::new(Objects::start(&client, &shutdown));
+    #[allow(clippy::disallowed_methods, reason = "bounded by the pods of this node; see below")]
     let (sender, changes) = mpsc::unbounded_channel();
     let filter = watcher::Config::default().fields(&format!("spec.nodeName={}", config.node_name));
     // Unbounded because the informer must not block; its backlog is at most the pods of this node.
@@ -225,7 +227,7 @@ async fn dispatch(context: Arc<Context>, mut changes: mpsc::UnboundedReceiver<Ch
         let context = context.clone();
         tasks.spawn(async move {
             let dir = context.pods_dir().join(&uid);
-            context.remove_pod(&uid, &dir).await;
+            context.remove_pod(&uid, &dir, true).await;
             uid
         });
     }

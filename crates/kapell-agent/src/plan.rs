@@ -69,7 +69,10 @@ pub(crate) fn is_over(pod: &Pod, observed: &Observed) -> bool {
 pub(crate) fn plan(pod: &Pod, observed: &Observed, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     let deleting = pod.metadata.deletion_timestamp.is_some();
-    if deleting || observed.failed.is_some() {
+    // What has ended stays ended, also when nothing on this node remembers it any more.
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let finished = matches!(phase, Some("Succeeded" | "Failed"));
+    if deleting || finished || observed.failed.is_some() {
         let grace = if deleting { deletion_grace(pod) } else { termination_grace(pod) };
         stop_all(&mut plan, observed, grace, "the pod is ending");
         if plan.actions.is_empty() && !observed.containers.values().any(Seen::is_running) {

@@ -208,7 +208,7 @@ async fn spawn(pod: &Path, command: &[OsString]) -> Result<(), ShimError> {
     if let Some(stdout) = stdout {
         let mut reader = BufReader::new(stdout);
         let read = tokio::time::timeout(START_TIMEOUT, reader.read_line(&mut line)).await;
-        drop(read.map_err(|_| ShimError::NotReady(log.display().to_string()))??);
+        let _length = read.map_err(|_| ShimError::NotReady(log.display().to_string()))??;
     }
     if line.trim() == READY_LINE { Ok(()) } else { Err(ShimError::NotReady(log.display().to_string())) }
 }

@@ -14,6 +14,9 @@ use crate::backoff;
 use crate::observed::{Observed, Seen, containers, init_containers, is_sidecar, missing_runtime};
 use crate::plan::{is_over, restarts};
 
+/// The conditions that the agent writes; others belong to others.
+pub(crate) const OUR_CONDITIONS: [&str; 4] = ["PodScheduled", "Initialized", "ContainersReady", "Ready"];
+
 /// The status to publish. Conditions of others and times of unchanged conditions are taken over from the object.
 pub(crate) fn compute(
     pod: &Pod,
@@ -109,7 +112,6 @@ fn merge_conditions(
     ours: [(&str, Option<(&'static str, String)>); 4],
     now: Timestamp,
 ) -> Vec<PodCondition> {
-    let names = ours.clone().map(|(name, _)| name);
     let mut conditions: Vec<PodCondition> = ours
         .into_iter()
         .map(|(name, problem)| {
@@ -128,7 +130,7 @@ fn merge_conditions(
             }
         })
         .collect();
-    conditions.extend(old.iter().filter(|condition| !names.contains(&condition.type_.as_str())).cloned());
+    conditions.extend(old.iter().filter(|condition| !OUR_CONDITIONS.contains(&&*condition.type_)).cloned());
     conditions
 }
 

@@ -16,12 +16,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::observed::{MustRestart, Observed, Probes, Trouble, containers, init_containers, missing_runtime};
-use crate::plan::{Action, plan};
+use crate::plan::{Action, plan, restarts};
 use crate::probe::{self, Kind, Outcome, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
-use crate::{Context, backoff, status};
+use crate::status::{self, OUR_CONDITIONS};
+use crate::{Context, backoff};
 
 /// Between withdrawing readiness and SIGTERM: endpoints and balancers learn of the former before the latter closes the
 /// listener, so that a rolling update fails no request.
@@ -48,6 +49,8 @@ pub(crate) struct Worker {
     /// The prober of each running container, with the attempt that it belongs to.
     probers: BTreeMap<String, (u32, Prober)>,
     verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
+    /// The attempt of each container after whose end a BackOff event was recorded.
+    backing_off: BTreeMap<String, u32>,
     published: Option<PodStatus>,
     released: bool,
     wake_at: Option<Timestamp>,
@@ -79,11 +82,10 @@ pub(crate) async fn run(context: Arc<Context>, pod: Arc<Pod>, mut updates: watch
             let left = Timestamp::now().until(at).ok().and_then(|left| Duration::try_from(left).ok());
             left.unwrap_or(Duration::ZERO)
         });
-        let refers = worker.pod.spec.as_ref().is_some();
         tokio::select! {
             () = context.shutdown.cancelled() => return,
             changed = updates.changed() => if changed.is_err() { return },
-            _ = changes.changed(), if refers => {}
+            _ = changes.changed() => worker.try_configuration_again(),
             () = shim_changed(&mut worker.shim_state) => {}
             Some(verdict) = worker.verdicts.1.recv() => worker.take(verdict),
             () = tokio::time::sleep(wake_at.unwrap_or_default()), if wake_at.is_some() => {}
@@ -120,6 +122,7 @@ impl Worker {
             shim_state: None,
             probers: BTreeMap::new(),
             verdicts: mpsc::channel(VERDICTS),
+            backing_off: BTreeMap::new(),
             published: None,
             released: false,
             wake_at: None,
@@ -173,6 +176,7 @@ impl Worker {
         if acted {
             self.observe();
         }
+        self.announce_back_off();
         self.publish().await;
     }
 
@@ -223,6 +227,10 @@ impl Worker {
             let client = ShimClient::open(&self.dir, &self.context.config.shim_command).await;
             drop(permit);
             let client = client.map_err(|error| unable("cannot start the pod's shim", &error))?;
+            if self.shim.is_some() {
+                let message = "the pod's shim had died; a new one has taken over its processes";
+                self.context.events.warning(&self.pod, "ShimReplaced", message);
+            }
             self.shim_state = Some(client.state());
             self.shim = Some(client);
             self.probers.clear();
@@ -325,6 +333,34 @@ impl Worker {
                     format!("Container {} failed {kind} probe, will be restarted: {message}", verdict.container);
                 seen.probes.must_restart = Some(MustRestart { message, grace_seconds });
                 seen.probes.ready = false;
+            }
+        }
+    }
+
+    /// A ConfigMap or Secret has changed; it may be the one that was missing.
+    fn try_configuration_again(&mut self) {
+        for seen in self.observed.containers.values_mut() {
+            if let Some((_, retry_at)) = &mut seen.config_error {
+                *retry_at = Timestamp::now();
+            }
+        }
+    }
+
+    /// Tells once for each end of a container that its restart has to wait.
+    fn announce_back_off(&mut self) {
+        let now = Timestamp::now();
+        let leaving = self.observed.ending || self.released;
+        let observed = self.observed.clone();
+        for (name, seen) in &observed.containers {
+            let Some(exit) = seen.exit().filter(|_| !leaving) else { continue };
+            let is_init = init_containers(&self.pod).iter().any(|container| container.name == *name);
+            let Some(container) = self.container(name) else { continue };
+            if restarts(&self.pod, &container, is_init, exit)
+                && backoff::restart_at(exit, seen.restarts_in_row) > now
+                && self.backing_off.insert(name.clone(), exit.attempt) != Some(exit.attempt)
+            {
+                let message = format!("Back-off restarting failed container {name}");
+                self.context.events.warning(&self.pod, "BackOff", message);
             }
         }
     }
@@ -458,7 +494,8 @@ impl Worker {
             return;
         }
         let ip = self.record.as_ref().map(|record| record.pod_ip);
-        let status = status::compute(&self.pod, &self.observed, ip, self.context.config.host_ip, Timestamp::now());
+        let base = self.with_published_times();
+        let status = status::compute(&base, &self.observed, ip, self.context.config.host_ip, Timestamp::now());
         if self.published.as_ref() == Some(&status)
             || (self.published.is_none() && self.pod.status.as_ref() == Some(&status))
         {
@@ -482,10 +519,28 @@ impl Worker {
         }
     }
 
+    /// The object with the times that were written last: the informer's copy may not show them yet, and a time that is
+    /// made up anew would be a change of its own.
+    fn with_published_times(&self) -> Pod {
+        let mut pod = Pod::clone(&self.pod);
+        if let Some(published) = &self.published {
+            let status = pod.status.get_or_insert_default();
+            status.start_time = published.start_time.clone();
+            let ours =
+                published.conditions.iter().flatten().filter(|condition| OUR_CONDITIONS.contains(&&*condition.type_));
+            let mut conditions: Vec<_> = ours.cloned().collect();
+            let others = status.conditions.take().into_iter().flatten();
+            conditions.extend(others.filter(|condition| !OUR_CONDITIONS.contains(&&*condition.type_)));
+            status.conditions = Some(conditions);
+        }
+        pod
+    }
+
     /// The object is gone, so nothing of the pod may stay.
     async fn remove(mut self) {
         self.probers.clear();
         self.shim = None;
-        self.context.remove_pod(&self.pod.uid().unwrap_or_default(), &self.dir).await;
+        let may_run = !self.released && self.record.is_some();
+        self.context.remove_pod(&self.pod.uid().unwrap_or_default(), &self.dir, may_run).await;
     }
 }

@@ -1,12 +1,13 @@
 //! What services lend each other besides objects: log streams, run timelines, calls to Services.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -27,11 +28,11 @@ impl Connect for PodLogs {
         let container = container(pod, request.query.get("container"))?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         let stream = self.0.open(uid, &container, log_options(&request.query)?).map_err(|error| match error {
-            LogError::Io { .. } => Status::internal(&error.to_string()),
-            _ => Status::bad_request(&format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
+            LogError::Io { .. } => Status::internal(error.to_string()),
+            _ => Status::bad_request(format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
         })?;
         let response = http::Response::builder().header("content-type", "text/plain").body(Body::from_stream(stream));
-        response.map_err(|error| Status::internal(&error.to_string()))
+        response.map_err(|error| Status::internal(error.to_string()))
     }
 }
 
@@ -45,10 +46,10 @@ fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
     let pod_name = pod["metadata"]["name"].as_str().unwrap_or_default();
     match named {
         Some(name) if containers.iter().chain(&init).any(|known| known == name) => Ok(name.to_owned()),
-        Some(name) => Err(Status::bad_request(&format!("container {name} is not valid for pod {pod_name}"))),
+        Some(name) => Err(Status::bad_request(format!("container {name} is not valid for pod {pod_name}"))),
         None => match containers.as_slice() {
             [only] => Ok(only.clone()),
-            several => Err(Status::bad_request(&format!(
+            several => Err(Status::bad_request(format!(
                 "a container name must be specified for pod {pod_name}, choose one of: {several:?}"
             ))),
         },
@@ -58,12 +59,12 @@ fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
 fn log_options(query: &Query) -> Result<LogOptions, Status> {
     fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>, Status> {
         let parse =
-            |text: &str| text.parse().map_err(|_| Status::bad_request(&format!("{key}: {text:?} is not a number")));
+            |text: &str| text.parse().map_err(|_| Status::bad_request(format!("{key}: {text:?} is not a number")));
         query.get(key).map(parse).transpose()
     }
     let flag = |key| matches!(query.get(key), Some("true" | "1"));
     let since_time = query.get("sinceTime").map(|text| {
-        text.parse().map_err(|_| Status::bad_request(&format!("sinceTime: {text:?} is not an RFC 3339 time")))
+        text.parse().map_err(|_| Status::bad_request(format!("sinceTime: {text:?} is not an RFC 3339 time")))
     });
     Ok(LogOptions {
         follow: flag("follow"),
@@ -83,10 +84,10 @@ pub(crate) struct Timeline(pub(crate) Arc<Engine>);
 impl Connect for Timeline {
     async fn connect(&self, request: ConnectRequest) -> Result<http::Response<Body>, Status> {
         let uid = request.object["metadata"]["uid"].as_str().unwrap_or_default();
-        let timeline = self.0.timeline(uid).await.map_err(|error| Status::internal(&error.to_string()))?;
+        let timeline = self.0.timeline(uid).await.map_err(|error| Status::internal(error.to_string()))?;
         let response =
             http::Response::builder().header("content-type", "application/json").body(Body::from(timeline.to_string()));
-        response.map_err(|error| Status::internal(&error.to_string()))
+        response.map_err(|error| Status::internal(error.to_string()))
     }
 }
 
@@ -96,12 +97,27 @@ const RESPONSE_LIMIT: usize = 16 << 20;
 /// The workflow engine's way to Services, through the balancer, and to everybody else.
 pub(crate) struct Caller {
     gateway: Gateway,
-    direct: Client<HttpConnector, Full<Bytes>>,
+    /// Made at the first call that leaves this machine's Services: reading the system's certificates takes milliseconds.
+    direct: OnceLock<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
 }
 
 impl Caller {
     pub(crate) fn new(gateway: Gateway) -> Self {
-        Self { gateway, direct: Client::builder(TokioExecutor::new()).build_http() }
+        Self { gateway, direct: OnceLock::new() }
+    }
+
+    fn direct(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Full<Bytes>>, CallFailure> {
+        if let Some(client) = self.direct.get() {
+            return Ok(client);
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        let builder =
+            HttpsConnectorBuilder::new().with_provider_and_native_roots(provider).map_err(|error| CallFailure {
+                maybe_processed: false,
+                message: format!("the system's certificates cannot be read: {error}"),
+            })?;
+        let connector = builder.https_or_http().enable_http1().build();
+        Ok(self.direct.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
     }
 }
 
@@ -133,13 +149,9 @@ impl Caller {
         request: http::Request<Bytes>,
         deadline: Option<Instant>,
     ) -> Result<http::Response<Bytes>, CallFailure> {
-        if request.uri().scheme_str() != Some("http") {
-            let message = format!("{}: only http:// can be called yet", request.uri());
-            return Err(CallFailure { maybe_processed: true, message });
-        }
+        let client = self.direct()?;
         let call = async {
-            let response = self
-                .direct
+            let response = client
                 .request(request.map(Full::new))
                 .await
                 .map_err(|error| CallFailure { maybe_processed: !error.is_connect(), message: deepest(&error) })?;

@@ -27,6 +27,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// The parent of an adopted process has this long to reap it; afterwards its exit code counts as unknown.
 const FOREIGN_PATIENCE: Duration = Duration::from_millis(500);
 
+/// What a shell exits with after SIGKILL has ended its command.
+const CODE_KILLED: i32 = 128 + libc::SIGKILL;
+
 /// Bytes of one read; as much as a pipe holds by default.
 const READ_SIZE: usize = 64 << 10;
 
@@ -164,12 +167,14 @@ impl Container {
     /// Brings the container closer to its end if it is ending at all. As in Kubernetes, the end of the first process is
     /// the end of the container. When that was a requested stop, the rest of its process group has until the deadline
     /// too: a shell that dies of SIGTERM must not take the server that it started out of its graceful shutdown.
-    pub(crate) fn settle(&mut self, now: Instant) -> Settled {
+    ///
+    /// `only`: no other container of the pod runs, so that all orphans are this one's.
+    pub(crate) fn settle(&mut self, now: Instant, only: bool) -> Settled {
         self.collect_foreign_status(now);
         if self.ended.is_none() {
             match self.stop_deadline {
                 Some(deadline) if deadline <= now => {
-                    self.kill_all(now);
+                    self.kill_all(now, only);
                     return Settled::Later(Some(now + KILL_RETRY));
                 }
                 _ if self.foreign_ended.is_some() => return Settled::Later(Some(now + KILL_RETRY)),
@@ -179,10 +184,10 @@ impl Container {
         if self.stop_deadline.is_some_and(|deadline| now < deadline) && self.group_lives() {
             return Settled::Later(Some(now + GROUP_RETRY));
         }
-        if self.members().is_empty() || self.killing_since.is_some_and(|since| now - since > KILL_PATIENCE) {
+        if self.members(only).is_empty() || self.killing_since.is_some_and(|since| now - since > KILL_PATIENCE) {
             return Settled::Gone;
         }
-        self.kill_all(now);
+        self.kill_all(now, only);
         Settled::Later(Some(now + KILL_RETRY))
     }
 
@@ -198,18 +203,18 @@ impl Container {
         Pid::from_raw(self.process.pid).is_some_and(|pgrp| test_kill_process_group(pgrp).is_ok())
     }
 
-    fn kill_all(&mut self, now: Instant) {
+    fn kill_all(&mut self, now: Instant, only: bool) {
         self.killing_since.get_or_insert(now);
         self.group.kill();
-        for pid in self.members() {
+        for pid in self.members(only) {
             sys::kill(pid);
         }
     }
 
-    fn members(&self) -> Vec<i32> {
+    fn members(&self, only: bool) -> Vec<i32> {
         let own_pid = i32::try_from(std::process::id()).unwrap_or_default();
         let marked = |pid| proc::has_variable(pid, &self.marker);
-        let mut members = proc::members(self.process, &proc::all(), own_pid, marked);
+        let mut members = proc::members(self.process, &proc::all(), own_pid, only, marked);
         members.extend(self.group.members());
         members
     }
@@ -228,7 +233,8 @@ impl Container {
             finished_at: ended.finished_at,
             code,
             signal,
-            oom_killed: signal == Some(libc::SIGKILL) && self.group.was_oom_killed(),
+            // The victim may also have been a child of the first process, which then tells of it like a shell does.
+            oom_killed: code == CODE_KILLED && self.group.was_oom_killed(),
             unknown: ended.wait_status.is_none(),
             start_error: None,
         };

@@ -81,12 +81,16 @@ pub(crate) fn has_variable(pid: i32, variable: &str) -> bool {
 
 /// Living processes that belong to the container whose first process is (or was) `main`: its session and process group,
 /// their descendants, and processes that have left both but still carry the container's variable.
-pub(crate) fn members(main: ProcessId, all: &[Stat], own_pid: i32, marked: impl Fn(i32) -> bool) -> Vec<i32> {
-    let candidate = |stat: &&Stat| stat.pid != own_pid && !stat.is_dead() && stat.start_time >= main.start_time;
+///
+/// `shim` is our own process number. What has lost every sign of its origin still becomes our child when its parent dies;
+/// if this container is the `only` one that runs, it must be its.
+pub(crate) fn members(main: ProcessId, all: &[Stat], shim: i32, only: bool, marked: impl Fn(i32) -> bool) -> Vec<i32> {
+    let candidate = |stat: &&Stat| stat.pid != shim && !stat.is_dead() && stat.start_time >= main.start_time;
     let (mut members, mut others): (Vec<i32>, Vec<Stat>) = (Vec::new(), Vec::new());
     for stat in all.iter().filter(candidate) {
         let in_group = stat.pid == main.pid || stat.session == main.pid || stat.pgrp == main.pid;
-        if in_group || marked(stat.pid) { members.push(stat.pid) } else { others.push(*stat) }
+        let orphan = only && stat.ppid == shim;
+        if in_group || orphan || marked(stat.pid) { members.push(stat.pid) } else { others.push(*stat) }
     }
     loop {
         let (children, rest): (Vec<Stat>, Vec<Stat>) = others.iter().partition(|stat| members.contains(&stat.ppid));

@@ -221,8 +221,9 @@ impl Supervisor {
         let mut wake_at: Option<Instant> = None;
         let mut wake = |at: Option<Instant>| wake_at = wake_at.into_iter().chain(at).min();
         let mut gone = Vec::new();
+        let only = self.containers.len() == 1;
         for (name, container) in &mut self.containers {
-            match container.settle(now) {
+            match container.settle(now, only) {
                 Settled::Gone => gone.push(name.clone()),
                 Settled::Later(at) => wake(at),
             }

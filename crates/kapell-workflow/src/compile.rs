@@ -10,8 +10,8 @@ use std::sync::Arc;
 use kapell_api::problem::Problem;
 use serde_json::Value;
 
-use crate::expression::{Datum, template::Mode};
 use crate::expression::meter::on_deep_stack;
+use crate::expression::{Datum, template::Mode};
 use crate::node::{Members, Node, Problems, not_supported, wrong_type};
 use crate::program::{ErrorTemplate, Program, Retry, Task, Timeout};
 
@@ -39,6 +39,9 @@ pub(crate) fn program(spec: &Value) -> Result<Program, Vec<Problem>> {
         }
     })
 }
+
+/// Where our own extensions stand, inside the `metadata` of a task or of the document.
+const EXTENSION: &str = "kapell.dev/v1";
 
 /// What has been read so far.
 #[derive(Default)]
@@ -109,20 +112,19 @@ impl Compiler {
         for key in ["title", "summary"] {
             members.get(key).and_then(|node| node.text(&mut self.problems));
         }
-        for key in ["tags", "metadata"] {
-            members.get(key).and_then(|node| node.members(&mut self.problems));
+        members.get("tags").and_then(|node| node.members(&mut self.problems));
+        // `metadata` is open to everyone; our own block in it holds an input to try the workflow with, for people.
+        let metadata = members.get("metadata").and_then(|node| node.members(&mut self.problems));
+        if let Some(ours) = metadata.and_then(|metadata| metadata.get(EXTENSION))
+            && let Some(ours) = ours.members(&mut self.problems)
+        {
+            ours.known(&["exampleInput"], &[], &mut self.problems);
         }
         Some(())
     }
 
     /// A required text of a certain form.
-    fn check_text(
-        &mut self,
-        members: &Members<'_>,
-        key: &str,
-        wanted: &str,
-        accepts: fn(&str) -> bool,
-    ) {
+    fn check_text(&mut self, members: &Members<'_>, key: &str, wanted: &str, accepts: fn(&str) -> bool) {
         let Some(node) = members.require(key, &mut self.problems) else { return };
         let Some(text) = node.text(&mut self.problems) else { return };
         if !accepts(text) {
@@ -204,5 +206,8 @@ fn is_semver(text: &str) -> bool {
         text.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
     };
     let numbers: Vec<&str> = core.split('.').collect();
-    numbers.len() == 3 && numbers.into_iter().all(number) && pre.is_none_or(identifiers) && build.is_none_or(identifiers)
+    numbers.len() == 3
+        && numbers.into_iter().all(number)
+        && pre.is_none_or(identifiers)
+        && build.is_none_or(identifiers)
 }

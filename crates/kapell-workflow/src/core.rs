@@ -14,9 +14,9 @@ mod arguments;
 mod decide;
 pub(crate) mod exchange;
 pub(crate) mod record;
-pub(crate) mod state;
 #[cfg(test)]
-mod simulation;
+pub(crate) mod simulation;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 
@@ -39,10 +39,20 @@ const MAX_RECORDS: u64 = 5_000_000;
 pub(crate) enum Event {
     /// Go on with what is on the agenda.
     Continue,
-    Replied { frame: FrameId, reply: Reply },
-    Unanswered { frame: FrameId, failure: Unanswered },
-    TimerDue { timer: TimerId },
-    Cancel { reason: String },
+    Replied {
+        frame: FrameId,
+        reply: Reply,
+    },
+    Unanswered {
+        frame: FrameId,
+        failure: Unanswered,
+    },
+    TimerDue {
+        timer: TimerId,
+    },
+    Cancel {
+        reason: String,
+    },
 }
 
 /// What a step asks for.

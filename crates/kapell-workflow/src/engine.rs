@@ -26,20 +26,24 @@ use kapell_client::{ObjectKey, Queue};
 use kapell_store::{Store, StreamId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 mod committer;
 mod effects;
+mod headless;
+mod notices;
 mod partition;
 mod programs;
 mod runs;
-mod timers;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use crate::core::record::{FrameId, Time};
-use crate::core::state::{Compensation, Outcome};
+pub(crate) use headless::Headless;
+pub(crate) use notices::Notice;
+use notices::Notices;
 use partition::Command;
 use programs::Programs;
 
@@ -118,31 +122,47 @@ struct Shared {
     store: Arc<dyn Store>,
     caller: Arc<dyn ServiceCaller>,
     programs: Programs,
-    /// Unbounded, because what they hold is bounded by the runs that were accepted and the calls in flight; a bound
-    /// here would let two partitions and a committer wait for each other.
     partitions: Vec<mpsc::UnboundedSender<Command>>,
     timers: mpsc::UnboundedSender<timers::Alarm>,
     permits: Arc<Semaphore>,
     calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
     calls_idle: Notify,
-    notices: Mutex<HashMap<StreamId, Notice>>,
+    notices: Mutex<Notices>,
     /// Objects to look at.
     queue: Queue<ObjectKey>,
     active: AtomicUsize,
 }
 
-/// What the outside may know of a run; always of a state that is on disk.
-#[derive(Clone, Debug)]
-struct Notice {
-    key: ObjectKey,
-    started_at: Time,
-    definition: String,
-    waiting_for: Option<String>,
-    compensation: Compensation,
-    ended: Option<(Time, Outcome)>,
+/// A channel without a bound of its own: what it holds is bounded by the runs that were accepted and by the calls in
+/// flight. With a bound, a partition and its committer could wait for each other.
+#[allow(clippy::disallowed_methods, reason = "bounded by accepted runs and calls in flight; see above")]
+fn accounted_channel<T>() -> (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>) {
+    mpsc::unbounded_channel()
 }
 
 impl Shared {
+    fn new(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> (Arc<Self>, Receivers) {
+        let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
+        let (timers, timer_receiver) = accounted_channel();
+        let permits = Arc::new(Semaphore::new(config.max_calls));
+        let shared = Arc::new(Self {
+            config,
+            store,
+            caller,
+            programs: Programs::default(),
+            partitions: senders,
+            timers,
+            permits,
+            calls: Mutex::default(),
+            calls_idle: Notify::new(),
+            notices: Mutex::default(),
+            queue: Queue::new(),
+            active: AtomicUsize::new(0),
+        });
+        let receivers = Receivers { partitions: receivers, timers: timer_receiver };
+        (shared, receivers)
+    }
+
     fn partition(&self, stream: StreamId) -> &mpsc::UnboundedSender<Command> {
         let hash = stream.0.iter().fold(0usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(usize::from(*byte)));
         &self.partitions[hash % self.partitions.len()]
@@ -166,32 +186,44 @@ fn now() -> Time {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The tasks and threads of a running engine.
+struct Parts {
+    committers: JoinSet<()>,
+    timers: JoinHandle<()>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Parts {
+    fn start(shared: &Arc<Shared>, receivers: Receivers, stop: &CancellationToken) -> Self {
+        let mut committers = JoinSet::new();
+        let mut threads = Vec::new();
+        for (index, commands) in receivers.partitions.into_iter().enumerate() {
+            let (work, receiver) = accounted_channel();
+            committers.spawn(committer::run(shared.clone(), receiver));
+            threads.extend(partition::spawn(index, shared.clone(), commands, work));
+        }
+        let timers = tokio::spawn(timers::run(shared.clone(), receivers.timers, stop.clone()));
+        Self { committers, timers, threads }
+    }
+
+    /// Lets partitions finish their present step and committers what they were given.
+    async fn stop(mut self, shared: &Shared, stop: &CancellationToken) {
+        stop.cancel();
+        for partition in &shared.partitions {
+            let _ = partition.send(Command::Stop);
+        }
+        while self.committers.join_next().await.is_some() {}
+        let _ = self.timers.await;
+        // The committers end when their partitions have, so this does not wait.
+        let threads = self.threads;
+        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+    }
+}
+
 impl Engine {
     /// An engine that does nothing until [`Engine::run`].
-    pub fn new(
-        config: Config,
-        client: kube::Client,
-        store: Arc<dyn Store>,
-        caller: Arc<dyn ServiceCaller>,
-    ) -> Self {
-        let (senders, receivers) = (0..config.partitions.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
-        let (timers, timer_receiver) = mpsc::unbounded_channel();
-        let permits = Arc::new(Semaphore::new(config.max_calls));
-        let shared = Arc::new(Shared {
-            config,
-            store,
-            caller,
-            programs: Programs::default(),
-            partitions: senders,
-            timers,
-            permits,
-            calls: Mutex::default(),
-            calls_idle: Notify::new(),
-            notices: Mutex::default(),
-            queue: Queue::new(),
-            active: AtomicUsize::new(0),
-        });
-        let receivers = Receivers { partitions: receivers, timers: timer_receiver };
+    pub fn new(config: Config, client: kube::Client, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
+        let (shared, receivers) = Shared::new(config, store, caller);
         Self { client, shared, receivers: Mutex::new(Some(receivers)) }
     }
 
@@ -204,32 +236,18 @@ impl Engine {
         let Some(receivers) = self.receivers.lock().take() else { return };
         let shared = &self.shared;
         let stop = CancellationToken::new();
-        let mut committers = tokio::task::JoinSet::new();
-        let mut threads = Vec::new();
-        for (index, commands) in receivers.partitions.into_iter().enumerate() {
-            let (work, receiver) = mpsc::unbounded_channel();
-            committers.spawn(committer::run(shared.clone(), receiver));
-            threads.extend(partition::spawn(index, shared.clone(), commands, work));
-        }
-        let timers = tokio::spawn(timers::run(shared.clone(), receivers.timers, stop.clone()));
+        let parts = Parts::start(shared, receivers, &stop);
 
         let recovered = tokio::select! {
             () = shutdown.cancelled() => None,
             recovered = runs::recover(shared) => Some(recovered),
         };
-        if recovered.is_some() {
-            runs::run(self.client.clone(), shared.clone(), shutdown).await;
+        if let Some(recovered) = recovered {
+            runs::run(self.client.clone(), shared.clone(), recovered, shutdown).await;
         }
 
         self.drain().await;
-        stop.cancel();
-        for partition in &shared.partitions {
-            let _ = partition.send(Command::Stop);
-        }
-        while committers.join_next().await.is_some() {}
-        let _ = timers.await;
-        // The committers end when their partitions have, so this does not wait.
-        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+        parts.stop(shared, &stop).await;
     }
 
     /// Waits for calls in flight, then gives them up.

@@ -148,9 +148,9 @@ fn message(error: jaq_core::Error<Datum>) -> String {
 /// Whether the text may use the argument; mentioning it in a string only costs passing it.
 fn mentions(text: &str, name: &str) -> bool {
     text.match_indices('$').any(|(at, _)| {
-        text[at + 1..].strip_prefix(name).is_some_and(|rest| {
-            !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')
-        })
+        text[at + 1..]
+            .strip_prefix(name)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
     })
 }
 

@@ -77,3 +77,6 @@ pub(crate) fn replay(program: Arc<Program>, entries: &[Entry]) -> Result<Run, Jo
     run.outbox.clear();
     Ok(run)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,8 @@
 //! Each of the tasks that are to come (`emit`, `listen`, `run`, other calls) is one more variant of
 //! `program::TaskKind` with its reading, its decision and its record.
 
+#[doc(hidden)]
+pub mod bench;
 mod compile;
 mod core;
 mod duration;

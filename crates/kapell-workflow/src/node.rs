@@ -54,11 +54,9 @@ impl<'a> Node<'a> {
 
     pub(crate) fn items(&self, problems: &mut Problems) -> Vec<Node<'a>> {
         match self.value {
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .map(|(i, item)| Node::new(item, format!("{}[{i}]", self.path)))
-                .collect(),
+            Value::Array(items) => {
+                items.iter().enumerate().map(|(i, item)| Node::new(item, format!("{}[{i}]", self.path))).collect()
+            }
             other => {
                 problems.push(wrong_type(&self.path, other, "an array"));
                 Vec::new()
@@ -151,7 +149,7 @@ pub(crate) fn unknown(path: String, key: &str, known: &[&str]) -> Problem {
 /// The most similar candidate, if one is similar at all.
 pub(crate) fn closest<'c>(text: &str, candidates: &[&'c str]) -> Option<&'c str> {
     let (distance, best) = candidates.iter().map(|c| (edits(text, c), *c)).min()?;
-    (distance <= 1 + best.len() / 4).then_some(best)
+    (distance <= 1 + best.len() / 4 && distance < best.len()).then_some(best)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that lead from `a` to `b`, ignoring case.

@@ -118,7 +118,15 @@ impl Timeline {
                     _ => None,
                 });
                 let (task, name) = (task.pointer.clone(), task.name.clone());
-                let item = Item { task, name, attempt: frame.attempt, start: *at, end: None, outcome: "Running", detail: undoing };
+                let item = Item {
+                    task,
+                    name,
+                    attempt: frame.attempt,
+                    start: *at,
+                    end: None,
+                    outcome: "Running",
+                    detail: undoing,
+                };
                 self.items.push(item);
             }
         }
@@ -129,7 +137,14 @@ impl Timeline {
         }
     }
 
-    fn begin_item(&mut self, run: &Run, action: Option<&Action>, at: Time, outcome: &'static str, detail: Option<String>) {
+    fn begin_item(
+        &mut self,
+        run: &Run,
+        action: Option<&Action>,
+        at: Time,
+        outcome: &'static str,
+        detail: Option<String>,
+    ) {
         let Some(Action::Enter { parent, slot, .. }) = action else { return };
         let Some(above) = run.frames.get(parent) else { return };
         let Some(task) = run.child(above, *slot).map(|task| run.task(task)) else { return };

@@ -32,7 +32,7 @@ fn readiness_is_noticed_quickly_and_lost_after_the_threshold() {
     assert_eq!(series.observe(false, Duration::ZERO), Step { verdict: None, counted: true, next: QUICK_RETRY });
     assert_eq!(series.observe(true, QUICK_RETRY), Step { verdict: Some(true), counted: false, next: second });
     assert_eq!(series.observe(false, 2 * second), Step { verdict: None, counted: true, next: second });
-    assert_eq!(series.observe(false, 3 * second), Step { verdict: Some(false), counted: true, next: QUICK_RETRY });
+    assert_eq!(series.observe(false, 3 * second), Step { verdict: Some(false), counted: true, next: second });
     assert_eq!(series.observe(true, 4 * second).verdict, Some(true));
 }
 

@@ -22,10 +22,14 @@ fn members_are_session_group_descendants_and_marked() {
         process(105, 104, 105, 105, 105),                        // and its child, which cleared its environment
         process(106, 1, 106, 106, 106),                          // a stranger
         process(107, 1, 107, 100, 10),                           // an older process whose session number was the same
+        process(109, 50, 109, 109, 109),                         // an orphan that has lost every sign of its origin
         Stat { state: 'Z', ..process(108, 100, 100, 100, 107) }, // already dead
     ];
     let main = ProcessId { pid: 100, start_time: 100 };
-    let mut found = members(main, &all, 50, |pid| pid == 104);
-    found.sort_unstable();
-    assert_eq!(found, [100, 101, 102, 103, 104, 105]);
+    for (only, expected) in [(false, &[100, 101, 102, 103, 104, 105][..]), (true, &[100, 101, 102, 103, 104, 105, 109])]
+    {
+        let mut found = members(main, &all, 50, only, |pid| pid == 104);
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
 }

@@ -43,7 +43,15 @@ impl Compiler {
         let body = members.get("body").map(|node| self.template(&node, DEFINITION));
         let output = members.get("output").map_or(Some(HttpOutput::Content), |node| self.http_output(&node));
         let redirect = members.get("redirect").map_or(Some(false), |node| node.boolean(&mut self.problems));
-        Some(HttpCall { method: method?, endpoint: endpoint?, headers, query, body, output: output?, redirect: redirect? })
+        Some(HttpCall {
+            method: method?,
+            endpoint: endpoint?,
+            headers,
+            query,
+            body,
+            output: output?,
+            redirect: redirect?,
+        })
     }
 
     fn method(&mut self, node: &Node<'_>) -> Option<http::Method> {
@@ -72,7 +80,9 @@ impl Compiler {
 
     fn endpoint(&mut self, node: &Node<'_>) -> Option<Endpoint> {
         match node.value {
-            Value::String(text) if enclosed(text).is_some() => Some(Endpoint::Computed(self.template(node, DEFINITION))),
+            Value::String(text) if enclosed(text).is_some() => {
+                Some(Endpoint::Computed(self.template(node, DEFINITION)))
+            }
             Value::String(text) => match check_uri_template(text) {
                 Ok(()) => Some(Endpoint::UriTemplate(text.clone())),
                 Err(reason) => {

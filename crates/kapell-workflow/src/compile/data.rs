@@ -99,12 +99,7 @@ impl Compiler {
 }
 
 /// A reference to a name that is not there.
-pub(super) fn undefined<'n>(
-    path: &str,
-    name: &str,
-    place: &str,
-    known: impl Iterator<Item = &'n String>,
-) -> Problem {
+pub(super) fn undefined<'n>(path: &str, name: &str, place: &str, known: impl Iterator<Item = &'n String>) -> Problem {
     let known: Vec<&str> = known.map(String::as_str).collect();
     let hint = crate::node::closest(name, &known).map_or(String::new(), |meant| format!(", did you mean `{meant}`?"));
     Problem::new(path, Reason::NotFound, format!("Not found: there is no `{name}` in {place}{hint}"))

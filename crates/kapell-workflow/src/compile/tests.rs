@@ -1,0 +1,198 @@
+use serde_json::{Value, json};
+
+use super::validate;
+
+/// The problems of a document with this task list, each as `path: message`.
+fn problems_of(tasks: &str) -> Vec<String> {
+    let document = format!("document: {{ dsl: 1.0.0, namespace: a, name: b, version: 1.0.0 }}\ndo: {tasks}");
+    problems(&kapell_api::decode::from_yaml(document).unwrap().value)
+}
+
+fn problems(document: &Value) -> Vec<String> {
+    validate(document).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_good_document_has_no_problems() {
+    assert_eq!(problems_of("[{ a: { set: { x: '${ .y }' } } }]"), Vec::<String>::new());
+}
+
+#[test]
+fn every_problem_has_its_path_and_says_what_is_meant() {
+    let table = [
+        ("[{ a: { sett: {} } }]", "spec.do[0].a.sett: Unknown field `sett`, did you mean `set`?"),
+        ("[{ a: { set: {}, the: end } }]", "spec.do[0].a.the: Unknown field `the`, did you mean `then`?"),
+        ("[{ a: {} }]", "spec.do[0].a: Required value: one of call, fork, for, raise, set, switch, try, wait, do"),
+        ("[{ a: { set: 5 } }]", "spec.do[0].a.set: Invalid value: must be an object or an expression, not a number"),
+        ("[]", "spec.do: Required value: at least one task"),
+        ("{}", "spec.do: Invalid value: must be an array, not an object"),
+        ("[5]", "spec.do[0]: Invalid value: must be an object with the task's name as its only key, not a number"),
+        (
+            "[{ a: { set: {} }, b: { set: {} } }]",
+            "spec.do[0]: Invalid value: must have exactly one key, the task's name, but has 2",
+        ),
+        ("[{ a: { set: {} } }, { a: { set: {} } }]", "spec.do[1].a: Duplicate value: \"a\""),
+        (
+            "[{ alpha: { set: {}, then: alhpa } }]",
+            "spec.do[0].alpha.then: Not found: there is no `alhpa` in this task list (a jump cannot leave its list), did you mean `alpha`?",
+        ),
+        ("[{ a: { emit: {} } }]", "spec.do[0].a.emit: Unsupported value: task `emit` is not supported yet"),
+        ("[{ a: { listen: {} } }]", "spec.do[0].a.listen: Unsupported value: task `listen` is not supported yet"),
+        ("[{ a: { run: {} } }]", "spec.do[0].a.run: Unsupported value: task `run` is not supported yet"),
+        ("[{ a: { call: grpc, with: {} } }]", "spec.do[0].a.call: Unsupported value: call: grpc is not supported yet"),
+        (
+            "[{ a: { call: openapi, with: {} } }]",
+            "spec.do[0].a.call: Unsupported value: call: openapi is not supported yet",
+        ),
+        (
+            "[{ a: { call: mine } }]",
+            "spec.do[0].a.call: Unsupported value: call: mine (a custom function) is not supported yet",
+        ),
+        ("[{ a: { call: http } }]", "spec.do[0].a.with: Required value"),
+        ("[{ a: { call: http, with: { method: get } } }]", "spec.do[0].a.with.endpoint: Required value"),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: 'ftp://x/' } } }]",
+            "spec.do[0].a.with.endpoint: Invalid value: \"ftp://x/\": must be http or https, not ftp",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: 'http://x/{a' } } }]",
+            "spec.do[0].a.with.endpoint: Invalid value: \"http://x/{a\": has an unclosed `{`",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { use: b } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication: Unsupported value: `authentication` is not supported yet",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: 'http://x/', header: {} } } }]",
+            "spec.do[0].a.with.header: Unknown field `header`, did you mean `headers`?",
+        ),
+        (
+            "[{ a: { set: { deep: ['${ .x | }'] } } }]",
+            "spec.do[0].a.set.deep[0]: Invalid value: \"${ .x | }\": not a jq expression: expected term, found the end",
+        ),
+        (
+            "[{ a: { set: { x: '${ nope(1) }' } } }]",
+            "spec.do[0].a.set.x: Invalid value: \"${ nope(1) }\": not a jq expression: there is no filter `nope` here",
+        ),
+        (
+            "[{ a: { set: { x: '${ $item }' } } }]",
+            "spec.do[0].a.set.x: Invalid value: \"${ $item }\": not a jq expression: there is no variable `$item` here",
+        ),
+        (
+            "[{ a: { set: { x: '${ $secrets.a }' } } }]",
+            "spec.do[0].a.set.x: Unsupported value: `$secrets` is not supported yet",
+        ),
+        (
+            "[{ a: { set: {}, output: { as: $output } } }]",
+            "spec.do[0].a.output.as: Invalid value: \"$output\": not a jq expression: there is no variable `$output` here",
+        ),
+        (
+            "[{ a: { set: {}, input: { schema: {} } } }]",
+            "spec.do[0].a.input.schema: Unsupported value: `schema` is not supported yet",
+        ),
+        (
+            "[{ a: { wait: soon } }]",
+            "spec.do[0].a.wait: Invalid value: \"soon\": must be an ISO 8601 duration such as PT30S or P1DT2H",
+        ),
+        (
+            "[{ a: { wait: { second: 1 } } }]",
+            "spec.do[0].a.wait.second: Unknown field `second`, did you mean `seconds`?",
+        ),
+        ("[{ a: { set: {}, timeout: shrt } }]", "spec.do[0].a.timeout: Not found: there is no `shrt` in use.timeouts"),
+        (
+            "[{ a: { raise: { error: nope } } }]",
+            "spec.do[0].a.raise.error: Not found: there is no `nope` in use.errors",
+        ),
+        ("[{ a: { raise: { error: { type: x } } } }]", "spec.do[0].a.raise.error.status: Required value"),
+        ("[{ a: { try: [{ b: { set: {} } }] } }]", "spec.do[0].a.catch: Required value"),
+        (
+            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: nope } } }]",
+            "spec.do[0].a.catch.retry: Not found: there is no `nope` in use.retries",
+        ),
+        (
+            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: { delay: PT1S, backoff: { exponential: { factor: 2 } } } } } }]",
+            "spec.do[0].a.catch.retry.backoff.exponential.factor: Unsupported value: `factor` is not supported yet",
+        ),
+        (
+            "[{ a: { for: { in: .x, each: context }, do: [{ b: { set: {} } }] } }]",
+            "spec.do[0].a.for.each: Invalid value: \"context\": is the name of an argument of the DSL",
+        ),
+        ("[{ a: { for: { in: .x } } }]", "spec.do[0].a.do: Required value"),
+        (
+            "[{ a: { fork: { branches: [{ b: { set: {}, then: c } }, { c: { set: {} } }] } } }]",
+            "spec.do[0].a.fork.branches[0].b.then: Not found: there is no `c` in this task list (a jump cannot leave its list)",
+        ),
+        ("[{ a: { switch: [{ b: { when: .x } }] } }]", "spec.do[0].a.switch[0].b.then: Required value"),
+        (
+            "[{ a: { set: {}, metadata: { kapell.dev/v1: { compensat: [] } } } }]",
+            "spec.do[0].a.metadata[kapell.dev/v1].compensat: Unknown field `compensat`, did you mean `compensate`?",
+        ),
+        (
+            "[{ a: { set: {}, metadata: { kapell.dev/v1: { compensate: [{ b: { sett: {} } }] } } } }]",
+            "spec.do[0].a.metadata[kapell.dev/v1].compensate[0].b.sett: Unknown field `sett`, did you mean `set`?",
+        ),
+        (
+            "[{ a: { do: [{ b: { set: {}, then: a } }] } }]",
+            "spec.do[0].a.do[0].b.then: Not found: there is no `a` in this task list (a jump cannot leave its list)",
+        ),
+    ];
+    for (tasks, expected) in table {
+        let problems = problems_of(tasks);
+        assert_eq!(problems, [expected], "{tasks}");
+    }
+}
+
+#[test]
+fn the_header_is_checked() {
+    let header = |document: Value| problems(&json!({ "document": document, "do": [{ "a": { "set": {} } }] }));
+    let good =
+        json!({ "dsl": "1.0.3", "namespace": "shop", "name": "order", "version": "1.2.3-rc.1", "tags": { "a": "b" } });
+    assert_eq!(header(good.clone()), Vec::<String>::new());
+    let table = [
+        ("dsl", json!("0.8"), "spec.document.dsl: Invalid value: \"0.8\": must be a version 1.0.x of the DSL"),
+        (
+            "name",
+            json!("Order!"),
+            "spec.document.name: Invalid value: \"Order!\": must be a DNS label of at most 63 characters",
+        ),
+        (
+            "version",
+            json!("1.0"),
+            "spec.document.version: Invalid value: \"1.0\": must be a semantic version such as 1.0.0",
+        ),
+        ("version", json!(1.0), "spec.document.version: Invalid value: must be a string, not a number"),
+        ("titel", json!("x"), "spec.document.titel: Unknown field `titel`, did you mean `title`?"),
+        (
+            "metadata",
+            json!({ "of": "another", "kapell.dev/v1": { "exampleInput": {}, "exampel": {} } }),
+            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`",
+        ),
+    ];
+    for (key, value, expected) in table {
+        let mut document = good.clone();
+        document[key] = value;
+        assert_eq!(header(document), [expected]);
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_refused_by_name() {
+    let base = json!({ "document": { "dsl": "1.0.0", "namespace": "a", "name": "b", "version": "1.0.0" }, "do": [{ "a": { "set": {} } }] });
+    let with = |key: &str, value: Value| {
+        let mut document = base.clone();
+        document[key] = value;
+        problems(&document)
+    };
+    assert_eq!(
+        with("schedule", json!({ "every": "PT1S" })),
+        ["spec.schedule: Unsupported value: `schedule` is not supported yet"]
+    );
+    for key in ["authentications", "catalogs", "extensions", "functions", "secrets"] {
+        let expected = format!("spec.use.{key}: Unsupported value: `{key}` is not supported yet");
+        assert_eq!(with("use", json!({ key: {} })), [expected]);
+    }
+    assert_eq!(
+        with("evaluate", json!({ "language": "javascript" })),
+        ["spec.evaluate.language: Unsupported value: the expression language `javascript` is not supported yet"]
+    );
+}

@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::record::{Body, Entry, FrameId, Record, Time, TimerId, TimerKind};
-use super::state::{
-    Action, Compensation, Done, Effect, Frame, FrameState, Outcome, Owner, Phase, ROOT, Run,
-};
+use super::state::{Action, Compensation, Done, Effect, Frame, FrameState, Outcome, Owner, Phase, ROOT, Run};
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
 use crate::program::{Flow, Program, TaskKind};
@@ -213,8 +211,7 @@ impl Run {
             (TaskKind::Fork(fork), _) => {
                 frame.state = FrameState::Fork { outputs: BTreeMap::new() };
                 let branches = 0..fork.branches.len();
-                self.agenda
-                    .extend(branches.map(|slot| Action::Enter { parent: id, slot, input: input.clone() }));
+                self.agenda.extend(branches.map(|slot| Action::Enter { parent: id, slot, input: input.clone() }));
             }
             (TaskKind::Try(_), _) => {
                 frame.state = FrameState::Try { attempt: 1, handling: None };
@@ -503,7 +500,8 @@ impl Run {
     }
 
     fn remove_children(&mut self, id: FrameId) {
-        let children: Vec<FrameId> = self.children.range((id, 0)..=(id, FrameId::MAX)).map(|(_, child)| *child).collect();
+        let children: Vec<FrameId> =
+            self.children.range((id, 0)..=(id, FrameId::MAX)).map(|(_, child)| *child).collect();
         for child in children {
             self.remove(child);
         }

@@ -118,9 +118,6 @@ fn object<const N: usize>(members: [(&'static str, Option<Datum>); N]) -> Datum 
 /// The DSL's date-time descriptor.
 fn date_time(at: Time) -> Datum {
     let iso = jiff::Timestamp::from_millisecond(at).map(|at| at.to_string()).unwrap_or_default();
-    let epoch = object([
-        ("seconds", Some(Datum::Int(at.div_euclid(1000)))),
-        ("milliseconds", Some(Datum::Int(at))),
-    ]);
+    let epoch = object([("seconds", Some(Datum::Int(at.div_euclid(1000)))), ("milliseconds", Some(Datum::Int(at)))]);
     object([("iso8601", Some(Datum::string(iso))), ("epoch", Some(epoch))])
 }

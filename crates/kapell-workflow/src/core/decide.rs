@@ -6,8 +6,8 @@
 use rand::{Rng as _, RngCore};
 
 use super::arguments::Surroundings;
-use super::record::{Body, FrameId, Record, Time};
 use super::exchange;
+use super::record::{Body, FrameId, Record, Time};
 use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
 use crate::expression::{Datum, EvaluationError, Expression, Template};
@@ -138,12 +138,14 @@ fn body(task: &Task, around: &Surroundings<'_>, now: Time) -> Result<Body, Fault
         }
         TaskKind::Wait(length) => Body::Wait(now + duration(length, "wait", around, pointer)?.0),
         TaskKind::For(each) => {
-            let items = each.items.evaluate(&around.input, around).map_err(|error| failed("for.in", pointer, &error))?;
+            let items =
+                each.items.evaluate(&around.input, around).map_err(|error| failed("for.in", pointer, &error))?;
             if items.as_array().is_none() {
                 let detail = format!("for.in: must be an array, not {}", items.type_name());
                 return Err(Fault::new(Standard::Expression, pointer, detail));
             }
-            admissible(&items).map_err(|error| Fault::new(Standard::Expression, pointer, format!("for.in: {error}")))?;
+            admissible(&items)
+                .map_err(|error| Fault::new(Standard::Expression, pointer, format!("for.in: {error}")))?;
             Body::For(items)
         }
         _ => Body::Plain,

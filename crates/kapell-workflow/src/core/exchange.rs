@@ -70,7 +70,8 @@ pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Requ
             text.ok_or_else(|| RequestError::Invalid(format!("endpoint: {uri} is not a URI")))?
         }
     };
-    let mut url = check_http_url(&uri).map_err(|reason| RequestError::Invalid(format!("endpoint: `{uri}` {reason}")))?;
+    let mut url =
+        check_http_url(&uri).map_err(|reason| RequestError::Invalid(format!("endpoint: `{uri}` {reason}")))?;
     if let Some(query) = evaluate("query", &call.query)? {
         for (name, value) in pairs("query", &query)? {
             url.query_pairs_mut().append_pair(&name, &value);
@@ -113,7 +114,11 @@ fn expand(template: &str, input: &Datum) -> Result<String, RequestError> {
                 uri.push_str(&percent_encoded(&text));
             }
             // An undefined variable expands to nothing, says the RFC; here it would call the wrong resource.
-            _ => return Err(RequestError::Invalid(format!("endpoint: the task's input has no text or number `{name}`"))),
+            _ => {
+                return Err(RequestError::Invalid(format!(
+                    "endpoint: the task's input has no text or number `{name}`"
+                )));
+            }
         }
         rest = after;
     }
@@ -143,7 +148,10 @@ fn pairs(place: &str, map: &Datum) -> Result<Vec<(String, String)>, RequestError
                 Datum::Null => {}
                 Datum::Text(_) => pairs.push((name.to_string(), value.as_str().unwrap_or_default().to_owned())),
                 Datum::Array(_) | Datum::Object(_) => {
-                    return Err(invalid(format!("`{name}` must be a text, number or boolean, not {}", value.type_name())));
+                    return Err(invalid(format!(
+                        "`{name}` must be a text, number or boolean, not {}",
+                        value.type_name()
+                    )));
                 }
                 scalar => pairs.push((name.to_string(), scalar.to_json())),
             }
@@ -158,9 +166,8 @@ pub(super) fn output(call: &HttpCall, request: &Request, reply: &Reply) -> Resul
     if !accepted.contains(&reply.status) {
         return Err((reply.status, failure(request, reply)));
     }
-    let unreadable = |error: String| {
-        (502, format!("{} {} answered {} with {error}", request.method, request.uri, reply.status))
-    };
+    let unreadable =
+        |error: String| (502, format!("{} {} answered {} with {error}", request.method, request.uri, reply.status));
     match call.output {
         HttpOutput::Raw => Ok(Datum::string(base64::engine::general_purpose::STANDARD.encode(&reply.body))),
         HttpOutput::Content => content(reply).map_err(unreadable),

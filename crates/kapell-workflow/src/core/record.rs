@@ -36,7 +36,7 @@ pub(crate) enum Record {
     Started { run: Identity, definition: Datum, input: Datum },
     /// The workflow's input has been filtered.
     Opened {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         input: Option<Datum>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Time>,
@@ -45,7 +45,7 @@ pub(crate) enum Record {
     Skipped,
     /// The next task has begun.
     Entered {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         input: Option<Datum>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline: Option<Time>,
@@ -57,10 +57,10 @@ pub(crate) enum Record {
     /// A task has completed.
     Left {
         /// The filtered output, where it differs from what the task produced.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         output: Option<Datum>,
         /// The new context, where the task exports.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         context: Option<Datum>,
         /// The case that a `switch` chose.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ pub(crate) enum Record {
     Aborted { fault: Fault },
     /// The workflow's output has been filtered; the run is complete.
     Concluded {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         output: Option<Datum>,
     },
     /// The compensation of the task that completed last (of those left) begins.
@@ -111,6 +111,11 @@ pub(crate) enum Body {
     Call(Box<Request>),
     Wait(Time),
     For(Datum),
+}
+
+/// A member that is there is a value, also when it is `null`.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Datum>, D::Error> {
+    Datum::deserialize(deserializer).map(Some)
 }
 
 impl Body {

@@ -41,6 +41,10 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    pub(crate) fn new(answers: HashMap<String, VecDeque<Answer>>) -> Self {
+        Self { answers, ..Self::default() }
+    }
+
     fn call(&mut self, at: Time, key: &str, request: &Request) -> Answer {
         self.seen.push(Seen { at, key: key.to_owned(), request: request.clone() });
         if let Some(answer) = self.answered.get(key).filter(|_| self.idempotent) {
@@ -148,8 +152,12 @@ impl World {
 
     /// What the next process does: the journal is all there is. Answers under way are lost, and some arrive late.
     pub(crate) fn recover(&mut self) {
-        let cancels: Vec<_> =
-            self.future.iter().filter(|(_, e)| matches!(e, Event::Cancel { .. })).map(|(k, e)| (*k, e.clone())).collect();
+        let cancels: Vec<_> = self
+            .future
+            .iter()
+            .filter(|(_, e)| matches!(e, Event::Cancel { .. }))
+            .map(|(k, e)| (*k, e.clone()))
+            .collect();
         self.future = cancels.into_iter().collect();
         self.now += self.rng.random_range(0..50);
         self.run = self.replayed();

@@ -164,10 +164,19 @@ impl Action {
 /// What is to be done outside, once the records that ask for it are on disk.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Effect {
-    Call { frame: FrameId, request: Request, key: String },
+    Call {
+        frame: FrameId,
+        request: Request,
+        key: String,
+    },
     /// The answer is no longer wanted.
-    Abandon { frame: FrameId },
-    Timer { timer: TimerId, at: Time },
+    Abandon {
+        frame: FrameId,
+    },
+    Timer {
+        timer: TimerId,
+        at: Time,
+    },
     End,
 }
 

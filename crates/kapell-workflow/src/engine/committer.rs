@@ -70,7 +70,9 @@ async fn commit(shared: &Shared, mut journal: Vec<JournalWrite>) -> Vec<StreamId
 
 fn stream_of(write: &JournalWrite) -> StreamId {
     match write {
-        JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => *stream,
+        JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => {
+            *stream
+        }
     }
 }
 

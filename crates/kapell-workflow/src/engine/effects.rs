@@ -104,8 +104,9 @@ fn to_http(request: &Request, key: &str) -> Result<http::Request<Bytes>, Unanswe
 
 fn from_http(response: http::Response<Bytes>) -> Reply {
     let (parts, body) = response.into_parts();
-    let headers = parts.headers.iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
+    let headers = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     Reply { status: parts.status.as_u16(), headers: headers.collect(), body }
 }

@@ -1,6 +1,7 @@
 //! The owner of a share of the runs: a thread that holds their state and takes their steps.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -25,17 +26,52 @@ const LONG_WAIT: i64 = 1000;
 
 pub(super) enum Command {
     /// Begin a run whose stream does not exist.
-    Start { stream: StreamId, program: Arc<Program>, hash: String, identity: Identity, input: Datum },
+    Start {
+        stream: StreamId,
+        program: Arc<Program>,
+        hash: String,
+        identity: Identity,
+        input: Datum,
+    },
     /// Take over a run from its journal, which has this many records.
-    Resume { stream: StreamId, hash: String, run: Box<Run>, records: u64 },
-    Event { stream: StreamId, event: Event },
+    Resume {
+        stream: StreamId,
+        hash: String,
+        run: Box<Run>,
+        records: u64,
+    },
+    Event {
+        stream: StreamId,
+        event: Event,
+    },
     /// The latest step is on disk.
-    Committed { stream: StreamId },
+    Committed {
+        stream: StreamId,
+    },
     /// Say what the run waits for, if it still waits as it did then.
-    Describe { stream: StreamId, sequence: u64 },
+    Describe {
+        stream: StreamId,
+        sequence: u64,
+    },
     /// The run has ended and is written down.
-    Forget { stream: StreamId },
+    Forget {
+        stream: StreamId,
+    },
     Stop,
+}
+
+impl Command {
+    fn stream(&self) -> Option<StreamId> {
+        match self {
+            Command::Start { stream, .. }
+            | Command::Resume { stream, .. }
+            | Command::Event { stream, .. }
+            | Command::Committed { stream }
+            | Command::Describe { stream, .. }
+            | Command::Forget { stream } => Some(*stream),
+            Command::Stop => None,
+        }
+    }
 }
 
 struct Active {
@@ -67,7 +103,16 @@ pub(super) fn spawn(
             if matches!(command, Command::Stop) {
                 return;
             }
-            partition.handle(command);
+            let stream = command.stream();
+            // Unwind safety: a run whose step panicked is dropped, and nothing else has been touched.
+            let handled = catch_unwind(AssertUnwindSafe(|| partition.handle(command)));
+            if handled.is_err()
+                && let Some(stream) = stream
+            {
+                let run = uuid::Uuid::from_bytes(stream.0);
+                tracing::error!(%run, "a step panicked; the run rests until the next start");
+                partition.runs.remove(&stream);
+            }
         }
     };
     let thread = std::thread::Builder::new().name(format!("workflow-{index}")).stack_size(DEEP_STACK).spawn(body);
@@ -145,7 +190,9 @@ impl Partition {
             if active.committing {
                 return;
             }
-            let event = if active.more { Event::Continue } else {
+            let event = if active.more {
+                Event::Continue
+            } else {
                 match active.events.pop_front() {
                     Some(event) => event,
                     None => return self.settle(stream),

@@ -45,8 +45,8 @@ impl Programs {
 
     pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Arc<Program>, JournalError> {
         let definition = journal::definition(entries)?.to_value();
-        self.compile(&definition).map(|(_, program)| program).map_err(|problems| {
-            JournalError::Definition(problems.first().map(ToString::to_string).unwrap_or_default())
-        })
+        self.compile(&definition)
+            .map(|(_, program)| program)
+            .map_err(|problems| JournalError::Definition(problems.first().map(ToString::to_string).unwrap_or_default()))
     }
 }

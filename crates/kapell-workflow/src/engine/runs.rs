@@ -12,7 +12,7 @@ use std::time::Duration;
 use kapell_api::workflow::{Workflow, WorkflowRun};
 use kapell_client::reconcile::{self, Next};
 use kapell_client::{Informer, ObjectKey};
-use kapell_store::{CommitError, JournalWrite, StreamId, Transaction};
+use kapell_store::{CommitError, JournalWrite, ReadError, StreamId, Transaction};
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
@@ -42,8 +42,10 @@ pub(super) fn stream_of(uid: &str) -> Option<StreamId> {
     uuid::Uuid::parse_str(uid).ok().map(|uid| StreamId(uid.into_bytes()))
 }
 
-/// Takes up every run whose journal is open. A journal that makes no sense is reported and left alone.
-pub(super) async fn recover(shared: &Arc<Shared>) {
+/// Takes up every run whose journal is open, and returns them. A journal that makes no sense is reported and left
+/// alone.
+pub(super) async fn recover(shared: &Arc<Shared>) -> HashSet<StreamId> {
+    let mut recovered = HashSet::new();
     let streams = loop {
         match shared.store.open_streams().await {
             Ok(streams) => break streams,
@@ -73,6 +75,7 @@ pub(super) async fn recover(shared: &Arc<Shared>) {
         });
         match replayed.await {
             Ok(Ok((hash, run, records))) => {
+                recovered.insert(stream);
                 shared.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records });
             }
             Ok(Err(error)) => {
@@ -81,10 +84,16 @@ pub(super) async fn recover(shared: &Arc<Shared>) {
             Err(error) => tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up"),
         }
     }
+    recovered
 }
 
 /// Watches objects until `shutdown`.
-pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, shutdown: CancellationToken) {
+pub(super) async fn run(
+    client: kube::Client,
+    shared: Arc<Shared>,
+    recovered: HashSet<StreamId>,
+    shutdown: CancellationToken,
+) {
     let queue = shared.queue.clone();
     let runs = {
         let queue = queue.clone();
@@ -96,22 +105,20 @@ pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, shutdown: Can
         let api: Api<Workflow> = Api::all(client.clone());
         Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
             let key = change.key();
-            let waits = |run: &WorkflowRun| run.spec.workflow == key.name && phase(run).is_none_or(|phase| phase == "Pending");
-            runs.list_in(&key.namespace).iter().filter(|run| waits(run)).for_each(|run| queue.add(ObjectKey::of(run.as_ref())));
+            let waits =
+                |run: &WorkflowRun| run.spec.workflow == key.name && phase(run).is_none_or(|phase| phase == "Pending");
+            runs.list_in(&key.namespace)
+                .iter()
+                .filter(|run| waits(run))
+                .for_each(|run| queue.add(ObjectKey::of(run.as_ref())));
         })
     };
     tokio::select! {
         () = shutdown.cancelled() => return,
         () = async { tokio::join!(runs.synced(), workflows.synced()); } => {}
     }
-    let desk = Arc::new(Desk {
-        client,
-        shared,
-        runs,
-        workflows,
-        started: Mutex::default(),
-        crowd: Mutex::default(),
-    });
+    let desk =
+        Arc::new(Desk { client, shared, runs, workflows, started: Mutex::new(recovered), crowd: Mutex::default() });
     reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
@@ -132,7 +139,9 @@ enum ReconcileError {
     #[error("the API refused")]
     Api(#[from] Box<kube::Error>),
     #[error("the journal cannot be written")]
-    Store(#[from] CommitError),
+    Commit(#[from] CommitError),
+    #[error("the journal cannot be read")]
+    Read(#[from] ReadError),
 }
 
 impl From<kube::Error> for ReconcileError {
@@ -146,7 +155,7 @@ struct Desk {
     shared: Arc<Shared>,
     runs: Informer<WorkflowRun>,
     workflows: Informer<Workflow>,
-    /// Streams begun by this process whose final status our own copy does not show yet: beginning them again would
+    /// Streams begun or taken up by this process whose final status our own copy does not show yet: beginning them again would
     /// be an error.
     started: Mutex<HashSet<StreamId>>,
     /// Runs that wait until others have ended.
@@ -162,7 +171,7 @@ impl Desk {
         let (Some(run), Some(stream)) = (object, stream) else { return Ok(Next::OnChange) };
 
         let deleting = run.metadata.deletion_timestamp.is_some();
-        let notice = self.shared.notices.lock().get(&stream).cloned();
+        let notice = self.shared.notices.lock().get(stream).cloned();
         match notice {
             Some(notice) if notice.ended.is_some() => self.close(&run, stream, &notice).await?,
             Some(notice) => {
@@ -180,6 +189,7 @@ impl Desk {
             }
             // Its first step is on its way to the journal; a notice will come.
             None if self.started.lock().contains(&stream) => {}
+            None if phase(&run) == Some("Running") => self.report_lost(&run, stream).await?,
             None if deleting => self.remove_finalizer(&run).await?,
             None => self.start(&run, stream, uid).await?,
         }
@@ -188,12 +198,8 @@ impl Desk {
 
     /// Runs of this name whose object is gone, or is another one by now.
     async fn release_orphans(&self, key: &ObjectKey, present: Option<StreamId>) -> Result<(), ReconcileError> {
-        let orphans: Vec<(StreamId, bool)> = {
-            let notices = self.shared.notices.lock();
-            let orphans = notices.iter().filter(|(stream, notice)| notice.key == *key && Some(**stream) != present);
-            orphans.map(|(stream, notice)| (*stream, notice.ended.is_some())).collect()
-        };
-        for (stream, ended) in orphans {
+        let orphans = self.shared.notices.lock().of_key(key);
+        for (stream, ended) in orphans.into_iter().filter(|(stream, _)| Some(*stream) != present) {
             if ended {
                 self.journal(JournalWrite::Delete { stream }).await?;
                 self.forget(stream);
@@ -203,6 +209,16 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// The status says that the run runs, but the engine does not have it. Beginning again would do things twice.
+    async fn report_lost(&self, run: &WorkflowRun, stream: StreamId) -> Result<(), ReconcileError> {
+        if self.shared.store.read_stream(stream, 0).await?.is_empty() {
+            let fault = Fault::new(Standard::Runtime, "/", "the run's journal is lost");
+            return self.write_status(run, refused(&fault)).await;
+        }
+        let waiting = "a version of kapell that can read the run's journal; the server's log says why";
+        self.write_status(run, json!({ "waitingFor": waiting })).await
     }
 
     async fn start(&self, run: &WorkflowRun, stream: StreamId, uid: String) -> Result<(), ReconcileError> {
@@ -229,7 +245,8 @@ impl Desk {
             (Ok(Ok((hash, program))), Ok(input)) => (program, hash, input),
             (Ok(Err(problems)), _) => {
                 let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                let fault = Fault::new(Standard::Configuration, "/", format!("Workflow {}: {first}", run.spec.workflow));
+                let fault =
+                    Fault::new(Standard::Configuration, "/", format!("Workflow {}: {first}", run.spec.workflow));
                 return self.write_status(run, refused(&fault)).await;
             }
             (_, Err(error)) => {
@@ -245,8 +262,7 @@ impl Desk {
         if !self.started.lock().insert(stream) {
             return Ok(());
         }
-        let identity =
-            Identity { uid, namespace: key.namespace, name: key.name, workflow: run.spec.workflow.clone() };
+        let identity = Identity { uid, namespace: key.namespace, name: key.name, workflow: run.spec.workflow.clone() };
         self.shared.tell(stream, Command::Start { stream, program, hash, identity, input });
         Ok(())
     }
@@ -272,7 +288,7 @@ impl Desk {
     }
 
     fn forget(&self, stream: StreamId) {
-        self.shared.notices.lock().remove(&stream);
+        self.shared.notices.lock().remove(stream);
         self.shared.tell(stream, Command::Forget { stream });
     }
 
@@ -305,7 +321,11 @@ impl Desk {
                 let mut status = status;
                 status["output"] = Value::Null;
                 status["waitingFor"] = json!("the output is not shown: the API does not take it");
-                tracing::warn!(run = name, error = &error as &dyn std::error::Error, "the output does not fit the status");
+                tracing::warn!(
+                    run = name,
+                    error = &error as &dyn std::error::Error,
+                    "the output does not fit the status"
+                );
                 write(&status).await?;
                 Ok(())
             }
@@ -402,3 +422,6 @@ fn refused(fault: &Fault) -> Value {
         "compensation": Compensation::None.as_str(),
     })
 }
+
+#[cfg(test)]
+mod tests;

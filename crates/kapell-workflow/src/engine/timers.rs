@@ -74,8 +74,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut alarms: mpsc::UnboundedReceiver
 
 fn ring(shared: &Shared, alarm: Alarm) {
     let stream = alarm.stream;
-    shared.tell(stream, match alarm.wake {
-        Wake::Timer(timer) => Command::Event { stream, event: Event::TimerDue { timer } },
-        Wake::Describe { sequence } => Command::Describe { stream, sequence },
-    });
+    shared.tell(
+        stream,
+        match alarm.wake {
+            Wake::Timer(timer) => Command::Event { stream, event: Event::TimerDue { timer } },
+            Wake::Describe { sequence } => Command::Describe { stream, sequence },
+        },
+    );
 }

@@ -45,6 +45,8 @@ pub(crate) enum Exhausted {
     Depth,
     #[error("a value is too large")]
     Size,
+    #[error("the interpreter fails on this expression")]
+    Defect,
 }
 
 struct Meter {
@@ -101,18 +103,16 @@ pub(crate) fn metered<R>(f: impl FnOnce() -> R) -> Result<R, Exhausted> {
         meter.steps.set(MAX_STEPS);
         meter.bytes.set(MAX_BYTES);
         meter.deadline.set(Some(Instant::now() + MAX_TIME));
-        meter.stack_floor.set(
-            meter.thread_floor.get().unwrap_or_else(|| stack_pointer().saturating_sub(UNKNOWN_STACK)),
-        );
+        meter
+            .stack_floor
+            .set(meter.thread_floor.get().unwrap_or_else(|| stack_pointer().saturating_sub(UNKNOWN_STACK)));
         meter.active.set(true);
         // Unwind safety: what `f` touches are values that are dropped with it, and the compiled filter, which
         // evaluation does not change.
         let result = catch_unwind(AssertUnwindSafe(f));
         meter.active.set(false);
-        result.map_err(|panic| match panic.downcast::<Exhausted>() {
-            Ok(exhausted) => *exhausted,
-            Err(panic) => resume_unwind(panic),
-        })
+        // A defect in the interpreter must not take other runs along; the panic hook has told of it.
+        result.map_err(|panic| panic.downcast::<Exhausted>().map_or(Exhausted::Defect, |exhausted| *exhausted))
     })
 }
 

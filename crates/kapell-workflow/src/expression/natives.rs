@@ -42,11 +42,11 @@ type Definition = jaq_core::load::parse::Def<&'static str>;
 
 /// All definitions, in the order in which they may use each other.
 pub(super) fn definitions() -> Vec<Definition> {
-    let own: Vec<Definition> =
-        jaq_core::load::parse(OWN_DEFINITIONS, |parser| parser.defs()).unwrap_or_default();
+    let own: Vec<Definition> = jaq_core::load::parse(OWN_DEFINITIONS, |parser| parser.defs()).unwrap_or_default();
     let (guards, own): (Vec<_>, Vec<_>) =
         own.into_iter().partition(|d| GUARDED.iter().any(|(name, _)| *name == d.name) || d.name == "isnan");
-    let theirs = jaq_core::defs().chain(guards).chain(jaq_std::defs().filter(|d| !REMOVED_DEFINITIONS.contains(&d.name)));
+    let theirs =
+        jaq_core::defs().chain(guards).chain(jaq_std::defs().filter(|d| !REMOVED_DEFINITIONS.contains(&d.name)));
     theirs.chain(own).collect()
 }
 

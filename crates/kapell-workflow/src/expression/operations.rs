@@ -31,7 +31,7 @@ fn from_float(f: f64) -> Datum {
 /// The contents of a shared container; paying for the copy when someone else still holds it.
 fn own_array(array: Arc<Array>) -> Array {
     Arc::try_unwrap(array).unwrap_or_else(|shared| {
-        charge_bytes((shared.items().len() * size_of::<Datum>()) as u64);
+        charge_bytes(size_of_val(shared.items()) as u64);
         (*shared).clone()
     })
 }
@@ -162,11 +162,7 @@ impl jaq_core::ValT for Datum {
         }
     }
 
-    fn map_values<'a, I: Iterator<Item = ValX<'a, Self>>>(
-        self,
-        opt: Opt,
-        f: impl Fn(Self) -> I,
-    ) -> ValX<'a, Self> {
+    fn map_values<'a, I: Iterator<Item = ValX<'a, Self>>>(self, opt: Opt, f: impl Fn(Self) -> I) -> ValX<'a, Self> {
         match self {
             Datum::Array(array) => {
                 let items = own_array(array).into_items().into_iter();
@@ -384,12 +380,7 @@ fn arithmetic(l: Datum, op: Math, r: Datum) -> Failure {
     Error::str(format_args!("cannot calculate {} {} {}", l.type_name(), op.as_str(), r.type_name()))
 }
 
-fn numbers(
-    l: &Datum,
-    r: &Datum,
-    whole: fn(i64, i64) -> Option<i64>,
-    real: fn(f64, f64) -> f64,
-) -> Option<Datum> {
+fn numbers(l: &Datum, r: &Datum, whole: fn(i64, i64) -> Option<i64>, real: fn(f64, f64) -> f64) -> Option<Datum> {
     charge_steps(1);
     match (l, r) {
         (Datum::Int(a), Datum::Int(b)) => {
@@ -537,8 +528,7 @@ impl std::ops::Rem for Datum {
         if matches!(other, Datum::Int(0)) {
             return Err(Error::str("cannot divide by zero"));
         }
-        numbers(&self, &other, i64::checked_rem, |a, b| a % b)
-            .ok_or_else(|| arithmetic(self, Math::Rem, other))
+        numbers(&self, &other, i64::checked_rem, |a, b| a % b).ok_or_else(|| arithmetic(self, Math::Rem, other))
     }
 }
 

@@ -57,10 +57,8 @@ impl Template {
                 Datum::array(items?)?
             }
             Template::Object(members) => {
-                let members: Result<Vec<_>, EvaluationError> = members
-                    .iter()
-                    .map(|(key, value)| Ok((key.clone(), value.evaluate(input, arguments)?)))
-                    .collect();
+                let members: Result<Vec<_>, EvaluationError> =
+                    members.iter().map(|(key, value)| Ok((key.clone(), value.evaluate(input, arguments)?))).collect();
                 Datum::object(members?)?
             }
         })
@@ -104,7 +102,11 @@ fn compile_at(
                 compiled.push(compile_at(item, mode, scope, path, fail));
                 path.pop();
             }
-            if compiled.iter().all(|item| item.literal().is_some()) { literal(value) } else { Template::Array(compiled) }
+            if compiled.iter().all(|item| item.literal().is_some()) {
+                literal(value)
+            } else {
+                Template::Array(compiled)
+            }
         }
         Value::Object(members) => {
             let mut compiled = Vec::with_capacity(members.len());

@@ -122,9 +122,20 @@ fn failures_are_told_in_words() {
 
 #[test]
 fn what_reaches_outside_does_not_exist() {
-    for text in
-        ["env", "$ENV", "now", "halt", "halt_error", "input", "inputs", "debug", "stderr", "localtime", "$secrets", "$foo"]
-    {
+    for text in [
+        "env",
+        "$ENV",
+        "now",
+        "halt",
+        "halt_error",
+        "input",
+        "inputs",
+        "debug",
+        "stderr",
+        "localtime",
+        "$secrets",
+        "$foo",
+    ] {
         assert!(matches!(compile(text), Err(CompileError::Undefined { .. })), "{text} compiled");
     }
     for text in ["import \"a\" as a; 1", "include \"a\"; 1"] {
@@ -162,7 +173,7 @@ fn hostile_expressions_are_stopped() {
         "[range(100) | \"x\" * 10000000]",
         "[limit(1000000000; repeat(\"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\"))]",
         "skip(1000000000000; repeat(1))",
-        "(\"a\" * 10000000) | test(\"(a*)*b\")",
+        "(\"a\" * 16000000) | test(\"(a*)*b\")",
         "\"a\" | test(\"(((a{1000}){1000}){1000})\")",
         "[range(100000)] | . as $a | map(. as $x | $a | contains([$x])) | length",
         "[range(3000)] | [.[] as $x | .[] as $y | .[] as $z | 1] | length",
@@ -170,7 +181,7 @@ fn hostile_expressions_are_stopped() {
         "isempty(repeat(empty))",
         "label $f | def g: g; g, break $f",
         "[recurse(. + 1)]",
-        "path(repeat(.))",
+        "[path(repeat(.))]",
         "reduce range(1000) as $i (10; . * . + 1) | until(false; . + 1)",
     ];
     for text in table {
@@ -178,7 +189,9 @@ fn hostile_expressions_are_stopped() {
         match evaluate(text, "1") {
             Err(EvaluationError::Exhausted(_)) => {}
             // A filter may find its own reason to refuse.
-            Err(EvaluationError::Failed(message)) => assert!(message.contains("regular expression"), "{text}: {message}"),
+            Err(EvaluationError::Failed(message)) => {
+                assert!(message.contains("regular expression"), "{text}: {message}")
+            }
             Ok(output) => panic!("{text} gave {}", &output[..output.len().min(100)]),
         }
         assert!(begun.elapsed().as_secs() < 10, "{text} took {:?}", begun.elapsed());
@@ -187,7 +200,9 @@ fn hostile_expressions_are_stopped() {
 
 #[test]
 fn parsing_survives_deep_nesting() {
-    for (open, close) in [("(", ")"), ("[", "]"), ("{a:", "}"), ("-", ""), (". as $x|", ""), ("if . then ", " end"), ("try ", "")] {
+    for (open, close) in
+        [("(", ")"), ("[", "]"), ("{a:", "}"), ("-", ""), (". as $x|", ""), ("if . then ", " end"), ("try ", "")]
+    {
         for length in [4000, 100_000] {
             let n = length / (open.len() + close.len());
             let text = format!("{}1{}", open.repeat(n), close.repeat(n));

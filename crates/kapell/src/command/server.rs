@@ -109,7 +109,7 @@ pub(crate) async fn find_or_start(target: &Target, args: &UpArgs) -> Outcome<Ses
     }
     let server = Server::start(Config { data: data.clone(), api_port, node_name: None }).await.map_err(not_started)?;
     announce(&server);
-    let cluster = Cluster::from_file(server.kubeconfig(), target.namespace.clone()).await?;
+    let cluster = Cluster::from_file(server.kubeconfig(), target).await?;
     Ok(Session { cluster, data, ours: Some(server) })
 }
 
@@ -122,7 +122,7 @@ fn port_of_last_time(data: &std::path::Path) -> u16 {
 
 async fn running(data: &std::path::Path, target: &Target) -> Option<Cluster> {
     Running::read(data)?;
-    let cluster = Cluster::from_file(&data.join("kubeconfig"), target.namespace.clone()).await.ok()?;
+    let cluster = Cluster::from_file(&data.join("kubeconfig"), target).await.ok()?;
     cluster.get("/version").await.ok().map(|_| cluster)
 }
 

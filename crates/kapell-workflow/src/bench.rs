@@ -1,0 +1,44 @@
+//! Drives the engine without objects, for `benches/engine.rs` and for tests: runs are begun directly, and their
+//! outcome is taken from the engine's own notices.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kapell_store::Store;
+use serde_json::Value;
+
+use crate::engine::{Config, Headless, ServiceCaller};
+
+/// An engine without an API server.
+pub struct Bench {
+    engine: Headless,
+}
+
+impl Bench {
+    pub fn new(store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
+        Self { engine: Headless::start(Config::default(), store, caller) }
+    }
+
+    /// Keeps `concurrency` runs of the document going for at least `time`; returns how many ended and how long it
+    /// took.
+    ///
+    /// # Panics
+    /// When the document is not valid.
+    pub async fn run(&self, document: &Value, input: &Value, concurrency: usize, time: Duration) -> (u64, Duration) {
+        let begun = Instant::now();
+        let (mut runs, mut going) = (0, 0);
+        while going < concurrency {
+            self.engine.begin(document, input);
+            going += 1;
+        }
+        while going > 0 && self.engine.ended().await.is_some() {
+            runs += 1;
+            if begun.elapsed() < time {
+                self.engine.begin(document, input);
+            } else {
+                going -= 1;
+            }
+        }
+        (runs, begun.elapsed())
+    }
+}

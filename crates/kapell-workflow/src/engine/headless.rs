@@ -1,0 +1,92 @@
+//! The engine without objects: runs are begun by a function call and their outcomes are handed out. For benches and
+//! for tests of what lies between the core and the store.
+
+use std::sync::Arc;
+
+use kapell_client::ObjectKey;
+use kapell_store::{Store, StreamId};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::partition::Command;
+use super::{Config, Notice, Parts, ServiceCaller, Shared};
+use crate::core::record::Identity;
+use crate::expression::Datum;
+
+pub(crate) struct Headless {
+    shared: Arc<Shared>,
+    parts: parking_lot::Mutex<Option<Parts>>,
+    stop: CancellationToken,
+}
+
+impl Headless {
+    pub(crate) fn start(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
+        let (shared, receivers) = Shared::new(config, store, caller);
+        let stop = CancellationToken::new();
+        let parts = Parts::start(&shared, receivers, &stop);
+        Self { shared, parts: parking_lot::Mutex::new(Some(parts)), stop }
+    }
+
+    /// Takes up the runs in the journal.
+    #[cfg(test)]
+    pub(crate) async fn recover(&self) {
+        drop(super::runs::recover(&self.shared).await);
+    }
+
+    /// Begins a run.
+    pub(crate) fn begin(&self, document: &Value, input: &Value) -> StreamId {
+        let uid = uuid::Uuid::new_v4();
+        let (hash, program) =
+            self.shared.programs.compile(document).unwrap_or_else(|problems| panic!("not a workflow: {problems:?}"));
+        let identity = Identity {
+            uid: uid.to_string(),
+            namespace: "default".to_owned(),
+            name: uid.to_string(),
+            workflow: "headless".to_owned(),
+        };
+        let stream = StreamId(uid.into_bytes());
+        let input = Datum::from_json(input).unwrap_or_default();
+        self.shared.tell(stream, Command::Start { stream, program, hash, identity, input });
+        stream
+    }
+
+    /// Waits for the next run to end, and closes it.
+    pub(crate) async fn ended(&self) -> Option<Notice> {
+        loop {
+            let key: ObjectKey = self.shared.queue.next().await;
+            self.shared.queue.done(&key);
+            let stream = super::runs::stream_of(&key.name)?;
+            let ended = {
+                let mut notices = self.shared.notices.lock();
+                let ended = notices.get(stream).is_some_and(|notice| notice.ended.is_some());
+                if ended { notices.remove(stream) } else { None }
+            };
+            if ended.is_some() {
+                self.shared.tell(stream, Command::Forget { stream });
+                return ended;
+            }
+        }
+    }
+
+    /// Stops without waiting for anything, as a crash would.
+    #[cfg(test)]
+    pub(crate) async fn kill(&self) {
+        for (_, call) in self.shared.calls.lock().drain() {
+            call.abort();
+        }
+        let parts = self.parts.lock().take();
+        if let Some(parts) = parts {
+            parts.stop(&self.shared, &self.stop).await;
+        }
+    }
+}
+
+impl Drop for Headless {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for partition in &self.shared.partitions {
+            let _ = partition.send(Command::Stop);
+        }
+        drop(self.parts.lock().take());
+    }
+}
