@@ -79,7 +79,7 @@ fn a_port_that_needs_a_privilege_is_replaced_and_says_so() {
         conditions.into_iter().find(|condition| condition["type"] == "kapell.dev/Listening")
     });
     let message = condition["message"].as_str().unwrap();
-    assert!(message.contains("80") && message.to_lowercase().contains("permission"), "{message}");
+    assert!(message.contains(":80 ") && message.contains("privilege"), "{message}");
 }
 
 /// Root has cgroups on most machines; `KAPELL_CGROUPS=off` is how to do without them.
