@@ -53,7 +53,7 @@ async fn bring_up(cluster: &Cluster, manifests: &[Manifest], timeout: Duration, 
         objects.push(object);
     }
     let ready = settle::until_ready(cluster, objects, timeout, |label, news| board.show(label, &news)).await;
-    board.finish();
+    drop(board);
     let ready = ready?;
     if !ready.is_empty() {
         eprintln!("\n{} objects ready in {:.2} s", ready.len(), begun.elapsed().as_secs_f64());
@@ -102,7 +102,7 @@ fn next(cluster: &Cluster, objects: &[Value]) -> Vec<String> {
         // An extension of the document, as `compensate` is one of a task: any JSON that a run may start with.
         let example = workflow.pointer("/spec/document/metadata/kapell.dev~1v1/exampleInput");
         let input = example.map_or(String::new(), |input| format!(" --input {}", quoted(&input.to_string())));
-        next.push(place(workflow).command(&format!("workflow run {name} --wait{input}")));
+        next.push(place(workflow).command(&format!("workflow run {name}")) + " --wait" + &input);
     }
     next
 }

@@ -14,12 +14,12 @@ async fn the_next_commands_fit_what_was_brought_up() {
             vec![
                 "kapell get pods,services -n shop --data /tmp/d",
                 "kapell logs -f deployment/order -n shop --data /tmp/d",
-                r#"kapell workflow run w --wait --input '{"a":"it'\''s"}' --data /tmp/d"#,
+                r#"kapell workflow run w --data /tmp/d --wait --input '{"a":"it'\''s"}'"#,
             ],
         ),
         (
             vec![workflow(json!({}))],
-            vec!["kapell get pods -A --data /tmp/d", "kapell workflow run w --wait --data /tmp/d"],
+            vec!["kapell get pods -A --data /tmp/d", "kapell workflow run w --data /tmp/d --wait"],
         ),
     ];
     for (objects, expected) in cases {
