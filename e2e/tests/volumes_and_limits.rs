@@ -16,7 +16,8 @@ fn config(value: usize) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config}}\ndata: {{one: '{value}', two: '{value}'}}\n")
 }
 
-/// Reads both files again and again, and tells each new pair once: a pair of different numbers would be a torn update.
+/// Reads both files of one generation again and again (one that is removed meanwhile does not count), and tells each new
+/// pair once: a pair of different numbers would be a torn update.
 const READER: &str = r#"apiVersion: v1
 kind: Secret
 metadata: {name: secret}
@@ -42,7 +43,7 @@ spec:
   containers:
   - name: main
     command: [sh, -c, 'stat -Lc %a secret/token all/token; cat secret/token all/deep/one all/labels; echo; last=;
-      while :; do d=$(readlink -f config/..data); now="$(cat $d/one) $(cat $d/two)"; [ "$now" = "$last" ] || echo "pair $now"; last=$now; sleep 0.01; done 2>/dev/null']
+      while :; do d=$(readlink -f config/..data); one=$(cat $d/one) && two=$(cat $d/two) || continue; now="$one $two"; [ "$now" = "$last" ] || echo "pair $now"; last=$now; sleep 0.01; done 2>/dev/null']
     volumeMounts:
     - {name: config, mountPath: config}
     - {name: secret, mountPath: secret}
