@@ -55,10 +55,9 @@ const PACKAGES: [&str; 17] = [
 const ENVELOPE: &str = "k8s.io.apimachinery.pkg.runtime.Unknown";
 
 /// Messages whose JSON form is not that of their fields; `kapell_api::protobuf` knows each of them.
-const OPAQUE: [&str; 8] = [
+const OPAQUE: [&str; 7] = [
     ENVELOPE,
     "k8s.io.apimachinery.pkg.api.resource.Quantity",
-    "k8s.io.apimachinery.pkg.apis.meta.v1.Duration",
     "k8s.io.apimachinery.pkg.apis.meta.v1.FieldsV1",
     "k8s.io.apimachinery.pkg.apis.meta.v1.MicroTime",
     "k8s.io.apimachinery.pkg.apis.meta.v1.Time",
@@ -121,7 +120,8 @@ impl Kind {
     }
 }
 
-/// Kinds are the messages whose Go type embeds `TypeMeta`. Lists are left out: nobody sends one.
+/// Kinds are the messages whose Go type embeds `TypeMeta`. Nobody sends lists, and options travel in the query, but
+/// for those of a deletion.
 fn kinds(sources: &Sources, set: &FileDescriptorSet, types: &BTreeMap<String, Types>) -> Result<Vec<Kind>> {
     let mut kinds = Vec::new();
     for package in PACKAGES {
@@ -134,7 +134,8 @@ fn kinds(sources: &Sources, set: &FileDescriptorSet, types: &BTreeMap<String, Ty
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
         for message in &file.message_type {
             let name = message.name();
-            if types[file.package()].kinds.contains(name) && !name.ends_with("List") {
+            let sent = name == "DeleteOptions" || !(name.ends_with("List") || name.ends_with("Options"));
+            if sent && types[file.package()].kinds.contains(name) {
                 let message = format!("{}.{name}", file.package());
                 kinds.push(Kind { api_version: api_version.clone(), kind: name.to_owned(), message });
             }
