@@ -82,8 +82,7 @@ pub(crate) fn write_descriptors() -> Result<()> {
         types.insert(file.package().to_owned(), go_types::parse(&sources.go_files(package)?)?);
     }
     let kinds = kinds(&sources, &set, &types)?;
-    let roots: BTreeSet<String> =
-        kinds.iter().map(|kind| kind.message.clone()).chain([ENVELOPE.to_owned()]).collect();
+    let roots: BTreeSet<String> = kinds.iter().map(|kind| kind.message.clone()).chain([ENVELOPE.to_owned()]).collect();
     let selected = select::reachable(set, &roots);
     let (named, facts) = facts(selected, &types)?;
 
@@ -93,7 +92,8 @@ pub(crate) fn write_descriptors() -> Result<()> {
     let directory = root().join("crates/kapell-api/src/protobuf");
     fs::write(directory.join("descriptors.bin"), &packed)?;
     let kinds: String = kinds.iter().map(Kind::line).collect();
-    let head = format!("# Written by `cargo xtask protobuf-descriptors` from {} {VERSION}. See README.md.\n", MODULES[0]);
+    let head =
+        format!("# Written by `cargo xtask protobuf-descriptors` from {} {VERSION}. See README.md.\n", MODULES[0]);
     fs::write(directory.join("facts.txt"), format!("{head}{kinds}{facts}"))?;
     let messages: usize = named.file.iter().map(|file| file.message_type.len()).sum();
     say(&format!("{messages} messages: {} bytes, {} compressed", named.encoded_len(), packed.len()));
@@ -128,8 +128,8 @@ fn kinds(sources: &Sources, set: &FileDescriptorSet, types: &BTreeMap<String, Ty
         let file = set.file.iter().find(|file| file.name().strip_suffix("/generated.proto") == Some(package));
         let file = file.with_context(|| format!("{package} was not compiled"))?;
         let texts = sources.go_files(package)?;
-        let group = go_types::group_name(&texts)
-            .with_context(|| format!("{package} does not say the name of its group"))?;
+        let group =
+            go_types::group_name(&texts).with_context(|| format!("{package} does not say the name of its group"))?;
         let version = package.rsplit('/').next().unwrap_or_default();
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
         for message in &file.message_type {
@@ -206,7 +206,9 @@ impl Sources {
 
     /// The place of a file or package that is named by its import path.
     fn locate(&self, path: &str) -> Option<PathBuf> {
-        self.0.iter().find_map(|(module, directory)| Some(directory.join(path.strip_prefix(module)?.strip_prefix('/')?)))
+        self.0
+            .iter()
+            .find_map(|(module, directory)| Some(directory.join(path.strip_prefix(module)?.strip_prefix('/')?)))
     }
 
     /// The texts of a package that are written by people.

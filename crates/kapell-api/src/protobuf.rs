@@ -91,8 +91,8 @@ struct Envelope {
 
 fn open(catalogue: &Catalogue, body: &[u8]) -> Result<Envelope, ProtobufError> {
     let framed = body.strip_prefix(PREFIX).ok_or(ProtobufError::NoPrefix)?;
-    let envelope = DynamicMessage::decode(catalogue.envelope(), framed)
-        .map_err(|source| ProtobufError::Envelope { source })?;
+    let envelope =
+        DynamicMessage::decode(catalogue.envelope(), framed).map_err(|source| ProtobufError::Envelope { source })?;
     let text = |message: &DynamicMessage, field: &str| {
         let value = message.get_field_by_name(field);
         value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()

@@ -74,8 +74,7 @@ pub(crate) fn parse(headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<Str
 
 /// 415, saying which type it was.
 fn unreadable(media_type: &str) -> Status {
-    let mut status =
-        Status::unsupported_media_type(&["application/json", "application/yaml", protobuf::MEDIA_TYPE]);
+    let mut status = Status::unsupported_media_type(&["application/json", "application/yaml", protobuf::MEDIA_TYPE]);
     status.message = format!("{} (got {media_type:?})", status.message);
     status
 }

@@ -86,7 +86,10 @@ impl Catalogue {
         let message = |name: &str| pool.get_message_by_name(name).ok_or_else(|| format!("no message {name}"));
         let mut catalogue = Self {
             kinds: HashMap::new(),
-            facts: SHAPES.iter().map(|(name, shape)| ((*name).to_owned(), Facts { shape: *shape, ..Facts::default() })).collect(),
+            facts: SHAPES
+                .iter()
+                .map(|(name, shape)| ((*name).to_owned(), Facts { shape: *shape, ..Facts::default() }))
+                .collect(),
             plain: Facts::default(),
             envelope: message(ENVELOPE)?,
         };

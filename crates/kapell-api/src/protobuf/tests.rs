@@ -48,7 +48,8 @@ fn differences(path: &str, left: &Value, right: &Value, found: &mut Vec<String>)
     match (left, right) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            let of = |map: &serde_json::Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or(json!("(absent)"));
+            let of =
+                |map: &serde_json::Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or(json!("(absent)"));
             keys.into_iter().for_each(|key| differences(&format!("{path}.{key}"), &of(a, key), &of(b, key), found));
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
@@ -74,7 +75,8 @@ fn bodies_become_the_json_that_go_would_have_sent() {
 fn every_kind_that_kubernetes_has_is_among_the_fixtures() {
     let names: BTreeSet<String> = fixtures().into_iter().map(|fixture| fixture.name).collect();
     let theirs = KINDS.iter().filter(|kind| kind.group != "kapell.dev");
-    let others = [("policy/v1", "Eviction"), ("autoscaling/v1", "Scale"), ("v1", "Binding"), ("apps/v1", "DeleteOptions")];
+    let others =
+        [("policy/v1", "Eviction"), ("autoscaling/v1", "Scale"), ("v1", "Binding"), ("apps/v1", "DeleteOptions")];
     let all = theirs.map(|kind| (kind.api_version(), kind.kind)).chain(others.map(|(v, k)| (v.to_owned(), k)));
     for (api_version, kind) in all {
         assert!(names.contains(&format!("{api_version} {kind} 3")), "{api_version} {kind}");
@@ -112,7 +114,10 @@ fn what_is_wrong_is_named() {
             body("apps/v1", "ControllerRevision", &delimited(2, &delimited(1, b"{\"a\":"))),
             "data: not JSON: EOF while parsing",
         ),
-        (body("apps/v1", "ControllerRevision", &delimited(2, &delimited(1, PREFIX))), "data: protobuf inside an object"),
+        (
+            body("apps/v1", "ControllerRevision", &delimited(2, &delimited(1, PREFIX))),
+            "data: protobuf inside an object",
+        ),
         // metadata.creationTimestamp.seconds = 2^62
         (
             config_map(&delimited(1, &delimited(8, &[8, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40]))),

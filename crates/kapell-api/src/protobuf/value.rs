@@ -124,7 +124,8 @@ impl Reader<'_> {
                     .collect::<Result<_, ProtobufError>>()?,
             ),
             Wire::Map(entries) => {
-                let mut entries: Vec<(String, Wire)> = entries.into_iter().map(|(key, wire)| (key_text(key), wire)).collect();
+                let mut entries: Vec<(String, Wire)> =
+                    entries.into_iter().map(|(key, wire)| (key_text(key), wire)).collect();
                 entries.sort_by(|(a, _), (b, _)| a.cmp(b));
                 let mut object = Map::with_capacity(entries.len());
                 for (key, wire) in entries {
