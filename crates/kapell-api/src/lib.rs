@@ -8,6 +8,7 @@ pub mod decode;
 mod field_path;
 pub mod kind;
 pub mod kinds;
+pub mod managed;
 pub mod metadata;
 pub mod names;
 pub mod net;

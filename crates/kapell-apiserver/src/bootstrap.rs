@@ -12,9 +12,11 @@ use kapell_api::status::Status;
 use kapell_store::ReadError;
 use serde_json::{Value, json};
 
-use crate::engine::{Engine, Mode, Target, decode};
+use crate::engine::{Engine, Mode, Ownership, SERVER, Target, decode};
 use crate::key;
 
+/// Whose the objects are that the server itself needs.
+const OWN: Ownership<'static> = Ownership::Changed { by: SERVER, subresource: "" };
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// Why the server cannot start.
@@ -89,7 +91,7 @@ impl Engine {
         if self.store.get(&target.key()).await.map_err(crate::engine::read_failed)?.is_some() {
             return Ok(());
         }
-        match self.create_object(resource, namespace, object, false).await {
+        match self.create_object(resource, namespace, object, OWN, false).await {
             Err(status) if status.code == StatusCode::CONFLICT.as_u16() => Ok(()),
             other => other.map(drop),
         }
@@ -122,7 +124,7 @@ impl Engine {
             "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
         });
         let target = Target { resource: slices, namespace: Some("default"), name: "kubernetes" };
-        match self.create_object(slices, target.namespace, slice.clone(), false).await {
+        match self.create_object(slices, target.namespace, slice.clone(), OWN, false).await {
             Err(status) if status.code == StatusCode::CONFLICT.as_u16() => {
                 let follow = |old: &Value| {
                     let mut new = old.clone();
@@ -130,7 +132,7 @@ impl Engine {
                     new["ports"] = slice["ports"].clone();
                     Ok((new, Vec::new()))
                 };
-                self.update(target, Mode::Own, false, follow).await.map(drop)
+                self.update(target, Mode::Own, OWN, false, follow).await.map(drop)
             }
             other => other.map(drop),
         }

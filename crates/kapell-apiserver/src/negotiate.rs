@@ -186,7 +186,7 @@ pub(crate) fn patch_form(headers: &HeaderMap) -> Result<PatchForm, String> {
         Some("application/json-patch+json") => Ok(PatchForm::Json),
         Some("application/merge-patch+json") => Ok(PatchForm::Merge),
         Some("application/strategic-merge-patch+json") => Ok(PatchForm::Strategic),
-        Some("application/apply-patch+yaml" | "application/apply-patch+cbor") => Ok(PatchForm::Apply),
+        Some("application/apply-patch+yaml") => Ok(PatchForm::Apply),
         other => Err(other.unwrap_or_default().to_owned()),
     }
 }
