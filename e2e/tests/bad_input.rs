@@ -116,6 +116,7 @@ fn a_pod_that_nothing_can_hold_and_a_probe_that_never_passes_say_why() {
     };
     says("huge", "Insufficient cpu");
     says("picky", "probe");
+    says("picky", "command [\"false\"] exited with 1");
     says("boxed", "runtimeClassName: process");
     says("missing", "no-such-program");
 }

@@ -42,6 +42,8 @@ pub(crate) struct Container {
     started_at: i64,
     marker: String,
     group: Group,
+    /// The first process is in `group`, and so is everything that it starts.
+    contained: bool,
     outputs: Vec<(Stream, File)>,
     log: LogFile,
     /// Set for a process that another shim started; its end shows here instead of through SIGCHLD.
@@ -77,6 +79,8 @@ impl Container {
             attempt,
             started_at,
             marker,
+            // Joining may have been denied, or it has ended already.
+            contained: group.members().contains(&process.pid),
             group,
             outputs: output.readers,
             log: output.log,
@@ -211,7 +215,11 @@ impl Container {
         }
     }
 
+    /// The group knows without looking at every process of the machine, which each of many pods that end would do.
     fn members(&self, only: bool) -> Vec<i32> {
+        if self.contained {
+            return self.group.members();
+        }
         let own_pid = i32::try_from(std::process::id()).unwrap_or_default();
         let marked = |pid| proc::has_variable(pid, &self.marker);
         let mut members = proc::members(self.process, &proc::all(), own_pid, only, marked);
