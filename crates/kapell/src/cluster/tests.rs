@@ -22,9 +22,7 @@ fn kinds_go_by_many_names() {
 fn one_object_is_named_in_one_word_or_two() {
     let named = |line: &str| {
         let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        crate::cluster::named(&words)
-            .map(|named| format!("{}/{}", named.kind.singular, named.name))
-            .map_err(|failure| failure.message)
+        named(&words).map(|named| format!("{}/{}", named.kind.singular, named.name)).map_err(|failure| failure.message)
     };
     let cases = [
         ("pod/a", Ok("pod/a")),
