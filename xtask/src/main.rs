@@ -40,7 +40,10 @@ enum Chore {
         rest: Vec<String>,
     },
     /// Measures the release binary from outside and prints the table of docs/benchmarks.md
-    Bench,
+    Bench {
+        /// size, start, rest, api, workflow or gateway (default: all)
+        parts: Vec<String>,
+    },
     /// Everything that CI does
     Ci,
     /// Formatting, lints, layers and dependencies: what CI does besides the tests
@@ -69,7 +72,7 @@ fn chore(chore: Chore) -> Result<()> {
     match chore {
         Chore::Test { rest } => test(&rest),
         Chore::Up { rest } => up(&rest),
-        Chore::Bench => bench(),
+        Chore::Bench { parts } => bench(&parts),
         Chore::Ci => ci(),
         Chore::Check => check(),
         Chore::CheckLayers => check_layers(&Metadata::load()?),
@@ -112,8 +115,8 @@ fn up(rest: &[String]) -> Result<()> {
     bail!("cannot run {}: {error}", up.get_program().display())
 }
 
-fn bench() -> Result<()> {
-    run(&mut release("kapell-bench", &["kapell", "shop", "kapell-e2e"])?)
+fn bench(parts: &[String]) -> Result<()> {
+    run(release("kapell-bench", &["kapell", "shop", "kapell-e2e"])?.args(parts))
 }
 
 /// Builds these packages as they are released, and gives one of their programs.

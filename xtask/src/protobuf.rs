@@ -55,10 +55,9 @@ const PACKAGES: [&str; 17] = [
 const ENVELOPE: &str = "k8s.io.apimachinery.pkg.runtime.Unknown";
 
 /// Messages whose JSON form is not that of their fields; `kapell_api::protobuf` knows each of them.
-const OPAQUE: [&str; 8] = [
+const OPAQUE: [&str; 7] = [
     ENVELOPE,
     "k8s.io.apimachinery.pkg.api.resource.Quantity",
-    "k8s.io.apimachinery.pkg.apis.meta.v1.Duration",
     "k8s.io.apimachinery.pkg.apis.meta.v1.FieldsV1",
     "k8s.io.apimachinery.pkg.apis.meta.v1.MicroTime",
     "k8s.io.apimachinery.pkg.apis.meta.v1.Time",
@@ -83,8 +82,7 @@ pub(crate) fn write_descriptors() -> Result<()> {
         types.insert(file.package().to_owned(), go_types::parse(&sources.go_files(package)?)?);
     }
     let kinds = kinds(&sources, &set, &types)?;
-    let roots: BTreeSet<String> =
-        kinds.iter().map(|kind| kind.message.clone()).chain([ENVELOPE.to_owned()]).collect();
+    let roots: BTreeSet<String> = kinds.iter().map(|kind| kind.message.clone()).chain([ENVELOPE.to_owned()]).collect();
     let selected = select::reachable(set, &roots);
     let (named, facts) = facts(selected, &types)?;
 
@@ -94,7 +92,8 @@ pub(crate) fn write_descriptors() -> Result<()> {
     let directory = root().join("crates/kapell-api/src/protobuf");
     fs::write(directory.join("descriptors.bin"), &packed)?;
     let kinds: String = kinds.iter().map(Kind::line).collect();
-    let head = format!("# Written by `cargo xtask protobuf-descriptors` from {} {VERSION}. See README.md.\n", MODULES[0]);
+    let head =
+        format!("# Written by `cargo xtask protobuf-descriptors` from {} {VERSION}. See README.md.\n", MODULES[0]);
     fs::write(directory.join("facts.txt"), format!("{head}{kinds}{facts}"))?;
     let messages: usize = named.file.iter().map(|file| file.message_type.len()).sum();
     say(&format!("{messages} messages: {} bytes, {} compressed", named.encoded_len(), packed.len()));
@@ -121,20 +120,22 @@ impl Kind {
     }
 }
 
-/// Kinds are the messages whose Go type embeds `TypeMeta`. Lists are left out: nobody sends one.
+/// Kinds are the messages whose Go type embeds `TypeMeta`. Nobody sends lists, and options travel in the query, but
+/// for those of a deletion.
 fn kinds(sources: &Sources, set: &FileDescriptorSet, types: &BTreeMap<String, Types>) -> Result<Vec<Kind>> {
     let mut kinds = Vec::new();
     for package in PACKAGES {
         let file = set.file.iter().find(|file| file.name().strip_suffix("/generated.proto") == Some(package));
         let file = file.with_context(|| format!("{package} was not compiled"))?;
         let texts = sources.go_files(package)?;
-        let group = go_types::group_name(&texts)
-            .with_context(|| format!("{package} does not say the name of its group"))?;
+        let group =
+            go_types::group_name(&texts).with_context(|| format!("{package} does not say the name of its group"))?;
         let version = package.rsplit('/').next().unwrap_or_default();
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
         for message in &file.message_type {
             let name = message.name();
-            if types[file.package()].kinds.contains(name) && !name.ends_with("List") {
+            let sent = name == "DeleteOptions" || !(name.ends_with("List") || name.ends_with("Options"));
+            if sent && types[file.package()].kinds.contains(name) {
                 let message = format!("{}.{name}", file.package());
                 kinds.push(Kind { api_version: api_version.clone(), kind: name.to_owned(), message });
             }
@@ -205,7 +206,9 @@ impl Sources {
 
     /// The place of a file or package that is named by its import path.
     fn locate(&self, path: &str) -> Option<PathBuf> {
-        self.0.iter().find_map(|(module, directory)| Some(directory.join(path.strip_prefix(module)?.strip_prefix('/')?)))
+        self.0
+            .iter()
+            .find_map(|(module, directory)| Some(directory.join(path.strip_prefix(module)?.strip_prefix('/')?)))
     }
 
     /// The texts of a package that are written by people.

@@ -13,6 +13,7 @@ pub mod names;
 pub mod net;
 pub mod patch;
 pub mod problem;
+pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;

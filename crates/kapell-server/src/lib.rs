@@ -70,7 +70,7 @@ impl Server {
 
         let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
-        data::write_private(&kubeconfig, wired.kubeconfig.as_bytes())
+        data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
         let services = Services::start(wired, listener);
         Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;

@@ -7,9 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Runs services, connects them, orchestrates them with durable workflows.
 #[derive(Debug, Parser)]
 #[command(name = "kapell", version, propagate_version = true, max_term_width = 100)]
-#[command(
-    after_help = "Start with:  kapell up examples/shop\nData lives in $KAPELL_DATA, else in $XDG_DATA_HOME/kapell (root: /var/lib/kapell)."
-)]
+#[command(after_help = "\
+Start with:  kapell up examples/shop
+Data:        $KAPELL_DATA, else $XDG_DATA_HOME/kapell (~/.local/share/kapell; root: /var/lib/kapell)
+Exit codes:  0 done, 1 failed, 2 wrong use")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) target: Target,

@@ -23,8 +23,12 @@ pub(crate) struct Cluster {
     client: Client,
     /// Where objects live that do not say it themselves.
     pub(crate) namespace: String,
+    /// Whether the person has chosen it with `-n`.
+    chosen: bool,
     /// The flags that a person has to repeat to reach this server again: ` --data DIR`.
     flags: String,
+    /// This program as the person has called it: `kapell`, or a path when it is not in `PATH`.
+    program: String,
 }
 
 /// A kind, and which object of it.
@@ -61,7 +65,10 @@ impl Cluster {
             .map_err(|error| unusable(&error))?;
         let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;
-        Ok(Self { client, namespace, flags: flags(target, std::env::var_os("KAPELL_DATA").as_deref()) })
+        let flags = flags(target, std::env::var_os("KAPELL_DATA").as_deref());
+        let called = std::env::args().next().unwrap_or_default();
+        let program = program(&called, std::env::current_dir().ok().as_deref());
+        Ok(Self { client, namespace, chosen: target.namespace.is_some(), flags, program })
     }
 
     /// No server at all, for tests of what is made of its flags.
@@ -69,18 +76,42 @@ impl Cluster {
     pub(crate) fn nowhere(flags: &str) -> Self {
         let config = Config::new(http::Uri::from_static("http://127.0.0.1:1"));
         let client = Client::try_from(config).expect("a client without TLS");
-        Self { client, namespace: "default".to_owned(), flags: flags.to_owned() }
+        Self {
+            client,
+            namespace: "default".to_owned(),
+            chosen: false,
+            flags: flags.to_owned(),
+            program: "kapell".to_owned(),
+        }
+    }
+
+    /// The namespace of an object from a file: what the file says, which `-n` must not contradict, else ours.
+    pub(crate) fn namespace_for<'a>(&'a self, in_file: Option<&'a str>) -> Outcome<&'a str> {
+        match in_file {
+            Some(namespace) if self.chosen && namespace != self.namespace => {
+                Err(Failure::usage(format!("the file says namespace {namespace}, the command line {}", self.namespace))
+                    .hint(format!("-n {namespace}, or no -n at all")))
+            }
+            Some(namespace) => Ok(namespace),
+            None => Ok(&self.namespace),
+        }
     }
 
     /// A command line that a person can type next: with `-n` and the flags that lead to this server.
     pub(crate) fn command(&self, words: &str) -> String {
         let namespace = if self.namespace == "default" { String::new() } else { format!(" -n {}", self.namespace) };
-        format!("kapell {words}{namespace}{}", self.flags)
+        format!("{} {words}{namespace}{}", self.program, self.flags)
     }
 
     /// The same server, with another namespace for objects that do not name one.
     pub(crate) fn within(&self, namespace: &str) -> Self {
-        Self { client: self.client.clone(), namespace: namespace.to_owned(), flags: self.flags.clone() }
+        Self {
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+            chosen: self.chosen,
+            flags: self.flags.clone(),
+            program: self.program.clone(),
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Outcome<Value> {
@@ -187,6 +218,18 @@ fn flags(target: &Target, data_from_environment: Option<&OsStr>) -> String {
         (Some(file), _) => flag("--kubeconfig", file),
         (None, Some(data)) => flag("--data", data),
         (None, None) => String::new(),
+    }
+}
+
+/// `called`, shortened when it lies below the current directory.
+fn program(called: &str, here: Option<&Path>) -> String {
+    let below = here.and_then(|here| Path::new(called).strip_prefix(here).ok());
+    match below.and_then(Path::to_str) {
+        // A single name would be looked up in PATH.
+        Some(below) if below.contains('/') => quoted(below),
+        Some(below) => quoted(&format!("./{below}")),
+        None if called.is_empty() => "kapell".to_owned(),
+        None => quoted(called),
     }
 }
 

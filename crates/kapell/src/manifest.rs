@@ -61,7 +61,9 @@ impl Manifest {
     pub(crate) fn locate(&self, failure: Failure) -> Failure {
         if failure.fields.is_empty() {
             let message = format!("{}{}: {}", self.source.place("metadata.name"), self.label(), failure.message);
-            return Failure { message, ..failure };
+            let no_namespace = failure.message.starts_with("namespaces ") && failure.message.ends_with("not found");
+            let hint = no_namespace.then(|| "apply a Namespace object as well, e.g. in the same file".to_owned());
+            return Failure { message, hint: failure.hint.or(hint), ..failure };
         }
         let lines: Vec<String> = failure
             .fields

@@ -41,7 +41,7 @@ pub(crate) fn padded(row: &[String], widths: &[usize]) -> String {
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut room = width;
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
+    for word in text.split_whitespace() {
         let mut rest: Vec<char> = word.chars().collect();
         if rest.len() < room && room < width {
             rest.insert(0, ' ');

@@ -8,6 +8,9 @@ use crate::print;
 /// How wide a page may become; what is longer continues on the next line.
 const WIDTH: usize = 100;
 
+/// How much is said about why a run ended; `-o json` has the rest.
+const LONGEST_CAUSE: usize = 400;
+
 /// The names of the tasks on the way to the one at `pointer`: `/do/2/charge/try/0/pay` is `charge`, `pay`. In a task
 /// list each task stands behind its index; a compensation starts anew, for it is a list of its own.
 pub(crate) fn path(pointer: &str) -> Vec<String> {
@@ -51,7 +54,13 @@ fn cause(error: &Value) -> String {
     let step = step(text(error, "/instance"));
     let place = if step.is_empty() { String::new() } else { format!("at step {step}") };
     let parts = [place.as_str(), text(error, "/title"), text(error, "/detail")];
-    let mut cause = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+    let cause = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+    // A service may answer with a whole page; of that the beginning is enough, and in one line.
+    let words = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut cause: String = words.chars().take(LONGEST_CAUSE).collect();
+    if cause.len() < words.len() {
+        cause.push('…');
+    }
     if let Some(status) = error["status"].as_u64()
         && !cause.contains(&status.to_string())
     {

@@ -57,7 +57,9 @@ pub(super) fn parse(files: &[String]) -> Result<Types> {
 /// `const GroupName = "…"`.
 pub(super) fn group_name(files: &[String]) -> Option<&str> {
     let mut lines = files.iter().flat_map(|file| file.lines());
-    lines.find_map(|line| line.trim_start().trim_start_matches("const ").strip_prefix("GroupName = \"")?.split('"').next())
+    lines.find_map(|line| {
+        line.trim_start().trim_start_matches("const ").strip_prefix("GroupName = \"")?.split('"').next()
+    })
 }
 
 /// Notes a declaration; gives the name of a struct that begins here.

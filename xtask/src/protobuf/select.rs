@@ -18,7 +18,9 @@ pub(super) fn reachable(set: FileDescriptorSet, roots: &BTreeSet<String>) -> Fil
     let messages: BTreeMap<String, &DescriptorProto> = set
         .file
         .iter()
-        .flat_map(|file| file.message_type.iter().map(|message| (format!("{}.{}", file.package(), message.name()), message)))
+        .flat_map(|file| {
+            file.message_type.iter().map(|message| (format!("{}.{}", file.package(), message.name()), message))
+        })
         .collect();
     let mut kept = BTreeSet::new();
     let mut open: Vec<String> = roots.iter().cloned().collect();
@@ -46,7 +48,12 @@ fn homes(set: &FileDescriptorSet) -> BTreeMap<String, String> {
 /// The full names of the messages that a message mentions, also in its maps.
 fn references(message: &DescriptorProto) -> Vec<String> {
     let nested = message.nested_type.iter().flat_map(references);
-    message.field.iter().filter_map(|field| Some(field.type_name.as_ref()?.trim_start_matches('.').to_owned())).chain(nested).collect()
+    message
+        .field
+        .iter()
+        .filter_map(|field| Some(field.type_name.as_ref()?.trim_start_matches('.').to_owned()))
+        .chain(nested)
+        .collect()
 }
 
 fn strip(file: &FileDescriptorProto, kept: &BTreeSet<String>, homes: &BTreeMap<String, String>) -> FileDescriptorProto {

@@ -165,7 +165,7 @@ fn the_header_is_checked() {
         (
             "metadata",
             json!({ "of": "another", "kapell.dev/v1": { "exampleInput": {}, "exampel": {} } }),
-            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`",
+            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput",
         ),
     ];
     for (key, value, expected) in table {

@@ -70,3 +70,35 @@ fn words_survive_a_shell() {
         assert_eq!(quoted(word), expected);
     }
 }
+
+#[test]
+fn commands_start_as_the_person_has_typed_it() {
+    let here = Some(Path::new("/src/kapell"));
+    let cases = [
+        ("kapell", "kapell"),
+        ("", "kapell"),
+        ("./kapell", "./kapell"),
+        ("target/release/kapell", "target/release/kapell"),
+        ("/src/kapell/target/release/kapell", "target/release/kapell"),
+        ("/src/kapell/kapell", "./kapell"),
+        ("/opt/my programs/kapell", "'/opt/my programs/kapell'"),
+    ];
+    for (called, expected) in cases {
+        assert_eq!(program(called, here), expected, "{called}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_and_a_flag_must_agree_on_the_namespace() {
+    let cluster = |chosen| Cluster { chosen, namespace: "a".to_owned(), ..Cluster::nowhere("") };
+    let cases = [
+        (false, None, Some("a")),
+        (false, Some("b"), Some("b")),
+        (true, None, Some("a")),
+        (true, Some("a"), Some("a")),
+        (true, Some("b"), None),
+    ];
+    for (chosen, in_file, expected) in cases {
+        assert_eq!(cluster(chosen).namespace_for(in_file).ok(), expected, "{chosen} {in_file:?}");
+    }
+}

@@ -53,14 +53,17 @@ pub(crate) async fn apply(cluster: &Cluster, manifest: &Manifest, dry_run: DryRu
         pairs.push(("dryRun", "All"));
     }
     let query = query(&pairs);
-    let collection = cluster.path(manifest.kind, manifest.namespace(), None);
     let located = |failure| manifest.locate(failure);
+    let namespace = match manifest.kind.namespaced {
+        true => Some(cluster.namespace_for(manifest.namespace()).map_err(located)?),
+        false => None,
+    };
+    let collection = cluster.path(manifest.kind, namespace, None);
     if manifest.name().is_empty() {
         let created = cluster.post(&format!("{collection}{query}"), &manifest.value).await.map_err(located)?;
         return Ok((Applied::Created, created));
     }
     let path = format!("{collection}/{}", manifest.name());
-    let namespace = manifest.kind.namespaced.then(|| manifest.namespace().unwrap_or(&cluster.namespace));
     let wanted = annotated(&manifest.value, namespace);
     let Some(live) = cluster.get_if_exists(&path).await? else {
         let created = cluster.post(&format!("{collection}{query}"), &wanted).await.map_err(located)?;

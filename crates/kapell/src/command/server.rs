@@ -127,11 +127,14 @@ async fn running(data: &std::path::Path, target: &Target) -> Option<Cluster> {
 }
 
 async fn start_detached(data: &std::path::Path, api_port: u16) -> Outcome {
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
     use std::os::unix::process::CommandExt as _;
 
-    std::fs::create_dir_all(data).map_err(|error| Failure::new(format!("{}: {error}", data.display())))?;
+    // Objects may hold secrets: a directory that we make is its owner's alone.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| Failure::new(format!("cannot create the data directory {}: {error}", data.display())))?;
     let log = data.join("server.log");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&log)?;
     let begun = file.metadata()?.len();
     let mut child = std::process::Command::new(std::env::current_exe()?)
         .args(["server", "--api-port", &api_port.to_string(), "--data"])

@@ -30,7 +30,7 @@ pub(crate) async fn up(target: &Target, args: &UpArgs) -> Outcome {
             running.until_interrupted().await?;
         } else {
             eprintln!(
-                "{} stops the server and its pods, and keeps the data",
+                "`{}` stops the server and its pods, and keeps the data",
                 running.cluster.within("default").command("down")
             );
         }
@@ -53,12 +53,16 @@ async fn bring_up(cluster: &Cluster, manifests: &[Manifest], timeout: Duration, 
         objects.push(object);
     }
     let ready = settle::until_ready(cluster, objects, timeout, |label, news| board.show(label, &news)).await;
-    board.finish();
+    drop(board);
     let ready = ready?;
     if !ready.is_empty() {
-        eprintln!("\n{} objects ready in {:.2} s\n", ready.len(), begun.elapsed().as_secs_f64());
+        eprintln!("\n{} objects ready in {:.2} s", ready.len(), begun.elapsed().as_secs_f64());
     }
-    print_addresses(&ready)?;
+    let addresses = addresses(&ready);
+    if !addresses.is_empty() {
+        eprintln!();
+        print::out(&print::columns(&["  SERVICE".to_owned(), "ADDRESS".to_owned()], &addresses))?;
+    }
     eprintln!("\nNext:");
     next(cluster, &ready).iter().for_each(|command| eprintln!("  {command}"));
     eprintln!();
@@ -66,7 +70,7 @@ async fn bring_up(cluster: &Cluster, manifests: &[Manifest], timeout: Duration, 
 }
 
 /// The addresses that people open: those of Services with a type that faces outwards.
-fn print_addresses(objects: &[Value]) -> Outcome {
+fn addresses(objects: &[Value]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for service in objects.iter().filter(|object| object["kind"] == "Service") {
         if !matches!(text(service, "/spec/type"), "LoadBalancer" | "NodePort") {
@@ -78,10 +82,7 @@ fn print_addresses(objects: &[Value]) -> Outcome {
             rows.push(vec![format!("  {}", settle::label_of(service)), format!("http://{address}")]);
         }
     }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    print::out(&print::columns(&["  SERVICE".to_owned(), "ADDRESS".to_owned()], &rows))
+    rows
 }
 
 /// Commands worth typing now, complete with the flags that lead to this server.
@@ -101,7 +102,7 @@ fn next(cluster: &Cluster, objects: &[Value]) -> Vec<String> {
         // An extension of the document, as `compensate` is one of a task: any JSON that a run may start with.
         let example = workflow.pointer("/spec/document/metadata/kapell.dev~1v1/exampleInput");
         let input = example.map_or(String::new(), |input| format!(" --input {}", quoted(&input.to_string())));
-        next.push(place(workflow).command(&format!("workflow run {name} --wait{input}")));
+        next.push(place(workflow).command(&format!("workflow run {name}")) + " --wait" + &input);
     }
     next
 }

@@ -19,8 +19,11 @@ pub(crate) async fn run(cluster: &Cluster, args: &NamedArgs) -> Outcome {
     match sentences.as_slice() {
         [] => print::out(&format!("{label} waits for nothing\n")),
         sentences => {
+            // A Service may work and yet not be where its file wants it.
+            let serves = target.kind.kind == "Service" && readiness(&object) == Readiness::Ready;
+            let verb = if serves { "has an address, but" } else { "waits" };
             let lines: String = sentences.iter().map(|line| format!("  {line}\n")).collect();
-            print::out(&format!("{label} waits:\n{lines}"))
+            print::out(&format!("{label} {verb}:\n{lines}"))
         }
     }
 }
@@ -154,7 +157,8 @@ async fn service(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     if let Readiness::Waiting(why) = readiness(object) {
         lines.push(why);
     }
-    if let Some(listening) = condition(object, "kapell.dev/Listening").filter(|condition| condition["status"] != "True")
+    if let Some(listening) =
+        condition(object, "kapell.dev/Listening").filter(|condition| condition["reason"] != "AllPorts")
     {
         lines.push(text(listening, "/message").to_owned());
     }

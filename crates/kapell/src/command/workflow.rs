@@ -1,6 +1,6 @@
 //! `kapell workflow run|list|show|cancel|wait`.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -20,6 +20,10 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
             let run = start(cluster, name, run_name.as_deref(), input).await?;
             let run_name = text(&run, "/metadata/name").to_owned();
             if *wait {
+                // A person who loses patience needs the name; a script has given one or does not care.
+                if std::io::stderr().is_terminal() && !ended(&run) {
+                    eprintln!("workflowrun/{run_name} started");
+                }
                 return finish(cluster, &run_name, *output).await;
             }
             match output {

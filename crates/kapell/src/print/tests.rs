@@ -19,7 +19,7 @@ fn text_wraps_at_words() {
         ("", 5, &[""]),
         ("one two", 7, &["one two"]),
         ("one two", 6, &["one", "two"]),
-        ("one  two three", 9, &["one two", "three"]),
+        ("one  two\n three", 9, &["one two", "three"]),
         ("abcdefgh ij", 3, &["abc", "def", "gh", "ij"]),
         ("a bcdefgh", 4, &["a", "bcde", "fgh"]),
     ];

@@ -32,6 +32,10 @@ fn the_end_of_a_run_names_step_and_cause() {
             json!({"phase": "Faulted", "compensation": "Failed", "error": {"instance": "/do/0/a", "status": 400, "title": "no"}}),
             "run r faulted at step a: no (status 400); COMPENSATION FAILED, some completed steps are not undone",
         ),
+        (
+            json!({"phase": "Faulted", "error": {"instance": "/do/0/a", "detail": "answered <html>\n  <p>no</p>\n</html>"}}),
+            "run r faulted at step a: answered <html> <p>no</p> </html>",
+        ),
         (json!({"phase": "Faulted", "error": {"title": "no such workflow"}}), "run r faulted: no such workflow"),
         (
             json!({"phase": "Cancelled", "compensation": "Done"}),

@@ -54,12 +54,16 @@ impl Board {
             ProgressStyle::with_template("  {prefix:<36} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
         self.progress.add(ProgressBar::new(1).with_style(style).with_prefix(label.to_owned()))
     }
+}
 
-    /// Leaves the lines as they are.
-    pub(super) fn finish(&self) {
-        let lines = self.lines.borrow();
-        let bars = lines.values().filter_map(|line| line.bar.as_ref());
-        bars.filter(|bar| !bar.is_finished()).for_each(ProgressBar::abandon);
+impl Drop for Board {
+    /// Leaves the lines as they are, also when a person has interrupted; what follows starts below them.
+    fn drop(&mut self) {
+        let bars: Vec<&ProgressBar> = self.lines.get_mut().values().filter_map(|line| line.bar.as_ref()).collect();
+        bars.iter().filter(|bar| !bar.is_finished()).for_each(|bar| bar.abandon());
+        if !bars.is_empty() {
+            eprintln!();
+        }
     }
 }
 
