@@ -9,7 +9,7 @@ const MANY: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: many
 /// Processor time of a process in seconds, and its resident memory in MiB.
 fn usage(pid: u32) -> (f64, u64) {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
-    let fields: Vec<u64> = stat[stat.rfind(')').unwrap()..].split(' ').filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<i64> = stat[stat.rfind(')').unwrap()..].split(' ').filter_map(|field| field.parse().ok()).collect();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     // After the state: ppid is the first number, utime the eleventh, in ticks of 10 ms.

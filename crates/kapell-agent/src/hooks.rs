@@ -24,6 +24,7 @@ pub(crate) fn pre_stop(container: &Container) -> Option<&LifecycleHandler> {
 
 /// How a stop with a hook went: of the hook itself, and of the request to stop that always follows it.
 pub(crate) struct Stopped {
+    pub(crate) container: String,
     pub(crate) hook: Result<(), String>,
     pub(crate) stop: Result<(), ShimError>,
 }
@@ -33,7 +34,7 @@ pub(crate) async fn stop_after(hook: &LifecycleHandler, container: &str, target:
     let begin = Instant::now();
     let hook = target.run_hook(container, hook, grace).await;
     let left = left_of(grace, begin.elapsed());
-    Stopped { hook, stop: target.shim.stop(container, left).await }
+    Stopped { container: container.to_owned(), hook, stop: target.shim.stop(container, left).await }
 }
 
 fn left_of(grace: Duration, used: Duration) -> Duration {

@@ -57,8 +57,8 @@ pub(crate) struct Worker {
     verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
     /// Hooks that run before a stop, by container, with the attempt that they belong to.
     hooks: BTreeMap<String, (u32, Background)>,
-    /// How these ended, with the container's name.
-    stops: (mpsc::Sender<(String, Stopped)>, mpsc::Receiver<(String, Stopped)>),
+    /// How these ended.
+    stops: (mpsc::Sender<Stopped>, mpsc::Receiver<Stopped>),
     /// The attempt of each container after whose end a BackOff event was recorded.
     backing_off: BTreeMap<String, u32>,
     published: Option<PodStatus>,

@@ -27,7 +27,7 @@ impl Worker {
             async move {
                 let stopped = hooks::stop_after(&hook, &name, &target, grace).await;
                 // Nobody listens when the pod's object has gone, and nobody needs to know then.
-                let _ = sender.send((name, stopped)).await;
+                let _ = sender.send(stopped).await;
             }
         };
         self.hooks.insert(name, (attempt, Background(tokio::spawn(running))));
@@ -35,7 +35,8 @@ impl Worker {
     }
 
     /// A hook has ended, and with it the container's last respite.
-    pub(super) fn stopped(&mut self, (name, stopped): (String, Stopped)) {
+    pub(super) fn stopped(&mut self, stopped: Stopped) {
+        let name = stopped.container;
         if let Err(message) = stopped.hook {
             let message = format!("PreStop hook of container {name} failed: {message}");
             self.context.events.warning(&self.pod, "FailedPreStopHook", message);
