@@ -74,7 +74,7 @@ impl Engine {
             }
             // After the name, which some defaults repeat in a label.
             (resource.kind.default)(&mut object);
-            // Defaults are the creator's; what admission and allocation add from here on is nobody's.
+            // Defaults are the creator's; what is allocated from here on is nobody's.
             ownership.of_new(resource, &mut object, given.clone());
             if resource.is_core("Pod") {
                 self.admit_service_account(&mut object, namespace.unwrap_or_default()).await?;
