@@ -133,6 +133,10 @@ impl Writer {
                     // A caller that stopped waiting learns the outcome by reading.
                     let _ = reply.send(verdict);
                 }
+                // After the replies: whoever wrote is waiting for that alone, and should not queue behind the watchers.
+                if let Some(last) = plan.changes.last() {
+                    self.shared.latest.send_replace(last.revision);
+                }
             }
             Err(error) => {
                 let error = Arc::new(self.failed(error));
@@ -143,7 +147,7 @@ impl Writer {
         }
     }
 
-    /// Plans, writes, syncs and publishes.
+    /// Plans, writes, syncs and publishes to readers.
     fn write(&mut self, transactions: Vec<Transaction>) -> rusqlite::Result<Plan> {
         let streams = self.database.streams(transactions.iter().flat_map(streams_of))?;
         let plan = plan_batch(&self.shared.state.read(), &streams, transactions);
@@ -155,9 +159,8 @@ impl Writer {
         }
         self.database.commit(&plan)?;
         self.sweep_blocked = false;
-        if let Some(last) = plan.changes.last() {
+        if !plan.changes.is_empty() {
             self.shared.state.write().publish(plan.changes.iter().cloned(), Instant::now());
-            self.shared.latest.send_replace(last.revision);
         }
         Ok(plan)
     }
