@@ -200,7 +200,7 @@ impl StreamTable {
     }
 
     pub(super) fn is_behind(&self) -> bool {
-        self.position - 1 >= self.upto + MOST_BEHIND
+        self.position > self.upto + MOST_BEHIND
     }
 
     /// Writes what the records after `upto` say into the table.
