@@ -3,7 +3,8 @@
 //! Whatever waits when it comes round goes into one batch: planned against the state, written and synced as one
 //! SQLite transaction, published to readers and watchers, and only then acknowledged. When the disk refuses, the
 //! whole batch fails (also the transactions that were refused for what another one in it had done), nothing is
-//! published and no revision is used up. Between batches it removes superseded rows, a chunk at a time.
+//! published and no revision is used up. Between batches it tidies: superseded rows go, a chunk at a
+//! time, and the table of streams is brought up to date.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +64,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
     horizon: Horizon,
-    /// A sweep failed (the disk is full): no other is tried before a commit has worked.
+    /// Tidying failed (the disk is full): it is not tried again before a commit has worked.
     sweep_blocked: bool,
     sync_failed: bool,
     /// Held as long as the database is open.
@@ -103,6 +104,7 @@ impl Writer {
                 }
             }
             self.commit(batch);
+            self.settle_streams();
             self.sweep_chunk();
         }
         let Self { database, .. } = self;
@@ -187,6 +189,18 @@ impl Writer {
             self.shared.latest.send_replace(latest);
         }
         Ok(())
+    }
+
+    /// Between batches, so that nobody waits for it who is not yet to come.
+    fn settle_streams(&mut self) {
+        if self.sweep_blocked || self.sync_failed {
+            return;
+        }
+        if let Err(error) = self.database.settle_streams() {
+            self.sweep_blocked = true;
+            let error = self.failed(error);
+            tracing::warn!(error = &error as &dyn std::error::Error, "the table of streams could not be written");
+        }
     }
 
     /// Removes superseded rows of a few revisions; says whether there was anything to do.
