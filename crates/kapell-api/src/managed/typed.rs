@@ -115,7 +115,7 @@ pub(super) fn identity(form: Form, item: &Value) -> Option<Element> {
 }
 
 /// The items of a list with their identities; an item without one is known by its position.
-pub(super) fn items<'v>(form: Form, list: &'v Value) -> Vec<(Element, &'v Value)> {
+pub(super) fn items(form: Form, list: &Value) -> Vec<(Element, &Value)> {
     let position = |index| Element::Index(i64::try_from(index).unwrap_or(i64::MAX));
     let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
     list.iter().enumerate().map(|(i, item)| (identity(form, item).unwrap_or_else(|| position(i)), item)).collect()

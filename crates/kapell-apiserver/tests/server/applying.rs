@@ -314,6 +314,7 @@ async fn many_appliers_at_once_lose_nothing() {
 /// Not a test but a figure: what notes cost. `cargo test -p kapell-apiserver --test server -- --ignored --nocapture cost`
 #[tokio::test]
 #[ignore = "prints figures"]
+#[expect(clippy::print_stdout, reason = "figures are for a reader")]
 async fn cost_of_notes() {
     const ROUNDS: u32 = 2_000;
     let api = Api::start().await;
