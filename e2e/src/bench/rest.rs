@@ -25,6 +25,8 @@ pub(crate) fn measure() -> anyhow::Result<()> {
     at_rest("at rest, the shop running (8 pods probed every second)", &kapell, "")
 }
 
+/// Processor time and memory at rest are those of a span of time, so that here the sleep is what is measured.
+#[allow(clippy::disallowed_methods)]
 fn at_rest(what: &str, kapell: &Kapell, aim: &str) -> anyhow::Result<()> {
     std::thread::sleep(SETTLE);
     let before = cpu_nanos(kapell.pid())?;

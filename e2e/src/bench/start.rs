@@ -41,8 +41,9 @@ fn server(data: &Path) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut child = spawn_until_ready(command);
     let took = begun.elapsed();
-    child.kill()?;
+    let killed = child.kill();
     child.wait()?;
+    killed?;
     Ok(took.as_secs_f64() * 1e3)
 }
 
