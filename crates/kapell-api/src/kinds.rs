@@ -15,12 +15,17 @@ mod coordination;
 mod discovery;
 mod event;
 mod field;
+mod limits;
 mod meta;
 mod namespace;
 mod node;
 pub mod pod;
+mod policy;
 mod quantities;
+mod rbac;
+mod scheduling;
 mod service;
+mod share;
 mod workflow;
 
 use schemars::{JsonSchema, SchemaGenerator};
@@ -32,9 +37,11 @@ use crate::kind::{Kind, ScalePaths};
 pub static KINDS: &[Kind] = &[
     config::CONFIG_MAP,
     event::EVENT,
+    limits::LIMIT_RANGE,
     namespace::NAMESPACE,
     node::NODE,
     pod::POD,
+    limits::RESOURCE_QUOTA,
     config::SECRET,
     account::SERVICE_ACCOUNT,
     service::SERVICE,
@@ -42,6 +49,12 @@ pub static KINDS: &[Kind] = &[
     apps::REPLICA_SET,
     coordination::LEASE,
     discovery::ENDPOINT_SLICE,
+    policy::POD_DISRUPTION_BUDGET,
+    rbac::CLUSTER_ROLE,
+    rbac::CLUSTER_ROLE_BINDING,
+    rbac::ROLE,
+    rbac::ROLE_BINDING,
+    scheduling::PRIORITY_CLASS,
     workflow::WORKFLOW,
     workflow::WORKFLOW_RUN,
 ];

@@ -92,6 +92,14 @@ pub(super) fn sample(kind: &str) -> Value {
             "ports": [{ "port": 80 }],
             "endpoints": [{ "addresses": ["127.9.128.1"] }],
         }),
+        "RoleBinding" | "ClusterRoleBinding" => json!({ "roleRef": { "kind": "ClusterRole", "name": "view" } }),
+        "LimitRange" => json!({ "spec": { "limits": [{ "type": "Container", "max": { "cpu": "2" } }] } }),
+        "ResourceQuota" => json!({ "spec": { "hard": { "pods": "10" } } }),
+        "PriorityClass" => json!({ "value": 1000 }),
+        "PodDisruptionBudget" => json!({ "spec": {
+            "minAvailable": 1,
+            "selector": { "matchLabels": { "app": "web" } },
+        } }),
         "Workflow" => json!({ "spec": {
             "document": { "dsl": "1.0.0", "namespace": "shop", "name": "order", "version": "0.1.0" },
             "do": [],
