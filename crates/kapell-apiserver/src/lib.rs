@@ -19,6 +19,7 @@ mod body;
 mod bootstrap;
 mod discovery;
 mod engine;
+mod form;
 mod key;
 mod listen;
 mod negotiate;
@@ -127,7 +128,7 @@ pub struct ApiServer(Arc<Inner>);
 impl ApiServer {
     /// Builds the server over `store` and makes the objects that have to exist (see the module `bootstrap`).
     pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let resources = Resources::new(kapell_api::kinds::KINDS, &config.validators);
+        let resources = Resources::new(kapell_api::kinds::all(), &config.validators);
         let discovery = DiscoveryDocuments::new(&resources);
         let engine = Engine::new(store, resources, config.block.map(ServiceAddresses::new));
         engine.bootstrap(config.advertise).await?;

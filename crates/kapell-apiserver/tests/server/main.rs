@@ -10,4 +10,5 @@ mod subresources;
 mod support;
 mod tls;
 mod validation;
+mod versions;
 mod watching;
