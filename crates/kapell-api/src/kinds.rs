@@ -23,6 +23,7 @@ pub mod pod;
 mod policy;
 mod quantities;
 mod rbac;
+mod review;
 mod scheduling;
 mod service;
 mod share;
@@ -31,7 +32,9 @@ mod workflow;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::kind::{Kind, ScalePaths};
+use crate::kind::{ALL_VERBS, Kind, ScalePaths};
+
+pub use self::review::REVIEWS;
 
 /// All kinds, in the order in which discovery lists them.
 pub static KINDS: &[Kind] = &[
@@ -79,6 +82,7 @@ const PLAIN: Kind = Kind {
     short_names: &[],
     categories: &[],
     namespaced: true,
+    verbs: ALL_VERBS,
     subresources: &[],
     columns: &[cells::NAME, cells::AGE],
     selectable_fields: &[],

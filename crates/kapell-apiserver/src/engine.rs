@@ -16,8 +16,11 @@ mod metadata;
 mod ownership;
 mod patch;
 mod read;
+mod review;
+mod roles;
 mod scale;
 mod selection;
+mod token;
 mod update;
 mod watch;
 
@@ -38,6 +41,8 @@ pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
 use crate::Connect;
 use crate::addresses::ServiceAddresses;
+use crate::auth::{Authenticator, Identity};
+use crate::authorize::{self, Authorizer};
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
 use crate::{key, stored};
@@ -49,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) resources: Resources,
     pub(crate) addresses: Option<ServiceAddresses>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Authorizer,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
@@ -62,8 +69,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// Who asks, as in `UserInfo.username`.
-    pub(crate) user: String,
+    /// Who asks, and may.
+    pub(crate) identity: Identity,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }
@@ -95,8 +102,22 @@ pub(crate) struct Written {
 }
 
 impl Engine {
-    pub(crate) fn new(store: Arc<dyn Store>, resources: Resources, addresses: Option<ServiceAddresses>) -> Self {
-        Self { store, resources, addresses, connectors: RwLock::default(), namespaces: tokio::sync::RwLock::default() }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        resources: Resources,
+        addresses: Option<ServiceAddresses>,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+    ) -> Self {
+        Self {
+            store,
+            resources,
+            addresses,
+            authenticator,
+            authorizer,
+            connectors: RwLock::default(),
+            namespaces: tokio::sync::RwLock::default(),
+        }
     }
 
     pub(crate) fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
@@ -112,7 +133,7 @@ impl Engine {
             (false, Some(_), _) | (true, None, Some(_)) => false,
             (false, None, _) | (true, _, None) | (true, Some(_), _) => true,
         };
-        if !scope_fits {
+        if !scope_fits || (path.name.is_some() && !resource.kind.is_stored()) {
             return Err(Status::no_such_resource());
         }
         match (&path.name, &path.subresource) {
@@ -129,6 +150,8 @@ impl Engine {
 
     async fn handle_collection(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
         match call.method {
+            Method::POST if !resource.kind.is_stored() => self.review(call, resource).await,
+            _ if !resource.kind.is_stored() => Err(not_allowed(resource, &call.method)),
             Method::GET | Method::HEAD if call.query.flag("watch") => self.watch(call, resource, None).await,
             Method::GET | Method::HEAD => self.list(call, resource).await,
             Method::POST => self.create(call, resource).await,
@@ -164,6 +187,7 @@ impl Engine {
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
+            (Subresource::Token, &Method::POST) => self.create_token(call, target).await,
             (Subresource::Connect(_), _) => self.connect(call, target, name).await,
             _ => Err(not_allowed(target.resource, &call.method)),
         }
@@ -182,9 +206,15 @@ impl Engine {
         expect: Expect,
         value: Option<Bytes>,
     ) -> Result<Option<Revision>, Status> {
+        let of_roles = key.starts_with(authorize::PREFIX);
         let transaction = Transaction { writes: vec![Write { key, expect, value }], journal: Vec::new() };
         match self.store.commit(transaction).await {
-            Ok(revision) => Ok(Some(revision)),
+            Ok(revision) => {
+                if of_roles {
+                    self.authorizer.caught_up(revision).await;
+                }
+                Ok(Some(revision))
+            }
             Err(CommitError::Conflict { .. }) => Ok(None),
             Err(CommitError::Unavailable(why)) => {
                 Err(Status::too_many_requests(format!("the store is busy: {why}"), 1))
@@ -226,6 +256,8 @@ pub(crate) fn subresource_name(subresource: &Subresource) -> &'static str {
         Subresource::Status => "status",
         Subresource::Scale(_) => "scale",
         Subresource::Binding => "binding",
+        Subresource::Token => "token",
+        Subresource::Eviction => "eviction",
         Subresource::Finalize => "finalize",
         Subresource::Connect(name) => name,
     }

@@ -10,6 +10,8 @@ use kapell_store::Expect;
 use serde_json::{Value, json};
 
 use super::{Call, Engine, Ownership, Target, Written, metadata, name_of, ownership, read_failed, undecodable};
+use crate::auth::Identity;
+use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
 use crate::resources::Resource;
 use crate::stored;
@@ -25,7 +27,7 @@ impl Engine {
         let (object, mut warnings) = body::object(resource, &call.headers, &call.body, validation)?;
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: "" };
-        let mut written = self.create_object(resource, namespace, object, ownership, dry_run).await?;
+        let mut written = self.create_object(&call.identity, resource, namespace, object, ownership, dry_run).await?;
         self.follow_create(resource, &written, dry_run).await?;
         warnings.append(&mut written.warnings);
         written.warnings = warnings;
@@ -49,6 +51,7 @@ impl Engine {
     /// Creates an object that has been decoded; also used for what the server itself needs to exist.
     pub(crate) async fn create_object(
         &self,
+        by: &Identity,
         resource: &Resource,
         namespace: Option<&str>,
         mut object: Value,
@@ -79,6 +82,7 @@ impl Engine {
             if resource.is_core("Pod") {
                 self.admit_service_account(&mut object, namespace.unwrap_or_default()).await?;
             }
+            escalation::check(&self.authorizer, by, &object, None)?;
             if let Some(written) = self.try_create(resource, namespace, object.clone(), dry_run).await? {
                 return Ok(written);
             }

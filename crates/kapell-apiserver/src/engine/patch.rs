@@ -87,7 +87,7 @@ impl Engine {
         let ownership = Ownership::Changed { by: &manager, subresource: mode.subresource() };
         let resource = target.resource;
         let written = self
-            .update(target, mode, ownership, dry_run, |old| {
+            .update(&call.identity, target, mode, ownership, dry_run, |old| {
                 let mut new = patch.apply(resource, target.name, old)?;
                 check_identity(target, &new)?;
                 let warnings = body::patched(resource, &mut new, validation, patch.duplicates.clone())?;

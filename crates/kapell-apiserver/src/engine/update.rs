@@ -10,6 +10,8 @@ use kapell_store::{Entry, Expect};
 use serde_json::{Map, Value};
 
 use super::{ATTEMPTS, Call, Engine, Ownership, Target, Written, decode, metadata, ownership};
+use crate::auth::Identity;
+use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
 use crate::resources::Resource;
 use crate::stored;
@@ -53,8 +55,9 @@ impl Engine {
         }
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: mode.subresource() };
-        let mut written =
-            self.update(target, mode, ownership, dry_run, |_| Ok((object.clone(), warnings.clone()))).await?;
+        let mut written = self
+            .update(&call.identity, target, mode, ownership, dry_run, |_| Ok((object.clone(), warnings.clone())))
+            .await?;
         written.warnings.dedup();
         self.answer(call, resource, StatusCode::OK, &written)
     }
@@ -63,6 +66,7 @@ impl Engine {
     /// between. What `compute` returns may carry `resourceVersion` and `uid`: then they are preconditions.
     pub(crate) async fn update(
         &self,
+        by: &Identity,
         target: Target<'_>,
         mode: Mode,
         ownership: Ownership<'_>,
@@ -77,6 +81,7 @@ impl Engine {
             check_preconditions(target, &new, &old)?;
             let given = metadata::of(&mut new).shift_remove("managedFields");
             self.settle(resource, mode, &mut new, &old)?;
+            escalation::check(&self.authorizer, by, &new, Some(&old))?;
             ownership.of_changed(resource, &mut new, &old, given);
             if mode == Mode::Main {
                 warnings.extend((resource.kind.warnings)(&new));
