@@ -12,6 +12,7 @@ use kapell_api::status::Status;
 use kapell_store::ReadError;
 use serde_json::{Value, json};
 
+use crate::admission::priority;
 use crate::auth::{Identity, KeyError};
 use crate::authorize::defaults;
 use crate::engine::{Engine, Mode, Ownership, SERVER, Target, decode};
@@ -55,7 +56,13 @@ impl Engine {
             let Some(advertise) = advertise else { return Ok(()) };
             self.ensure_own_service(advertise).await.map_err(failed("the Service kubernetes"))
         };
-        try_join!(accounts, service, self.ensure_roles()).map(|_| ())
+        try_join!(accounts, service, self.ensure_roles(), self.ensure_classes()).map(|_| ())
+    }
+
+    async fn ensure_classes(&self) -> Result<(), StartError> {
+        let classes = priority::system_classes();
+        let made = classes.map(|class| self.ensure_of("scheduling.k8s.io", "priorityclasses", None, class));
+        try_join_all(made).await.map(drop).map_err(failed("a priority class of the system"))
     }
 
     async fn ensure_roles(&self) -> Result<(), StartError> {
@@ -112,7 +119,11 @@ impl Engine {
     }
 
     async fn ensure(&self, plural: &str, namespace: Option<&str>, object: Value) -> Result<(), Status> {
-        let Some(resource) = self.resources.find("", "v1", plural) else { return Ok(()) };
+        self.ensure_of("", plural, namespace, object).await
+    }
+
+    async fn ensure_of(&self, group: &str, plural: &str, namespace: Option<&str>, object: Value) -> Result<(), Status> {
+        let Some(resource) = self.resources.find(group, "v1", plural) else { return Ok(()) };
         let name = crate::engine::name_of(&object).to_owned();
         let target = Target { resource, namespace, name: &name };
         if self.store.get(&target.key()).await.map_err(crate::engine::read_failed)?.is_some() {

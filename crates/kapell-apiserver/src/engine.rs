@@ -5,6 +5,7 @@
 //! A write is decided on the object as read and committed under the condition that it is still that object; where
 //! another write came between, it is decided again.
 
+mod admit;
 mod apply;
 mod binding;
 mod collection;
@@ -32,11 +33,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
-use kapell_store::{CommitError, Entry, Expect, ReadError, Revision, Store, Transaction, Write};
+use kapell_store::{CommitError, Entry, ReadError, Revision, Store, Transaction, Write};
 use parking_lot::RwLock;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use self::admit::QuotaLocks;
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
 use crate::Connect;
@@ -59,7 +61,17 @@ pub(crate) struct Engine {
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
+    /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
+    /// there is while nothing changes.
     namespaces: tokio::sync::RwLock<()>,
+    quota_locks: QuotaLocks,
+}
+
+/// What became of a transaction.
+pub(crate) enum Committed {
+    At(Revision),
+    /// This key is not what was expected.
+    Conflict(Bytes),
 }
 
 /// A request about a resource, body read.
@@ -117,6 +129,7 @@ impl Engine {
             authorizer,
             connectors: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
+            quota_locks: QuotaLocks::default(),
         }
     }
 
@@ -199,23 +212,17 @@ impl Engine {
         entry.ok_or_else(|| target.not_found())
     }
 
-    /// Writes one key. `Ok(None)` says that the expectation did not hold.
-    pub(crate) async fn commit(
-        &self,
-        key: Bytes,
-        expect: Expect,
-        value: Option<Bytes>,
-    ) -> Result<Option<Revision>, Status> {
-        let of_roles = key.starts_with(authorize::PREFIX);
-        let transaction = Transaction { writes: vec![Write { key, expect, value }], journal: Vec::new() };
-        match self.store.commit(transaction).await {
+    /// Commits writes, all or none.
+    pub(crate) async fn commit_all(&self, writes: Vec<Write>) -> Result<Committed, Status> {
+        let of_roles = writes.iter().any(|write| write.key.starts_with(authorize::PREFIX));
+        match self.store.commit(Transaction { writes, journal: Vec::new() }).await {
             Ok(revision) => {
                 if of_roles {
                     self.authorizer.caught_up(revision).await;
                 }
-                Ok(Some(revision))
+                Ok(Committed::At(revision))
             }
-            Err(CommitError::Conflict { .. }) => Ok(None),
+            Err(CommitError::Conflict { key, .. }) => Ok(Committed::Conflict(key)),
             Err(CommitError::Unavailable(why)) => {
                 Err(Status::too_many_requests(format!("the store is busy: {why}"), 1))
             }

@@ -14,6 +14,7 @@
 )]
 
 mod addresses;
+mod admission;
 mod auth;
 mod authorize;
 mod body;

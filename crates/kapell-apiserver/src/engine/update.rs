@@ -9,6 +9,7 @@ use kapell_api::status::Status;
 use kapell_store::{Entry, Expect};
 use serde_json::{Map, Value};
 
+use super::admit::Change;
 use super::{ATTEMPTS, Call, Engine, Ownership, Target, Written, decode, metadata, ownership};
 use crate::auth::Identity;
 use crate::authorize::escalation;
@@ -74,6 +75,7 @@ impl Engine {
         compute: impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync,
     ) -> Result<Written, Status> {
         let resource = target.resource;
+        let _steady = self.steady(resource).await;
         for _ in 0..ATTEMPTS {
             let entry = self.fetch(target).await?;
             let old = decode(resource.kind, &entry)?;
@@ -126,6 +128,10 @@ impl Engine {
     ) -> Result<Option<Written>, Status> {
         let resource = target.resource;
         let claims = self.claim_addresses(resource, &mut new, Some(old))?;
+        if resource.is_core("ResourceQuota") {
+            // Whoever wrote it: the server itself keeps count.
+            self.count_usage(target.namespace, &mut new).await?;
+        }
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         let nothing_to_do = new == *old && !may_go(resource, &new);
         let stored = if nothing_to_do { entry.value.clone() } else { stored::encode(&new) };
@@ -133,10 +139,10 @@ impl Engine {
             return Ok(Some(Written { stored, revision: Some(entry.modified), warnings }));
         }
         let value = (!may_go(resource, &new)).then(|| stored.clone());
-        let removed = value.is_none();
-        let Some(revision) = self.commit(target.key(), Expect::Revision(entry.modified), value).await? else {
-            return Ok(None);
-        };
+        let (expect, after) = (Expect::Revision(entry.modified), value.is_some().then_some(&new));
+        let change = Change { key: target.key(), expect, value, old: Some(old), new: after };
+        let removed = after.is_none();
+        let Some(revision) = self.commit_charged(resource, target.namespace, change).await? else { return Ok(None) };
         if let Some(claims) = claims {
             claims.keep();
         }

@@ -2,6 +2,7 @@
 //! and over TLS.
 
 mod access;
+mod admission;
 mod applying;
 mod deletion;
 mod discovery;
