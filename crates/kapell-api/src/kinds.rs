@@ -32,6 +32,7 @@ mod rbac;
 mod removed;
 mod replication;
 mod runtime_class;
+mod review;
 mod scheduling;
 mod service;
 mod share;
@@ -41,7 +42,9 @@ mod workflow;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::kind::{Kind, ScalePaths};
+use crate::kind::{ALL_VERBS, Kind, ScalePaths};
+
+pub use self::review::REVIEWS;
 
 /// All kinds in the form in which their objects are kept, in the order in which discovery lists them.
 pub static KINDS: &[Kind] = &[
@@ -126,6 +129,7 @@ const PLAIN: Kind = Kind {
     short_names: &[],
     categories: &[],
     namespaced: true,
+    verbs: ALL_VERBS,
     subresources: &[],
     columns: &[cells::NAME, cells::AGE],
     selectable_fields: &[],

@@ -20,7 +20,6 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
     schema: schema_of::<LimitRange>,
     default: default_limit_range,
     validate: validate_limit_range,
-    warnings: |_| vec!["limit ranges are stored but not enforced yet".to_owned()],
     ..PLAIN
 };
 
@@ -46,7 +45,6 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
         let scopes = scopes.field("scopes");
         if same(scopes.value, at(old, "/spec/scopes")) { Vec::new() } else { vec![scopes.immutable()] }
     },
-    warnings: |_| vec!["resource quotas are stored but not enforced yet".to_owned()],
     ..PLAIN
 };
 
