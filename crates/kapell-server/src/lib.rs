@@ -13,6 +13,7 @@ use kapell_store::sqlite::SqliteStore;
 
 mod block;
 mod cloud_events;
+mod claims;
 pub mod data;
 mod handles;
 mod ports;
@@ -78,7 +79,12 @@ impl Server {
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        let client = wiring::client(&wired.api, "system:node");
+        let stale = kapell_agent::withdraw_stale_readiness(&config.data, &node_name, &client)
+            .await
+            .context("cannot correct what pods say of themselves")?;
         let services = Services::start(wired, listener);
+        claims::settled(&stale, &client).await;
         Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;
         Ok(Self { config, api, kubeconfig, store, services, _block: block })
     }
@@ -123,7 +129,8 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
         kill_process(pid, Signal::TERM)
             .with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
         // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
-        while test_kill_process(pid).is_ok() {
+        // One that has ended and whose parent has not asked yet still has its number, but no command line.
+        while test_kill_process(pid).is_ok() && is_kapell(pid) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
