@@ -28,7 +28,7 @@ pub enum Subresource {
 pub struct ScalePaths {
     pub spec_replicas: &'static str,
     pub status_replicas: &'static str,
-    /// Points at a `LabelSelector` (shown in its string form).
+    /// Points at a `LabelSelector` or at plain labels (shown in their string form).
     pub selector: &'static str,
 }
 
@@ -119,6 +119,22 @@ pub struct Kind {
     pub validate_update: fn(new: &Value, old: &Value) -> Vec<Problem>,
     /// Fields that are accepted but that the runtime does not honour yet, one `Warning` header each.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// Set where objects are not kept in this form but in that of another row.
+    pub view: Option<View>,
+}
+
+/// A version that is served beside the one in which objects are kept. Of its row only the names and the schema count: columns,
+/// selectable fields, defaults, validation and warnings are those of the row that is kept, and see its form.
+#[derive(Clone, Copy)]
+pub struct View {
+    /// Group and version of the row in whose form objects are kept.
+    pub of: (&'static str, &'static str),
+    /// From this version's form into the kept one, `apiVersion` apart. Also gets parts of objects (applied configurations).
+    pub to_stored: fn(&mut Value),
+    /// And back.
+    pub from_stored: fn(&mut Value),
+    /// For versions that Kubernetes has removed: the release without it.
+    pub gone: Option<&'static str>,
 }
 
 /// The verbs of everything that is stored.

@@ -45,9 +45,10 @@ use crate::Connect;
 use crate::addresses::ServiceAddresses;
 use crate::auth::{Authenticator, Identity};
 use crate::authorize::{self, Authorizer};
+use crate::form::Form;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
-use crate::{key, stored};
+use crate::{key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
@@ -140,8 +141,8 @@ impl Engine {
     /// Performs a request. Every failure is a `Status`.
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Status> {
         let path = &call.path;
-        let resource =
-            self.resources.find(&path.group, &path.version, &path.plural).ok_or_else(Status::no_such_resource)?;
+        let served = self.served(call)?;
+        let resource = self.kept(served);
         let scope_fits = match (resource.kind.namespaced, &path.namespace, &path.name) {
             (false, Some(_), _) | (true, None, Some(_)) => false,
             (false, None, _) | (true, _, None) | (true, Some(_), _) => true,
@@ -149,7 +150,7 @@ impl Engine {
         if !scope_fits || (path.name.is_some() && !resource.kind.is_stored()) {
             return Err(Status::no_such_resource());
         }
-        match (&path.name, &path.subresource) {
+        let mut response = match (&path.name, &path.subresource) {
             (None, _) => self.handle_collection(call, resource).await,
             (Some(name), None) => {
                 self.handle_object(call, Target { resource, namespace: path.namespace.as_deref(), name }).await
@@ -158,7 +159,23 @@ impl Engine {
                 let target = Target { resource, namespace: path.namespace.as_deref(), name };
                 self.handle_subresource(call, target, subresource).await
             }
+        }?;
+        if let Some(warning) = Form::of(served.kind).warning() {
+            reply::warn(&mut response, &warning);
         }
+        Ok(response)
+    }
+
+    /// The resource that the URL names, be it kept in that form or not.
+    fn served(&self, call: &Call) -> Result<&Resource, Status> {
+        let path = &call.path;
+        self.resources.find(&path.group, &path.version, &path.plural).ok_or_else(Status::no_such_resource)
+    }
+
+    /// The resource in whose form the objects of `served` are kept.
+    fn kept<'a>(&'a self, served: &'a Resource) -> &'a Resource {
+        let kept = served.kind.view.and_then(|view| self.resources.find(view.of.0, view.of.1, served.kind.plural));
+        kept.unwrap_or(served)
     }
 
     async fn handle_collection(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {

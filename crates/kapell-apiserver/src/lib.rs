@@ -21,6 +21,7 @@ mod body;
 mod bootstrap;
 mod discovery;
 mod engine;
+mod form;
 mod key;
 mod listen;
 mod negotiate;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kapell_api::kind::Subresource;
-use kapell_api::kinds::{KINDS, REVIEWS};
+use kapell_api::kinds;
 use kapell_api::net::LoopbackBlock;
 use kapell_api::status::Status;
 use kapell_store::Store;
@@ -138,7 +139,7 @@ pub struct ApiServer(Arc<Inner>);
 impl ApiServer {
     /// Builds the server over `store` and makes the objects that have to exist (see the module `bootstrap`).
     pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let resources = Resources::new(KINDS.iter().chain(REVIEWS), &config.validators);
+        let resources = Resources::new(kinds::all().chain(kinds::REVIEWS), &config.validators);
         let discovery = DiscoveryDocuments::new(&resources);
         let stopped = CancellationToken::new();
         let account_key = config.account_key.map_or_else(ServiceAccountKey::ephemeral, Ok)?;

@@ -13,6 +13,7 @@ use super::update::check_identity;
 use super::{ATTEMPTS, Call, Engine, Mode, Target, Written, read_failed};
 use crate::auth::Identity;
 use crate::body::{self, FieldValidation};
+use crate::form::Form;
 use crate::resources::Resource;
 
 /// What a request asks to apply, and as whom.
@@ -120,8 +121,9 @@ impl Engine {
         let dry_run = body::dry_run(&call.query)?;
         let subresource = mode.subresource();
         let mut application = Application::from_call(call, subresource)?;
-        application.check(target, mode, validation)?;
-        let resource = target.resource;
+        let (resource, served) = (target.resource, self.served(call)?);
+        application.check(Target { resource: served, ..target }, mode, validation)?;
+        Form::of(served.kind).keep(resource, &mut application.config);
         for _ in 0..ATTEMPTS {
             let present = self.store.get(&target.key()).await.map_err(read_failed)?.is_some();
             if present {

@@ -15,6 +15,7 @@ use super::{Call, Engine, Ownership, Target, Written, metadata, name_of, ownersh
 use crate::auth::Identity;
 use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
+use crate::form::Form;
 use crate::resources::Resource;
 use crate::stored;
 
@@ -32,7 +33,9 @@ impl Engine {
         let namespace = call.path.namespace.as_deref();
         let validation = FieldValidation::from_query(&call.query)?;
         let dry_run = body::dry_run(&call.query)?;
-        let (object, mut warnings) = body::object(resource, &call.headers, &call.body, validation)?;
+        let served = self.served(call)?;
+        let (mut object, mut warnings) = body::object(served, &call.headers, &call.body, validation)?;
+        Form::of(served.kind).keep(resource, &mut object);
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: "" };
         let mut written = self.create_object(&call.identity, resource, namespace, object, ownership, dry_run).await?;

@@ -141,14 +141,22 @@ fn scale_of(object: &Value, paths: &ScalePaths) -> Value {
     }
     let count = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let mut status = json!({"replicas": count(paths.status_replicas)});
-    let selector = object.pointer(paths.selector).map(Selector::from_label_selector);
-    if let Some(Ok(Some(selector))) = selector {
+    if let Some(selector) = object.pointer(paths.selector).and_then(selector_of) {
         status["selector"] = json!(selector.to_string());
     }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": count(paths.spec_replicas)}, "status": status,
     })
+}
+
+/// A `LabelSelector`, or the plain labels that a ReplicationController has: none of the former's members is a string.
+fn selector_of(value: &Value) -> Option<Selector> {
+    let plain = value.as_object().filter(|map| !map.is_empty() && map.values().all(Value::is_string));
+    if plain.is_some() {
+        return serde_json::from_value(value.clone()).ok().map(|labels| Selector::from_labels(&labels));
+    }
+    Selector::from_label_selector(value).ok().flatten()
 }
 
 /// Sets what a JSON pointer names, making objects on the way.

@@ -14,6 +14,7 @@ use super::{ATTEMPTS, Call, Engine, Ownership, Target, Written, decode, metadata
 use crate::auth::Identity;
 use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
+use crate::form::Form;
 use crate::resources::Resource;
 use crate::stored;
 
@@ -46,7 +47,9 @@ impl Engine {
         let validation = FieldValidation::from_query(&call.query)?;
         let dry_run = body::dry_run(&call.query)?;
         let resource = target.resource;
-        let (object, warnings) = body::object(resource, &call.headers, &call.body, validation)?;
+        let served = self.served(call)?;
+        let (mut object, warnings) = body::object(served, &call.headers, &call.body, validation)?;
+        Form::of(served.kind).keep(resource, &mut object);
         check_identity(target, &object)?;
         let conditional = object["metadata"]["resourceVersion"].as_str().is_some_and(|rv| !rv.is_empty());
         if !conditional && !resource.kind.unconditional_update {

@@ -12,4 +12,5 @@ mod subresources;
 mod support;
 mod tls;
 mod validation;
+mod versions;
 mod watching;

@@ -42,7 +42,7 @@ pub(super) fn selector_is_kept(new: &Value, old: &Value) -> Vec<Problem> {
     problems
 }
 
-fn check_replicated(spec: &Field<'_, '_>, kind: &str, problems: &mut Vec<Problem>) {
+pub(in crate::kinds) fn check_replicated(spec: &Field<'_, '_>, kind: &str, problems: &mut Vec<Problem>) {
     spec.field("replicas").not_negative(problems);
     let (selector, template) = (spec.field("selector"), spec.field("template"));
     if !selector.is_set() {
@@ -69,7 +69,7 @@ fn check_replicated(spec: &Field<'_, '_>, kind: &str, problems: &mut Vec<Problem
     }
 }
 
-fn check_match(selector: &Field<'_, '_>, template: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+pub(in crate::kinds) fn check_match(selector: &Field<'_, '_>, template: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     let metadata = template.field("metadata");
     let labels = metadata.field("labels");
     // A selector that does not parse was complained about above.
