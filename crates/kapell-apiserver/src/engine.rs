@@ -27,6 +27,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -46,6 +47,7 @@ use crate::addresses::ServiceAddresses;
 use crate::auth::{Authenticator, Identity};
 use crate::authorize::{self, Authorizer};
 use crate::form::Form;
+use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
 use crate::{key, reply, stored};
@@ -59,6 +61,7 @@ pub(crate) struct Engine {
     pub(crate) addresses: Option<ServiceAddresses>,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
+    pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
@@ -128,6 +131,7 @@ impl Engine {
             addresses,
             authenticator,
             authorizer,
+            metrics: Arc::default(),
             connectors: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
             quota_locks: QuotaLocks::default(),
@@ -232,8 +236,10 @@ impl Engine {
     /// Commits writes, all or none.
     pub(crate) async fn commit_all(&self, writes: Vec<Write>) -> Result<Committed, Status> {
         let of_roles = writes.iter().any(|write| write.key.starts_with(authorize::PREFIX));
+        let begun = Instant::now();
         match self.store.commit(Transaction { writes, journal: Vec::new() }).await {
             Ok(revision) => {
+                self.metrics.committed(begun.elapsed());
                 if of_roles {
                     self.authorizer.caught_up(revision).await;
                 }

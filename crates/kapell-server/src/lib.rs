@@ -14,6 +14,7 @@ use kapell_store::sqlite::SqliteStore;
 mod block;
 pub mod data;
 mod handles;
+mod metrics;
 mod ports;
 mod services;
 mod telemetry;
