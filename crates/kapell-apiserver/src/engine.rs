@@ -28,6 +28,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -43,9 +44,10 @@ use self::admit::QuotaLocks;
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
 use crate::addresses::ServiceAddresses;
-use crate::form::Form;
 use crate::auth::{Authenticator, Identity};
 use crate::authorize::{self, Authorizer};
+use crate::form::Form;
+use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
 use crate::{Connect, Feed, key, reply, stored};
@@ -59,6 +61,7 @@ pub(crate) struct Engine {
     pub(crate) addresses: Option<ServiceAddresses>,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
+    pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
     /// By group, version and plural.
     feeds: RwLock<HashMap<(String, String, String), Arc<dyn Feed>>>,
@@ -130,6 +133,7 @@ impl Engine {
             addresses,
             authenticator,
             authorizer,
+            metrics: Arc::default(),
             connectors: RwLock::default(),
             feeds: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
@@ -239,8 +243,10 @@ impl Engine {
     /// Commits writes, all or none.
     pub(crate) async fn commit_all(&self, writes: Vec<Write>) -> Result<Committed, Status> {
         let of_roles = writes.iter().any(|write| write.key.starts_with(authorize::PREFIX));
+        let begun = Instant::now();
         match self.store.commit(Transaction { writes, journal: Vec::new() }).await {
             Ok(revision) => {
+                self.metrics.committed(begun.elapsed());
                 if of_roles {
                     self.authorizer.caught_up(revision).await;
                 }

@@ -16,6 +16,7 @@ mod cloud_events;
 mod claims;
 pub mod data;
 mod handles;
+mod metrics;
 mod ports;
 mod services;
 mod telemetry;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use kapell_agent::{AgentConfig, Logs};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
-use kapell_apiserver::{ApiServer, Identity};
+use kapell_apiserver::{ApiServer, AuditConfig, Identity};
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
@@ -39,6 +39,7 @@ pub(crate) async fn wire(
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
+        audit: Some(AuditConfig::new(data.join("audit"))),
         account_key: Some(pki.service_account_key()?),
         block: Some(block),
         advertise: Some(address),
@@ -50,6 +51,7 @@ pub(crate) async fn wire(
     let caller = Arc::new(Caller::new(gateway.clone()));
     let engine_client = client(&api, "system:kapell:workflow");
     let workflows = Arc::new(Engine::new(Default::default(), engine_client, store, caller));
+    api.add_metrics(crate::metrics::of_process(data));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
 
