@@ -47,7 +47,7 @@ mod stop;
 mod volumes;
 mod worker;
 
-pub use logs::{LogError, LogOptions, Logs};
+pub use logs::{LogError, LogOptions, Logs, OutputStream};
 pub use stop::stop_pods;
 
 use address::Addresses;
