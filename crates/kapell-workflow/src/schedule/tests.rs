@@ -85,7 +85,8 @@ fn what_was_missed_is_caught_up_as_the_policy_says() {
     let anchor = at("2026-01-01T00:00:00Z");
     let hour = |hour: i64| anchor + hour * 3_600_000;
     // (policy, last, now in minutes) → due hours, passed, next hour
-    let cases: [(&str, Option<i64>, i64, &[i64], usize, i64); 10] = [
+    type Case<'a> = (&'a str, Option<i64>, i64, &'a [i64], usize, i64);
+    let cases: [Case<'_>; 10] = [
         ("latest", None, 30, &[], 0, 1),
         ("latest", None, 60, &[1], 0, 2),
         ("latest", Some(1), 60, &[], 0, 2),
