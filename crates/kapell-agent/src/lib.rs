@@ -48,7 +48,7 @@ mod supervise;
 mod volumes;
 mod worker;
 
-pub use logs::{LogError, LogOptions, Logs};
+pub use logs::{LogError, LogOptions, Logs, OutputStream};
 pub use stale::{Readiness, withdraw_stale_readiness};
 pub use stop::stop_pods;
 

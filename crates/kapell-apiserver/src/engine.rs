@@ -55,6 +55,9 @@ use crate::{Connect, Feed, key, reply, stored};
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
 
+/// Group, version and plural.
+type CollectionName = (String, String, String);
+
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) resources: Resources,
@@ -63,8 +66,7 @@ pub(crate) struct Engine {
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
-    /// By group, version and plural.
-    feeds: RwLock<HashMap<(String, String, String), Arc<dyn Feed>>>,
+    feeds: RwLock<HashMap<CollectionName, Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
