@@ -12,8 +12,8 @@ use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
 
 mod block;
-mod cloud_events;
 mod claims;
+mod cloud_events;
 pub mod data;
 mod handles;
 mod metrics;

@@ -34,7 +34,7 @@ pub(super) const WORKFLOW: Kind = Kind {
     schema: schema_of::<Workflow>,
     has_generation: true,
     unconditional_update: false,
-    prepare_create: drop_status,
+    prepare_create: |workflow| drop_key(workflow, "status"),
     prepare_update: keep_status,
     validate: validate_workflow,
     ..PLAIN
