@@ -545,7 +545,10 @@ impl Run {
         if self.settle(id).is_some() {
             self.outbox.push(Effect::Abandon { frame: id });
         }
-        if self.frames.get(&id).is_some_and(|frame| matches!(frame.state, FrameState::Listen(_))) {
+        if let Some(frame) = self.frames.get_mut(&id)
+            && let FrameState::Listen(hearing) = &mut frame.state
+        {
+            hearing.closed = true;
             self.outbox.push(Effect::Unlisten { frame: id });
         }
     }
