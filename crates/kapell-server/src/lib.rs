@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
@@ -31,6 +32,13 @@ pub struct Config {
     pub api_port: u16,
     /// `None` takes the host's name.
     pub node_name: Option<String>,
+    /// How long Events are kept after they last happened.
+    pub event_ttl: Duration,
+}
+
+impl Config {
+    /// As Kubernetes keeps Events by default.
+    pub const EVENT_TTL: Duration = Duration::from_secs(3600);
 }
 
 /// What happens to running pods when the server stops.
@@ -73,7 +81,7 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api).await?;
+        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api, config.event_ttl).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
@@ -123,7 +131,7 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
             .with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
         // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
         while test_kill_process(pid).is_ok() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     let pods = kapell_agent::stop_pods(data).await;

@@ -3,12 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kapell_agent::{AgentConfig, Logs};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
 use kapell_apiserver::{ApiServer, Identity};
+use kapell_controllers::ControllersConfig;
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
@@ -25,6 +27,7 @@ pub(crate) struct Wired {
     pub(crate) workflows: Arc<Engine>,
     pub(crate) agent: AgentConfig,
     pub(crate) scheduler: SchedulerConfig,
+    pub(crate) controllers: ControllersConfig,
 }
 
 pub(crate) async fn wire(
@@ -33,6 +36,7 @@ pub(crate) async fn wire(
     block: LoopbackBlock,
     store: Arc<dyn Store>,
     address: SocketAddr,
+    event_ttl: Duration,
 ) -> anyhow::Result<Wired> {
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
@@ -63,7 +67,12 @@ pub(crate) async fn wire(
     };
     let tls = pki.server_config()?;
     let kubeconfig = pki.kubeconfig(&format!("https://{address}"));
-    Ok(Wired { tls, kubeconfig, gateway, workflows, agent, scheduler: SchedulerConfig::default(), api })
+    let controllers = ControllersConfig {
+        root_certificate: Some(pki.ca_pem().to_owned()),
+        event_ttl,
+        ..ControllersConfig::default()
+    };
+    Ok(Wired { tls, kubeconfig, gateway, workflows, agent, scheduler: SchedulerConfig::default(), controllers, api })
 }
 
 /// A client without a socket, for a service of this process.

@@ -100,6 +100,10 @@ pub(crate) struct ServerArgs {
     /// Name of this node (default: the host's name)
     #[arg(long, value_name = "NAME", env = "KAPELL_NODE_NAME")]
     pub(crate) node_name: Option<String>,
+    /// How long events are kept after they last happened
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..),
+          env = "KAPELL_EVENT_TTL")]
+    pub(crate) event_ttl: u32,
 }
 
 #[derive(Debug, Args)]
