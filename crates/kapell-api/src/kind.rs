@@ -15,6 +15,10 @@ pub enum Subresource {
     Binding,
     /// `namespaces/finalize`: replaces `spec.finalizers` only, which the main endpoint in turn ignores.
     Finalize,
+    /// `serviceaccounts/token`: issues a token for the account (`authentication.k8s.io/v1 TokenRequest`).
+    Token,
+    /// `pods/eviction`: deletes the pod if its disruption budgets allow (`policy/v1 Eviction`).
+    Eviction,
     /// Answered by a handle that the server passes in (`pods/log`, `workflowruns/timeline`), not by the store.
     Connect(&'static str),
 }
@@ -92,6 +96,8 @@ pub struct Kind {
     pub short_names: &'static [&'static str],
     pub categories: &'static [&'static str],
     pub namespaced: bool,
+    /// What can be done with it, as discovery lists it. A review has `create` alone: it is answered, never stored.
+    pub verbs: &'static [&'static str],
     pub subresources: &'static [Subresource],
     pub columns: &'static [Column],
     pub selectable_fields: &'static [SelectableField],
@@ -131,7 +137,15 @@ pub struct View {
     pub gone: Option<&'static str>,
 }
 
+/// The verbs of everything that is stored.
+pub const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
 impl Kind {
+    /// Whether its objects are kept; the others are questions, answered at once.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"get")
+    }
+
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }

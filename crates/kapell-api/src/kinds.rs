@@ -32,6 +32,7 @@ mod rbac;
 mod removed;
 mod replication;
 mod runtime_class;
+mod review;
 mod scheduling;
 mod service;
 mod share;
@@ -41,7 +42,9 @@ mod workflow;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
-use crate::kind::{Kind, ScalePaths};
+use crate::kind::{ALL_VERBS, Kind, ScalePaths};
+
+pub use self::review::REVIEWS;
 
 /// All kinds in the form in which their objects are kept, in the order in which discovery lists them.
 pub static KINDS: &[Kind] = &[
@@ -126,6 +129,7 @@ const PLAIN: Kind = Kind {
     short_names: &[],
     categories: &[],
     namespaced: true,
+    verbs: ALL_VERBS,
     subresources: &[],
     columns: &[cells::NAME, cells::AGE],
     selectable_fields: &[],
@@ -151,8 +155,16 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// `prepare_create` of kinds whose status is somebody else's to write.
-fn drop_status(object: &mut Value) {
-    field::drop_key(object, "status");
+fn empty_status(object: &mut Value) {
+    zero_status(object, &[]);
+}
+
+/// As [`empty_status`], with the counts that a status always shows.
+fn zero_status(object: &mut Value, counts: &[&str]) {
+    if let Some(object) = object.as_object_mut() {
+        let zeros = counts.iter().map(|&count| (count.to_owned(), Value::from(0))).collect();
+        object.insert("status".to_owned(), Value::Object(zeros));
+    }
 }
 
 /// `prepare_update` of the same kinds.

@@ -136,6 +136,11 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
         });
         all.collect::<Vec<_>>()
     };
+    if !kind.is_stored() {
+        let post = operation(kind, "post", Some(&BODIES));
+        paths.insert(collection, json!({"parameters": parameters(false), "post": post}));
+        return;
+    }
     paths.insert(
         collection,
         json!({

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::cells::{AGE, CREATED_AT, NAME};
 use super::field::{Field, at, each, entries, part_or_new, same, text};
 use super::meta::{self, Names};
-use super::{PLAIN, drop_status, keep_status, quantities, schema_of};
+use super::{PLAIN, empty_status, keep_status, quantities, schema_of};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::problem::Problem;
@@ -20,7 +20,6 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
     schema: schema_of::<LimitRange>,
     default: default_limit_range,
     validate: validate_limit_range,
-    warnings: |_| vec!["limit ranges are stored but not enforced yet".to_owned()],
     ..PLAIN
 };
 
@@ -37,7 +36,7 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
         AGE,
     ],
     schema: schema_of::<ResourceQuota>,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: keep_status,
     validate: validate_quota,
     validate_update: |new, old| {
@@ -46,7 +45,6 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
         let scopes = scopes.field("scopes");
         if same(scopes.value, at(old, "/spec/scopes")) { Vec::new() } else { vec![scopes.immutable()] }
     },
-    warnings: |_| vec!["resource quotas are stored but not enforced yet".to_owned()],
     ..PLAIN
 };
 

@@ -12,8 +12,6 @@ use crate::kind::{Column, Kind};
 
 pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
 
-const NOT_ENFORCED: &str = "roles and bindings are stored but not enforced yet: every token is the administrator's";
-
 pub(super) const ROLE: Kind = Kind {
     group: GROUP,
     kind: "Role",
@@ -22,7 +20,6 @@ pub(super) const ROLE: Kind = Kind {
     columns: &[NAME, CREATED_AT],
     schema: schema_of::<Role>,
     validate: validate::validate_role,
-    warnings: |_| vec![NOT_ENFORCED.to_owned()],
     ..PLAIN
 };
 
@@ -35,7 +32,6 @@ pub(super) const CLUSTER_ROLE: Kind = Kind {
     columns: &[NAME, CREATED_AT],
     schema: schema_of::<ClusterRole>,
     validate: validate::validate_cluster_role,
-    warnings: |_| vec![NOT_ENFORCED.to_owned()],
     ..PLAIN
 };
 
@@ -49,7 +45,6 @@ pub(super) const ROLE_BINDING: Kind = Kind {
     default: default_binding,
     validate: validate::validate_role_binding,
     validate_update: validate::role_is_kept,
-    warnings: |_| vec![NOT_ENFORCED.to_owned()],
     ..PLAIN
 };
 
@@ -64,7 +59,6 @@ pub(super) const CLUSTER_ROLE_BINDING: Kind = Kind {
     default: default_binding,
     validate: validate::validate_cluster_role_binding,
     validate_update: validate::role_is_kept,
-    warnings: |_| vec![NOT_ENFORCED.to_owned()],
     ..PLAIN
 };
 

@@ -89,7 +89,7 @@ impl Engine {
         let (resource, served) = (target.resource, self.served(call)?);
         let form = Form::of(served.kind);
         let written = self
-            .update(target, mode, ownership, dry_run, |old| {
+            .update(&call.identity, target, mode, ownership, dry_run, |old| {
                 let mut new = if form.is_kept() {
                     patch.apply(resource, target.name, old)?
                 } else {

@@ -50,7 +50,7 @@ impl Engine {
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: "scale" };
         let written = self
-            .update(target, Mode::Own, ownership, dry_run, |old| {
+            .update(&call.identity, target, Mode::Own, ownership, dry_run, |old| {
                 let wanted = match (&put, &patch) {
                     (Some(scale), _) => scale.clone(),
                     (None, Some(patch)) => patch.apply_plainly(target.resource, target.name, &scale_of(old, paths))?,
@@ -92,7 +92,7 @@ impl Engine {
         set(&mut config, paths.spec_replicas, json!(replicas));
         application.config = config;
         let written = self
-            .update(target, Mode::Own, Ownership::Applied, dry_run, |old| {
+            .update(&call.identity, target, Mode::Own, Ownership::Applied, dry_run, |old| {
                 Ok((application.apply(target.resource, old)?, Vec::new()))
             })
             .await?;
