@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
@@ -38,6 +39,13 @@ pub struct Config {
     pub lifecycle_events: bool,
     /// Workflows may run shell commands and scripts on this machine.
     pub allow_run: bool,
+    /// How long Events are kept after they last happened.
+    pub event_ttl: Duration,
+}
+
+impl Config {
+    /// As Kubernetes keeps Events by default.
+    pub const EVENT_TTL: Duration = Duration::from_secs(3600);
 }
 
 /// What happens to running pods when the server stops.
@@ -136,7 +144,7 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
         // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
         // One that has ended and whose parent has not asked yet still has its number, but no command line.
         while test_kill_process(pid).is_ok() && is_kapell(pid) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     let pods = kapell_agent::stop_pods(data).await;

@@ -3,12 +3,14 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kapell_agent::{AgentConfig, Logs};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
 use kapell_apiserver::{ApiServer, AuditConfig, Identity};
+use kapell_controllers::ControllersConfig;
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
@@ -26,6 +28,7 @@ pub(crate) struct Wired {
     pub(crate) workflows: Arc<Engine>,
     pub(crate) agent: AgentConfig,
     pub(crate) scheduler: SchedulerConfig,
+    pub(crate) controllers: ControllersConfig,
 }
 
 pub(crate) async fn wire(
@@ -76,7 +79,12 @@ pub(crate) async fn wire(
     };
     let tls = pki.server_config()?;
     let kubeconfig = pki.kubeconfig(&format!("https://{address}"));
-    Ok(Wired { tls, kubeconfig, gateway, workflows, agent, scheduler: SchedulerConfig::default(), api })
+    let controllers = ControllersConfig {
+        root_certificate: Some(pki.ca_pem().to_owned()),
+        settings.event_ttl,
+        ..ControllersConfig::default()
+    };
+    Ok(Wired { tls, kubeconfig, gateway, workflows, agent, scheduler: SchedulerConfig::default(), controllers, api })
 }
 
 /// A client without a socket, for a service of this process.

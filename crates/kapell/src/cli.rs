@@ -106,6 +106,10 @@ pub(crate) struct ServerArgs {
     /// Let workflows run shell commands and scripts on this machine, as the user who starts the server
     #[arg(long, env = "KAPELL_ALLOW_RUN")]
     pub(crate) allow_run: bool,
+    /// How long events are kept after they last happened
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..),
+          env = "KAPELL_EVENT_TTL")]
+    pub(crate) event_ttl: u32,
 }
 
 #[derive(Debug, Args)]
