@@ -12,6 +12,7 @@ mod collection;
 mod connect;
 mod create;
 mod delete;
+mod eviction;
 mod list;
 mod metadata;
 mod ownership;
@@ -221,6 +222,7 @@ impl Engine {
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
+            (Subresource::Eviction, &Method::POST) => self.evict(call, target).await,
             (Subresource::Token, &Method::POST) => self.create_token(call, target).await,
             (Subresource::Connect(_), _) => self.connect(call, target, name).await,
             _ => Err(not_allowed(target.resource, &call.method)),
