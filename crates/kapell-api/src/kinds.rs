@@ -155,8 +155,16 @@ fn schema_of<T: JsonSchema>() -> Value {
 }
 
 /// `prepare_create` of kinds whose status is somebody else's to write.
-fn drop_status(object: &mut Value) {
-    field::drop_key(object, "status");
+fn empty_status(object: &mut Value) {
+    zero_status(object, &[]);
+}
+
+/// As [`empty_status`], with the counts that a status always shows.
+fn zero_status(object: &mut Value, counts: &[&str]) {
+    if let Some(object) = object.as_object_mut() {
+        let zeros = counts.iter().map(|&count| (count.to_owned(), Value::from(0))).collect();
+        object.insert("status".to_owned(), Value::Object(zeros));
+    }
 }
 
 /// `prepare_update` of the same kinds.

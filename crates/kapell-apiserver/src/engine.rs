@@ -13,6 +13,7 @@ mod connect;
 mod create;
 mod delete;
 mod eviction;
+mod feed;
 mod list;
 mod metadata;
 mod ownership;
@@ -43,7 +44,6 @@ use tokio_util::sync::CancellationToken;
 use self::admit::QuotaLocks;
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
-use crate::Connect;
 use crate::addresses::ServiceAddresses;
 use crate::auth::{Authenticator, Identity};
 use crate::authorize::{self, Authorizer};
@@ -51,10 +51,13 @@ use crate::form::Form;
 use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
-use crate::{key, reply, stored};
+use crate::{Connect, Feed, key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
+
+/// Group, version and plural, as in a URL.
+type GroupVersionPlural = (String, String, String);
 
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
@@ -64,6 +67,7 @@ pub(crate) struct Engine {
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
+    feeds: RwLock<HashMap<GroupVersionPlural, Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
@@ -134,6 +138,7 @@ impl Engine {
             authorizer,
             metrics: Arc::default(),
             connectors: RwLock::default(),
+            feeds: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
             quota_locks: QuotaLocks::default(),
         }
@@ -143,10 +148,14 @@ impl Engine {
         self.connectors.write().insert((plural.to_owned(), subresource.to_owned()), connect);
     }
 
+    pub(crate) fn register_feed(&self, [group, version, plural]: [&str; 3], feed: Arc<dyn Feed>) {
+        self.feeds.write().insert((group.to_owned(), version.to_owned(), plural.to_owned()), feed);
+    }
+
     /// Performs a request. Every failure is a `Status`.
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Status> {
         let path = &call.path;
-        let served = self.served(call)?;
+        let Ok(served) = self.served(call) else { return self.feed(call).await };
         let resource = self.kept(served);
         let scope_fits = match (resource.kind.namespaced, &path.namespace, &path.name) {
             (false, Some(_), _) | (true, None, Some(_)) => false,

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::cells::{AGE, NAME, joined, label_selector, number};
 use super::field::{at, items, text};
-use super::{PLAIN, REPLICAS, drop_status, keep_status, pod, schema_of};
+use super::{PLAIN, REPLICAS, empty_status, keep_status, pod, schema_of, zero_status};
 use crate::kind::{Column, Kind, SelectableField, Subresource};
 
 pub(super) const DEPLOYMENT: Kind = Kind {
@@ -46,7 +46,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     ],
     schema: schema_of::<Deployment>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: keep_status,
     default: default::default_deployment,
     validate: validate::validate_deployment,
@@ -83,7 +83,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
     }],
     schema: schema_of::<ReplicaSet>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: |object| zero_status(object, &["replicas"]),
     prepare_update: keep_status,
     default: default::default_replica_set,
     validate: validate::validate_replica_set,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, number};
 use super::field::{at, each, fill, fill_text, int, items, part, part_or_new, text};
-use super::{PLAIN, drop_status, keep_status, schema_of};
+use super::{PLAIN, keep_status, schema_of, zero_status};
 use crate::kind::{Column, Kind, Subresource};
 
 /// How many metrics a column shows before it counts the rest.
@@ -40,7 +40,7 @@ pub(super) const HORIZONTAL_POD_AUTOSCALER: Kind = Kind {
         AGE,
     ],
     schema: schema_of::<HorizontalPodAutoscaler>,
-    prepare_create: drop_status,
+    prepare_create: |object| zero_status(object, &["desiredReplicas"]),
     prepare_update: keep_status,
     default: default_autoscaler,
     validate: validate::validate_autoscaler,

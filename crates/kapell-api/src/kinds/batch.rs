@@ -13,7 +13,7 @@ pub(super) use cron_job::CRON_JOB;
 use super::apps::{CONTAINERS, IMAGES, SELECTOR, warn_about_template};
 use super::cells::{AGE, NAME, number, seconds};
 use super::field::{at, int, is_set, items, text};
-use super::{PLAIN, drop_status, keep_status, schema_of};
+use super::{PLAIN, empty_status, keep_status, schema_of};
 use crate::kind::{Column, Kind, Now, SelectableField, Subresource};
 use crate::time;
 
@@ -44,7 +44,7 @@ pub(super) const JOB: Kind = Kind {
     }],
     schema: schema_of::<Job>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: keep_status,
     default: default::default_job,
     validate: validate::validate_job,

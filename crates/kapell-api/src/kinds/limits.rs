@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::cells::{AGE, CREATED_AT, NAME};
 use super::field::{Field, at, each, entries, part_or_new, same, text};
 use super::meta::{self, Names};
-use super::{PLAIN, drop_status, keep_status, quantities, schema_of};
+use super::{PLAIN, empty_status, keep_status, quantities, schema_of};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::problem::Problem;
@@ -36,7 +36,7 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
         AGE,
     ],
     schema: schema_of::<ResourceQuota>,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: keep_status,
     validate: validate_quota,
     validate_update: |new, old| {

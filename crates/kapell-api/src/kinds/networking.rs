@@ -10,7 +10,7 @@ pub(super) use policy::NETWORK_POLICY;
 use super::cells::{AGE, NAME, NONE, or_none};
 use super::field::{Field, at, int, is_set, items, text};
 use super::meta::{self, Names};
-use super::{PLAIN, drop_status, keep_status, schema_of};
+use super::{PLAIN, empty_status, keep_status, schema_of};
 use crate::kind::{Column, Kind, Now, Subresource};
 use crate::names;
 use crate::problem::Problem;
@@ -42,7 +42,7 @@ pub(super) const INGRESS: Kind = Kind {
     ],
     schema: schema_of::<Ingress>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: keep_status,
     validate: validate_ingress,
     warnings: |_| vec!["ingresses are stored but nothing serves them yet".to_owned()],

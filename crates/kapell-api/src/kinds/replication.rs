@@ -8,7 +8,7 @@ use super::cells::{AGE, NAME, joined, labels, number};
 use super::field::{Field, at, entries, fill, items, part, text};
 use super::meta::{self, Names};
 use super::pod::template;
-use super::{PLAIN, REPLICAS, drop_status, keep_status, schema_of};
+use super::{PLAIN, REPLICAS, keep_status, schema_of, zero_status};
 use crate::kind::{Column, Kind, SelectableField, Subresource};
 use crate::problem::Problem;
 
@@ -73,7 +73,7 @@ pub(super) const REPLICATION_CONTROLLER: Kind = Kind {
     }],
     schema: schema_of::<ReplicationController>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: |object| zero_status(object, &["replicas"]),
     prepare_update: keep_status,
     default: default_controller,
     validate: validate_controller,

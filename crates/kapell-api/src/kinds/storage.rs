@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::cells::{AGE, NAME};
 use super::field::{Field, at, fill, items, part, text, truth};
 use super::meta::{self, Names};
-use super::{PLAIN, drop_status, keep_status, quantities, schema_of};
+use super::{PLAIN, keep_status, quantities, schema_of};
 use crate::kind::{Column, Kind, Subresource};
 use crate::names;
 use crate::problem::Problem;
@@ -193,7 +193,11 @@ pub(super) const VOLUME_ATTACHMENT: Kind = Kind {
         AGE,
     ],
     schema: schema_of::<VolumeAttachment>,
-    prepare_create: drop_status,
+    prepare_create: |attachment| {
+        if let Some(attachment) = attachment.as_object_mut() {
+            attachment.insert("status".to_owned(), serde_json::json!({ "attached": false }));
+        }
+    },
     prepare_update: keep_status,
     validate: |attachment| {
         let root = Field::root(attachment);

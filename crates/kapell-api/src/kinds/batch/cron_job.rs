@@ -9,7 +9,7 @@ use crate::kinds::cells::{AGE, NAME, age, joined, label_selector, or_none};
 use crate::kinds::field::{Field, at, fill, fill_text, items, part, text, truth};
 use crate::kinds::meta::{self, Names};
 use crate::kinds::pod::template;
-use crate::kinds::{PLAIN, drop_status, keep_status, schema_of};
+use crate::kinds::{PLAIN, empty_status, keep_status, schema_of};
 use crate::problem::Problem;
 
 /// The names of its Jobs end in eleven more characters, and theirs have to fit a label.
@@ -53,7 +53,7 @@ pub(in crate::kinds) const CRON_JOB: Kind = Kind {
     ],
     schema: schema_of::<CronJob>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: keep_status,
     default: default_cron_job,
     validate: validate_cron_job,
