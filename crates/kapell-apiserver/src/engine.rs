@@ -12,6 +12,7 @@ mod collection;
 mod connect;
 mod create;
 mod delete;
+mod eviction;
 mod feed;
 mod list;
 mod metadata;
@@ -55,8 +56,8 @@ use crate::{Connect, Feed, key, reply, stored};
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
 
-/// Group, version and plural.
-type CollectionName = (String, String, String);
+/// Group, version and plural, as in a URL.
+type GroupVersionPlural = (String, String, String);
 
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
@@ -66,7 +67,7 @@ pub(crate) struct Engine {
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
-    feeds: RwLock<HashMap<CollectionName, Arc<dyn Feed>>>,
+    feeds: RwLock<HashMap<GroupVersionPlural, Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
@@ -230,6 +231,7 @@ impl Engine {
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
+            (Subresource::Eviction, &Method::POST) => self.evict(call, target).await,
             (Subresource::Token, &Method::POST) => self.create_token(call, target).await,
             (Subresource::Connect(_), _) => self.connect(call, target, name).await,
             _ => Err(not_allowed(target.resource, &call.method)),

@@ -20,6 +20,7 @@ mod auth;
 mod authorize;
 mod body;
 mod bootstrap;
+mod connections;
 mod discovery;
 mod engine;
 mod form;

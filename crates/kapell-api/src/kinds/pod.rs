@@ -38,7 +38,7 @@ pub(super) const POD: Kind = Kind {
     singular: "pod",
     short_names: &["po"],
     categories: &["all"],
-    subresources: &[Subresource::Status, Subresource::Binding, Subresource::Connect("log")],
+    subresources: &[Subresource::Status, Subresource::Binding, Subresource::Eviction, Subresource::Connect("log")],
     columns: columns::COLUMNS,
     selectable_fields: SELECTABLE_FIELDS,
     schema: schema_of::<Pod>,
