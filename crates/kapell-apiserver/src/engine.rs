@@ -30,7 +30,7 @@ use http::{HeaderMap, Method, Response};
 use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
 use kapell_store::{CommitError, Entry, Expect, ReadError, Revision, Store, Transaction, Write};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,7 @@ use crate::Connect;
 use crate::addresses::ServiceAddresses;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
+use crate::websocket::Upgrade;
 use crate::{key, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
@@ -64,6 +65,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Who asks, as in `UserInfo.username`.
     pub(crate) user: String,
+    /// Taken by what can be a WebSocket.
+    pub(crate) upgrade: Mutex<Option<Upgrade>>,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }

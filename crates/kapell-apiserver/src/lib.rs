@@ -17,6 +17,7 @@ mod addresses;
 mod auth;
 mod body;
 mod bootstrap;
+mod channels;
 mod discovery;
 mod engine;
 mod key;
@@ -25,11 +26,15 @@ mod negotiate;
 mod openapi;
 mod path;
 pub mod pki;
+mod portforward;
+mod remote_command;
 mod reply;
 mod resources;
 mod service;
+mod spdy;
 mod stored;
 mod table;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -47,9 +52,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::auth::Identity;
 pub use crate::bootstrap::StartError;
+pub use crate::channels::{ChannelReader, ChannelWriter, Frame};
 pub use crate::path::Query;
+pub use crate::portforward::{Dial, port_forward};
+pub use crate::remote_command::{Channel, RemoteCommand, outcome, remote_command};
 pub use crate::resources::Validator;
 pub use crate::service::ApiService;
+pub use crate::websocket::Upgrade;
 
 use crate::addresses::ServiceAddresses;
 use crate::auth::Authenticator;
@@ -88,8 +97,11 @@ impl Config {
     }
 }
 
+/// WebSockets that are open at a time: `exec` and the like, and watches of browsers. Each holds a connection and buffers.
+const MAX_STREAMS: usize = 1024;
+
 /// What a connect subresource is asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConnectRequest {
     pub method: http::Method,
     /// `None` for cluster-wide kinds.
@@ -100,6 +112,10 @@ pub struct ConnectRequest {
     /// E.g. `log`.
     pub subresource: String,
     pub query: Query,
+    /// Set when the client wants a WebSocket.
+    pub upgrade: Option<Upgrade>,
+    /// Ends what goes on after the response.
+    pub shutdown: CancellationToken,
 }
 
 /// Answers a subresource that is not in the store, such as `pods/log`. The response may stream for as long as the
@@ -116,6 +132,7 @@ struct Inner {
     openapi: OpenApi,
     slots: Semaphore,
     internal_slots: Semaphore,
+    streams: Arc<Semaphore>,
     /// Ends the streams of this process's own clients.
     stopped: CancellationToken,
 }
@@ -138,6 +155,7 @@ impl ApiServer {
             openapi: OpenApi::default(),
             slots: Semaphore::new(config.max_in_flight),
             internal_slots: Semaphore::new(INTERNAL_IN_FLIGHT),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             stopped: CancellationToken::new(),
         })))
     }
@@ -187,6 +205,10 @@ impl ApiServer {
 
     pub(crate) fn internal_slots(&self) -> &Semaphore {
         &self.0.internal_slots
+    }
+
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+        &self.0.streams
     }
 
     pub(crate) fn documents(&self) -> (&DiscoveryDocuments, &OpenApi, &Resources) {

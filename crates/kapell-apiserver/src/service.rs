@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kapell_api::status::Status;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use tracing::Instrument as _;
 use crate::auth::Identity;
 use crate::engine::Call;
 use crate::path::{self, Query, Target};
+use crate::websocket::{self, Upgrade};
 use crate::{ApiServer, reply};
 
 /// Largest request body, as upstream: an object is at most about half of it.
@@ -68,7 +70,7 @@ impl ApiService {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let target = path::parse(head.uri.path());
         let headers = &head.headers;
         // Open to everyone, as upstream: whether the server lives and what it is.
@@ -91,6 +93,8 @@ impl ApiService {
         };
         let streams = query.flag("watch") || self.server.is_connect(&path);
         let body = read_body(body, headers).await?;
+        let upgrade = if streams { Upgrade::wanted(&mut head, self.server.streams())? } else { None };
+        let watch = query.flag("watch");
         let call = Call {
             method: head.method,
             path,
@@ -98,12 +102,17 @@ impl ApiService {
             headers: head.headers,
             body,
             user: identity.user.clone(),
+            upgrade: Mutex::new(upgrade),
             shutdown: self.shutdown.clone(),
         };
         let engine = self.server.engine();
         if streams {
             // A stream answers its headers at once and then lasts; it is bounded by connections, not by time.
-            return engine.handle(&call).await;
+            let response = engine.handle(&call).await?;
+            return match call.upgrade.lock().take() {
+                Some(upgrade) => websocket::carry(upgrade, watch, response, call.shutdown.clone()),
+                None => Ok(response),
+            };
         }
         let work = async {
             let _slot = self.slot(&identity).await?;

@@ -17,6 +17,7 @@ pub mod data;
 mod handles;
 mod ports;
 mod services;
+mod streams;
 mod telemetry;
 mod wiring;
 

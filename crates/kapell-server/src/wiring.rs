@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kapell_agent::{AgentConfig, Logs};
+use kapell_agent::{AgentConfig, Logs, Sessions};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
 use kapell_apiserver::{ApiServer, Identity};
@@ -15,6 +15,7 @@ use kapell_store::Store;
 use kapell_workflow::Engine;
 
 use crate::handles::{Caller, PodLogs, Timeline};
+use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
 pub(crate) struct Wired {
@@ -49,6 +50,11 @@ pub(crate) async fn wire(
     let engine_client = client(&api, "system:kapell:workflow");
     let workflows = Arc::new(Engine::new(Default::default(), engine_client, store, caller));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
+    let sessions = Sessions::new(data);
+    let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };
+    api.register_connect("pods", "exec", Arc::new(PodExec(sessions)));
+    api.register_connect("pods", "attach", Arc::new(attach));
+    api.register_connect("pods", "portforward", Arc::new(PodPortForward));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
 
     let executable =
