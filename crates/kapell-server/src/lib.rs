@@ -13,6 +13,7 @@ use kapell_store::sqlite::SqliteStore;
 
 mod block;
 mod claims;
+mod cloud_events;
 pub mod data;
 mod handles;
 mod ports;

@@ -14,6 +14,7 @@ use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
 use kapell_workflow::Engine;
 
+use crate::cloud_events::CloudEvents;
 use crate::handles::{Caller, PodLogs, Timeline};
 use crate::streams::{PodAttach, PodExec, PodPortForward};
 
@@ -39,6 +40,7 @@ pub(crate) async fn wire(
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
+        account_key: Some(pki.service_account_key()?),
         block: Some(block),
         advertise: Some(address),
         validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), Arc::new(workflow_problems))],
@@ -56,6 +58,9 @@ pub(crate) async fn wire(
     api.register_connect("pods", "attach", Arc::new(attach));
     api.register_connect("pods", "portforward", Arc::new(PodPortForward));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
+
+    let collection = [kapell_api::workflow::GROUP, kapell_api::workflow::VERSION, "cloudevents"];
+    api.register_feed(collection, Arc::new(CloudEvents(workflows.clone())));
 
     let executable =
         std::env::current_exe().context("cannot find this program's own file, which pods are started with")?;

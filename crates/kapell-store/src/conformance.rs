@@ -5,6 +5,7 @@
 //! tested where they are.
 
 mod journal;
+mod logs;
 mod objects;
 mod watches;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use crate::{Change, Expect, JournalWrite, Page, ReadError, Revision, StreamId, Transaction, Watch, Write};
 
 pub use self::journal::*;
+pub use self::logs::*;
 pub use self::objects::*;
 pub use self::watches::*;
 
@@ -44,6 +46,9 @@ macro_rules! conformance_suite {
             streams_close_and_are_forgotten,
             a_stream_lives_again_after_deletion,
             objects_and_journal_commit_together,
+            logs_count_their_records_and_take_each_once,
+            logs_are_trimmed_from_the_front,
+            logs_and_journal_commit_together,
         );
     };
     ($make:expr; $($behaviour:ident,)*) => {

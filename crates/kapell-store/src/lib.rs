@@ -52,7 +52,7 @@ pub struct Write {
     pub value: Option<Bytes>,
 }
 
-/// Names one journal stream; the workflow engine uses the UID of its run.
+/// Names one journal stream (the workflow engine uses the UID of its run) or one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub [u8; 16]);
 
@@ -64,6 +64,25 @@ pub enum JournalWrite {
     Close { stream: StreamId },
     /// Forgets the stream and its records.
     Delete { stream: StreamId },
+    /// Appends `record` to a log, at the position that is next there; nothing happens while the log holds a record
+    /// with the same `key`. Logs and streams are different things, also where their names are the same.
+    Publish { log: StreamId, key: RecordKey, record: Bytes },
+    /// Forgets the records of a log before this position. The newest always stays, so that positions go on.
+    Trim { log: StreamId, before: u64 },
+}
+
+/// Names a record of a log, so that publishing it again changes nothing.
+pub type RecordKey = [u8; 16];
+
+/// How much a log holds. Positions are counted from 0, without gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogExtent {
+    /// Position of the oldest record that is kept.
+    pub first: u64,
+    /// Position of the record to come.
+    pub next: u64,
+    /// Sum of the kept records' lengths.
+    pub bytes: u64,
 }
 
 /// Object writes and journal writes that happen together or not at all.
@@ -172,6 +191,16 @@ pub trait Store: Send + Sync + 'static {
 
     /// The records of a stream from `from` on; empty when the stream does not exist.
     async fn read_stream(&self, stream: StreamId, from: u64) -> Result<Vec<Bytes>, ReadError>;
+
+    /// Records of a log from position `from` on, at most `limit`, with their positions. Starts later where older ones
+    /// have been trimmed.
+    async fn read_log(&self, log: StreamId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, ReadError>;
+
+    /// How much a log holds; nothing when it has never held anything.
+    async fn log_extent(&self, log: StreamId) -> Result<LogExtent, ReadError>;
+
+    /// Every log that holds a record, and how much it holds.
+    async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError>;
 
     /// Streams that were appended to and neither closed nor deleted.
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError>;

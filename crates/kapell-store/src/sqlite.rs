@@ -8,6 +8,7 @@
 mod database;
 mod error;
 mod lock;
+mod logs;
 mod plan;
 mod state;
 mod streams;
@@ -33,7 +34,7 @@ use self::database::{Database, JournalReader};
 use self::lock::DirectoryLock;
 use self::state::State;
 use self::writer::{Job, QUEUE_BYTES, QUEUE_LENGTH, Shared, Writer, size_of};
-use crate::{Change, CommitError, Entry, Page, ReadError, Revision, Store, StreamId, Transaction, Watch};
+use crate::{Change, CommitError, Entry, LogExtent, Page, ReadError, Revision, Store, StreamId, Transaction, Watch};
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -195,6 +196,18 @@ impl Store for SqliteStore {
 
     async fn read_stream(&self, stream: StreamId, from: u64) -> Result<Vec<Bytes>, ReadError> {
         self.read_journal(move |journal| journal.records(stream, from)).await
+    }
+
+    async fn read_log(&self, log: StreamId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, ReadError> {
+        self.read_journal(move |journal| journal.log(log, from, limit)).await
+    }
+
+    async fn log_extent(&self, log: StreamId) -> Result<LogExtent, ReadError> {
+        self.read_journal(move |journal| journal.log_extent(log)).await
+    }
+
+    async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError> {
+        self.read_journal(JournalReader::logs).await
     }
 
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {

@@ -18,6 +18,7 @@ use crate::program::{ErrorTemplate, Program, Retry, Task, Timeout};
 mod call;
 pub(crate) use call::check_http_url;
 mod data;
+mod events;
 mod faults;
 mod task;
 #[cfg(test)]

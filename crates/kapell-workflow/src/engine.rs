@@ -23,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kapell_client::{ObjectKey, Queue};
-use kapell_store::{Store, StreamId};
+use kapell_store::{ReadError, Store, StreamId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 mod committer;
 mod effects;
+mod events;
 mod headless;
 mod notices;
 mod pace;
@@ -44,6 +45,10 @@ mod timers;
 mod turns;
 
 use crate::core::record::{FrameId, Time};
+pub(crate) use effects::idempotency_key;
+pub(crate) use events::LONGEST_EVENT;
+pub use events::ingest::{IngestError, Refused};
+pub use events::{EventLimits, PublishError};
 pub(crate) use headless::Headless;
 pub(crate) use notices::Notice;
 use notices::Notices;
@@ -92,6 +97,8 @@ pub struct Config {
     pub connect_patience: Duration,
     /// How long a shutdown waits for answers to calls in flight.
     pub drain: Duration,
+    /// What the event log of a namespace keeps.
+    pub events: EventLimits,
 }
 
 impl Default for Config {
@@ -103,6 +110,7 @@ impl Default for Config {
             call_limit: Duration::from_secs(600),
             connect_patience: Duration::from_secs(15),
             drain: Duration::from_secs(5),
+            events: EventLimits::default(),
         }
     }
 }
@@ -118,6 +126,7 @@ pub struct Engine {
 struct Receivers {
     partitions: Vec<mpsc::UnboundedReceiver<Command>>,
     timers: mpsc::UnboundedReceiver<timers::Alarm>,
+    signals: mpsc::UnboundedReceiver<events::hub::Signal>,
 }
 
 /// What the parts of the engine have in common.
@@ -128,6 +137,7 @@ struct Shared {
     programs: Programs,
     partitions: Vec<mpsc::UnboundedSender<Command>>,
     timers: mpsc::UnboundedSender<timers::Alarm>,
+    events: events::Events,
     turns: Arc<turns::Turns>,
     calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
     calls_idle: Notify,
@@ -151,6 +161,7 @@ impl Shared {
     fn new(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> (Arc<Self>, Receivers) {
         let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
         let (timers, timer_receiver) = accounted_channel();
+        let (signals, signal_receiver) = accounted_channel();
         let turns = turns::Turns::new(config.max_calls);
         let shared = Arc::new(Self {
             config,
@@ -159,6 +170,7 @@ impl Shared {
             programs: Programs::default(),
             partitions: senders,
             timers,
+            events: events::Events::new(signals),
             turns,
             calls: Mutex::default(),
             calls_idle: Notify::new(),
@@ -168,7 +180,7 @@ impl Shared {
             active: AtomicUsize::new(0),
             falls: rescue::Falls::default(),
         });
-        let receivers = Receivers { partitions: receivers, timers: timer_receiver };
+        let receivers = Receivers { partitions: receivers, timers: timer_receiver, signals: signal_receiver };
         (shared, receivers)
     }
 
@@ -218,6 +230,7 @@ impl Parts {
         for (index, commands) in receivers.partitions.into_iter().enumerate() {
             threads.extend(partition::spawn(index, shared.clone(), commands, committer.clone()));
         }
+        threads.extend(events::hub::spawn(shared.clone(), receivers.signals, stop.clone()));
         let timers = tokio::spawn(timers::run(shared.clone(), receivers.timers, stop.clone()));
         Self { committer, timers, threads }
     }
@@ -304,10 +317,38 @@ impl Engine {
         }
     }
 
+    /// Publishes the CloudEvents of an HTTP request in the log of a namespace, and says how many they were. All of
+    /// them are on disk then, or none. One that the log holds already is not published again.
+    ///
+    /// # Errors
+    /// When the request holds no events, and when they cannot be published now.
+    pub async fn ingest(&self, namespace: &str, headers: &http::HeaderMap, body: &[u8]) -> Result<usize, EventsError> {
+        let events = events::ingest::events(headers, body)?;
+        self.shared.publish_events(namespace, &events).await?;
+        Ok(events.len())
+    }
+
+    /// Events of a namespace from a position of its log on: `{"items": [{"position", "time", "event"}], "next"}`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn events(&self, namespace: &str, from: u64, limit: usize) -> Result<serde_json::Value, ReadError> {
+        self.shared.read_events(namespace, from, limit).await
+    }
+
     /// Runs that have begun and not ended.
     pub fn active_runs(&self) -> usize {
         self.shared.active.load(Ordering::Relaxed)
     }
+}
+
+/// Why events were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 /// Why there is no timeline.
@@ -316,7 +357,7 @@ pub enum TimelineError {
     #[error("{0:?} is not a UID")]
     NoUid(String),
     #[error("the journal cannot be read")]
-    Store(#[from] kapell_store::ReadError),
+    Store(#[from] ReadError),
     #[error("the journal does not make sense: {0}")]
     Journal(String),
     #[error("interrupted")]

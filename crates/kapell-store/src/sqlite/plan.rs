@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::state::State;
-use crate::{Change, CommitError, Entry, Expect, JournalWrite, Revision, StreamId, Transaction, Write};
+use crate::{Change, CommitError, Entry, Expect, JournalWrite, RecordKey, Revision, StreamId, Transaction, Write};
 
 /// How far a journal stream has come; `None` where one is wanted: there is no such stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub(crate) enum RecordEffect {
     DeleteAll { stream: StreamId },
 }
 
+pub(crate) enum LogEffect {
+    Publish { log: StreamId, key: RecordKey, record: Bytes },
+    Trim { log: StreamId, before: u64 },
+}
+
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) changes: Vec<Arc<Change>>,
@@ -31,25 +36,28 @@ pub(crate) struct Plan {
     pub(crate) records: Vec<RecordEffect>,
     /// Where the streams that the accepted transactions touched stand in the end.
     pub(crate) streams: BTreeMap<StreamId, Option<Stream>>,
+    /// In order. Nothing is demanded of logs, so what becomes of these is decided where they are written.
+    pub(crate) logs: Vec<LogEffect>,
     /// One for each transaction, in order.
     pub(crate) verdicts: Vec<Result<Revision, CommitError>>,
 }
 
 impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.records.is_empty() && self.streams.is_empty()
+        self.changes.is_empty() && self.records.is_empty() && self.streams.is_empty() && self.logs.is_empty()
     }
 }
 
 pub(crate) fn streams_of(transaction: &Transaction) -> impl Iterator<Item = StreamId> {
-    transaction.journal.iter().map(stream_of)
+    transaction.journal.iter().filter_map(stream_of)
 }
 
-fn stream_of(write: &JournalWrite) -> StreamId {
+fn stream_of(write: &JournalWrite) -> Option<StreamId> {
     match write {
         JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => {
-            *stream
+            Some(*stream)
         }
+        JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => None,
     }
 }
 
@@ -77,7 +85,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn take(&mut self, transaction: Transaction) -> Result<Revision, CommitError> {
-        let (changes, records) = (self.plan.changes.len(), self.plan.records.len());
+        let (changes, records, logs) = (self.plan.changes.len(), self.plan.records.len(), self.plan.logs.len());
         let mut touched = BTreeMap::new();
         let result = transaction
             .writes
@@ -94,6 +102,7 @@ impl Planner<'_> {
                     self.overlay.insert(change.key.clone(), change.previous.clone());
                 }
                 self.plan.records.truncate(records);
+                self.plan.logs.truncate(logs);
                 Err(error)
             }
         }
@@ -132,7 +141,16 @@ impl Planner<'_> {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let id = stream_of(&write);
+        let Some(id) = stream_of(&write) else {
+            match write {
+                JournalWrite::Publish { log, key, record } => {
+                    self.plan.logs.push(LogEffect::Publish { log, key, record });
+                }
+                JournalWrite::Trim { log, before } => self.plan.logs.push(LogEffect::Trim { log, before }),
+                JournalWrite::Append { .. } | JournalWrite::Close { .. } | JournalWrite::Delete { .. } => {}
+            }
+            return Ok(());
+        };
         let now = match touched.get(&id).or_else(|| self.plan.streams.get(&id)) {
             Some(stream) => *stream,
             None => self.streams.get(&id).copied(),
@@ -156,6 +174,7 @@ impl Planner<'_> {
                 }
                 None
             }
+            JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => now,
         };
         if then != now {
             touched.insert(id, then);

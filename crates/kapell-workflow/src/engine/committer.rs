@@ -26,7 +26,8 @@ pub(super) struct Work {
     pub(super) stream: StreamId,
     pub(super) namespace: String,
     pub(super) uid: String,
-    pub(super) write: Option<JournalWrite>,
+    /// The step's records and the events that it publishes.
+    pub(super) writes: Vec<JournalWrite>,
     pub(super) effects: Vec<Effect>,
     pub(super) notice: Option<Notice>,
     pub(super) pace: Arc<Pace>,
@@ -73,7 +74,10 @@ impl Committer {
 }
 
 async fn carry_out(shared: Arc<Shared>, mut steps: Vec<Work>) {
-    let journal: Vec<JournalWrite> = steps.iter_mut().filter_map(|step| step.write.take()).collect();
+    let mut journal = Vec::with_capacity(steps.len());
+    for step in &mut steps {
+        journal.extend(step.writes.drain(..).map(|write| (step.stream, write)));
+    }
     let lost = if journal.is_empty() { Vec::new() } else { commit(&shared, journal).await };
     for step in steps.into_iter().filter(|step| !lost.contains(&step.stream)) {
         finish(&shared, step);
@@ -82,11 +86,12 @@ async fn carry_out(shared: Arc<Shared>, mut steps: Vec<Work>) {
 
 /// Commits, however long that takes: the runs' states are ahead of the disk and cannot go back. Returns the streams
 /// that someone else has written to.
-async fn commit(shared: &Arc<Shared>, mut journal: Vec<JournalWrite>) -> Vec<StreamId> {
+async fn commit(shared: &Arc<Shared>, mut journal: Vec<(StreamId, JournalWrite)>) -> Vec<StreamId> {
     let mut lost = Vec::new();
     let mut delay = FIRST_RETRY;
     loop {
-        let transaction = Transaction { writes: Vec::new(), journal: journal.clone() };
+        let transaction =
+            Transaction { writes: Vec::new(), journal: journal.iter().map(|(_, write)| write.clone()).collect() };
         let stream = match shared.store.commit(transaction).await {
             Ok(_) => return lost,
             Err(CommitError::Sequence { stream, expected, got }) => {
@@ -108,18 +113,10 @@ async fn commit(shared: &Arc<Shared>, mut journal: Vec<JournalWrite>) -> Vec<Str
                 continue;
             }
         };
-        journal.retain(|write| stream_of(write) != stream);
+        journal.retain(|(of, _)| *of != stream);
         lost.push(stream);
         if journal.is_empty() {
             return lost;
-        }
-    }
-}
-
-fn stream_of(write: &JournalWrite) -> StreamId {
-    match write {
-        JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => {
-            *stream
         }
     }
 }

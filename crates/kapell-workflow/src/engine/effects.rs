@@ -7,6 +7,8 @@ use bytes::Bytes;
 use kapell_store::StreamId;
 use sha2::{Digest as _, Sha256};
 
+use super::events::hub::{Signal, Target};
+use super::events::log_of;
 use super::partition::Command;
 use super::timers::{Alarm, Wake};
 use super::{CallFailure, Shared};
@@ -33,6 +35,16 @@ pub(super) fn perform(shared: &Arc<Shared>, stream: StreamId, namespace: &str, u
         Effect::Timer { timer, at } => {
             let _ = shared.timers.send(Alarm { at, stream, wake: Wake::Timer(timer) });
         }
+        Effect::Listen { frame, interest } => {
+            let log = log_of(namespace);
+            let listener = (stream, frame);
+            shared.events.signal(Signal::Listen { log, listener, interest, target: Target::Run });
+        }
+        Effect::Unlisten { frame } => {
+            shared.events.signal(Signal::Unlisten { log: log_of(namespace), listener: (stream, frame) });
+        }
+        // It was part of the step's transaction.
+        Effect::Publish { .. } => shared.events.signal(Signal::Published { log: log_of(namespace) }),
         Effect::End => {}
     }
 }

@@ -49,6 +49,19 @@ impl Headless {
         stream
     }
 
+    /// Publishes events, which must be valid.
+    #[cfg(test)]
+    pub(crate) async fn publish(&self, events: &[Value]) {
+        self.try_publish(events).await.expect("a log with room");
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn try_publish(&self, events: &[Value]) -> Result<(), super::PublishError> {
+        let event = |event: &Value| crate::cloud_event::CloudEvent::new(Datum::from_json(event).unwrap_or_default());
+        let events: Vec<_> = events.iter().map(event).collect::<Result<_, _>>().expect("valid events");
+        self.shared.publish_events("default", &events).await
+    }
+
     /// Waits for the next run to end, and closes it.
     pub(crate) async fn ended(&self) -> Option<Notice> {
         loop {

@@ -11,11 +11,12 @@ use kapell_store::{JournalWrite, StreamId};
 use tokio::sync::mpsc;
 
 use super::committer::{Committer, Work};
+use super::events::{log_of, publication};
 use super::pace::Pace;
 use super::timers::{Alarm, Wake};
 use super::{Notice, Shared, now, rescue};
 use crate::core::record::{Entry, Identity};
-use crate::core::state::{Compensation, Phase, Run};
+use crate::core::state::{Compensation, Effect, Phase, Run};
 use crate::core::{self, Event, Step};
 use crate::expression::Datum;
 use crate::expression::meter::{DEEP_STACK, describe_stack};
@@ -91,6 +92,8 @@ struct Active {
     /// A [`Command::Describe`] is under way.
     describing: bool,
     compensation: Compensation,
+    /// The event log of its namespace, if it has to do with events.
+    log: Option<StreamId>,
 }
 
 /// Starts the thread; `None` when the process can have no more of them, which the caller's committer then notices.
@@ -204,7 +207,7 @@ impl Partition {
             let namespace = active.key.namespace.clone();
             let uid = active.run.identity.uid.clone();
             let pace = active.pace.clone();
-            self.steps.push(Work { stream, namespace, uid, write: None, effects, notice: Some(notice), pace });
+            self.steps.push(Work { stream, namespace, uid, writes: Vec::new(), effects, notice: Some(notice), pace });
         }
         self.runs.insert(stream, active);
         self.step(stream, Event::Continue, None);
@@ -231,6 +234,9 @@ impl Partition {
             return;
         }
         let starting = first.is_some();
+        if let Some(log) = active.log {
+            active.run.log_end = self.shared.events.end(log);
+        }
         let step = match core::step(&mut active.run, event, now(), &mut rand::rng()) {
             Ok(step) => step,
             Err(misfit) => {
@@ -248,7 +254,15 @@ impl Partition {
             return;
         }
         let record = journal::encode(&entries);
-        let write = Some(JournalWrite::Append { stream, sequence: active.sequence, record });
+        let mut writes = vec![JournalWrite::Append { stream, sequence: active.sequence, record }];
+        if let Some(log) = active.log {
+            writes.extend(effects.iter().filter_map(|effect| match effect {
+                Effect::Publish { frame, event } => {
+                    Some(publication(log, event, Some((active.run.identity.uid.clone(), *frame))))
+                }
+                _ => None,
+            }));
+        }
         active.sequence += 1;
         active.pace.begin();
         let ended = active.run.is_ended();
@@ -263,7 +277,7 @@ impl Partition {
         let notice = tell.then(|| active.notice(false));
         let (namespace, uid) = (active.key.namespace.clone(), active.run.identity.uid.clone());
         let pace = active.pace.clone();
-        self.steps.push(Work { stream, namespace, uid, write, effects, notice, pace });
+        self.steps.push(Work { stream, namespace, uid, writes, effects, notice, pace });
         self.watch_wait(stream);
     }
 
@@ -296,6 +310,7 @@ impl Active {
     fn new(run: Run, hash: String, sequence: u64) -> Self {
         let key = ObjectKey::new(run.identity.namespace.as_str(), run.identity.name.as_str());
         let compensation = run.compensation;
+        let log = run.program.uses_events().then(|| log_of(&run.identity.namespace));
         Self {
             run,
             hash,
@@ -306,6 +321,7 @@ impl Active {
             events: VecDeque::new(),
             describing: false,
             compensation,
+            log,
         }
     }
 

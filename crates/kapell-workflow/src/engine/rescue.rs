@@ -56,7 +56,8 @@ pub(super) struct Recovered {
 /// Takes up every run whose journal is open. A journal that makes no sense is reported and left alone.
 pub(super) async fn recover(shared: &Arc<Shared>) -> Recovered {
     let streams = loop {
-        match shared.store.open_streams().await {
+        let opened = async { shared.open_logs().await.and(shared.store.open_streams().await) };
+        match opened.await {
             Ok(streams) => break streams,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot list the open journals, trying again");
