@@ -37,7 +37,7 @@ use http::{HeaderMap, Method, Response};
 use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
 use kapell_store::{CommitError, Entry, ReadError, Revision, Store, Transaction, Write};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,7 @@ use crate::form::Form;
 use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
+use crate::websocket::Upgrade;
 use crate::{Connect, Feed, key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
@@ -92,6 +93,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Who asks, and may.
     pub(crate) identity: Identity,
+    /// Taken by what can be a WebSocket.
+    pub(crate) upgrade: Mutex<Option<Upgrade>>,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }

@@ -20,6 +20,7 @@ mod handles;
 mod metrics;
 mod ports;
 mod services;
+mod streams;
 mod telemetry;
 mod wiring;
 
