@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::Taint;
+use kapell_api::placement::{is_tolerated, term_matches};
 use kapell_api::quantity::Quantity;
 use rand::Rng;
 
-use crate::request::{HostPort, PodRequest, term_matches};
+use crate::request::{HostPort, PodRequest};
 use crate::snapshot::{NodeState, Snapshot};
 
 #[cfg(test)]
@@ -220,16 +221,6 @@ fn tolerates_cordon(pod: &PodRequest) -> bool {
 
 fn collide(a: &HostPort, b: &HostPort) -> bool {
     a.1 == b.1 && a.2 == b.2 && (a.0 == b.0 || a.0.is_empty() || b.0.is_empty())
-}
-
-fn is_tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
-    tolerations.iter().any(|toleration| {
-        let same = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|w| w.is_empty() || w == has);
-        let value = || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
-        same(&toleration.effect, &taint.effect)
-            && same(&toleration.key, &taint.key)
-            && (toleration.operator.as_deref() == Some("Exists") || value())
-    })
 }
 
 /// The node with the highest score; among equals a random one, so that equal nodes fill equally.
