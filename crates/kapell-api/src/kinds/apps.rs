@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::cells::{AGE, NAME, joined, label_selector, number};
 use super::field::{at, items, text};
-use super::{PLAIN, REPLICAS, empty_status, zero_status, keep_status, pod, schema_of};
+use super::{PLAIN, REPLICAS, empty_status, keep_status, pod, schema_of, zero_status};
 use crate::kind::{Column, Kind, SelectableField, Subresource};
 
 pub(super) const DEPLOYMENT: Kind = Kind {

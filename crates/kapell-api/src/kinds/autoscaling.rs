@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, number};
 use super::field::{at, each, fill, fill_text, int, items, part, part_or_new, text};
-use super::{PLAIN, zero_status, keep_status, schema_of};
+use super::{PLAIN, keep_status, schema_of, zero_status};
 use crate::kind::{Column, Kind, Subresource};
 
 /// How many metrics a column shows before it counts the rest.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::cells::{AGE, NAME, number};
 use super::field::{Field, at};
 use super::meta::{self, Names};
-use super::{PLAIN, zero_status, keep_status, schema_of, share};
+use super::{PLAIN, keep_status, schema_of, share, zero_status};
 use crate::kind::{Column, Kind, Subresource};
 use crate::problem::Problem;
 
@@ -32,10 +32,11 @@ pub(super) const POD_DISRUPTION_BUDGET: Kind = Kind {
     ],
     schema: schema_of::<PodDisruptionBudget>,
     has_generation: true,
-    prepare_create: |object| zero_status(object, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"]),
+    prepare_create: |object| {
+        zero_status(object, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"])
+    },
     prepare_update: keep_status,
     validate: validate_budget,
-    warnings: |_| vec!["disruption budgets are stored but not honoured yet".to_owned()],
     ..PLAIN
 };
 

@@ -8,7 +8,7 @@ use super::cells::{AGE, NAME, joined, labels, number};
 use super::field::{Field, at, entries, fill, items, part, text};
 use super::meta::{self, Names};
 use super::pod::template;
-use super::{PLAIN, REPLICAS, zero_status, keep_status, schema_of};
+use super::{PLAIN, REPLICAS, keep_status, schema_of, zero_status};
 use crate::kind::{Column, Kind, SelectableField, Subresource};
 use crate::problem::Problem;
 

@@ -9,7 +9,7 @@ use crate::kinds::cells::{AGE, NAME, labels, number};
 use crate::kinds::field::{Field, fill, fill_text, part, part_or_new, text};
 use crate::kinds::meta::{self, Names};
 use crate::kinds::pod::template;
-use crate::kinds::{PLAIN, zero_status, keep_status, schema_of, share};
+use crate::kinds::{PLAIN, keep_status, schema_of, share, zero_status};
 use crate::problem::Problem;
 
 pub(in crate::kinds) const DAEMON_SET: Kind = Kind {
@@ -45,7 +45,9 @@ pub(in crate::kinds) const DAEMON_SET: Kind = Kind {
     ],
     schema: schema_of::<DaemonSet>,
     has_generation: true,
-    prepare_create: |object| zero_status(object, &["currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"]),
+    prepare_create: |object| {
+        zero_status(object, &["currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"])
+    },
     prepare_update: keep_status,
     default: default_set,
     validate: validate_set,

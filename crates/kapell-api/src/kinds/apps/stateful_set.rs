@@ -9,7 +9,7 @@ use crate::kinds::cells::{AGE, NAME, number};
 use crate::kinds::field::{Field, at, fill, fill_text, part, part_or_new, same, text};
 use crate::kinds::meta::{self, Names};
 use crate::kinds::pod::template;
-use crate::kinds::{PLAIN, REPLICAS, zero_status, keep_status, schema_of};
+use crate::kinds::{PLAIN, REPLICAS, keep_status, schema_of, zero_status};
 use crate::problem::Problem;
 
 pub(in crate::kinds) const STATEFUL_SET: Kind = Kind {
