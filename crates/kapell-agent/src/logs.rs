@@ -25,6 +25,15 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
     /// Of the start before the current one.
     pub previous: bool,
+    /// Only what was written to this one.
+    pub stream: Option<OutputStream>,
+}
+
+/// Where a process wrote something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputStream {
+    Stdout,
+    Stderr,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +98,10 @@ impl Logs {
             files,
             partial: Vec::new(),
             since: options.since_time.or(since),
+            stream: options.stream.map(|stream| match stream {
+                OutputStream::Stdout => &b"stdout"[..],
+                OutputStream::Stderr => b"stderr",
+            }),
             timestamps: options.timestamps,
             at_line_start: true,
             left: options.limit_bytes,
@@ -144,6 +157,8 @@ struct Reader {
     /// The beginning of a record whose end has not been written yet.
     partial: Vec<u8>,
     since: Option<Timestamp>,
+    /// As records name it.
+    stream: Option<&'static [u8]>,
     timestamps: bool,
     at_line_start: bool,
     left: Option<u64>,
@@ -250,11 +265,14 @@ impl Reader {
     fn push_record(&mut self, record: &[u8], piece: &mut Vec<u8>) {
         let record = record.strip_suffix(b"\n").unwrap_or(record);
         let mut fields = record.splitn(4, |byte| *byte == b' ');
-        let (Some(time), Some(_stream), Some(tag), Some(content)) =
+        let (Some(time), Some(stream), Some(tag), Some(content)) =
             (fields.next(), fields.next(), fields.next(), fields.next())
         else {
             return;
         };
+        if self.stream.is_some_and(|wanted| wanted != stream) {
+            return;
+        }
         if let Some(since) = self.since {
             let time = std::str::from_utf8(time).ok().and_then(|time| time.parse::<Timestamp>().ok());
             if time.is_some_and(|time| time < since) {

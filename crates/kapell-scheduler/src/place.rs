@@ -5,6 +5,7 @@ use std::fmt;
 
 use k8s_openapi::api::core::v1::Taint;
 use kapell_api::placement::{is_tolerated, term_matches};
+use kapell_api::quantity::Quantity;
 use rand::Rng;
 
 use crate::request::{HostPort, PodRequest};
@@ -106,11 +107,21 @@ impl Unschedulable {
 fn detail(reason: &Reason) -> String {
     match reason {
         Reason::Insufficient { resource, asked, free } => {
-            let unit = if resource == "cpu" { "m" } else { "" };
-            format!("asks for {asked}{unit} {resource}, {free}{unit} free")
+            let amount = |number| amount(resource, number);
+            format!("asks for {} {resource}, {} free", amount(*asked), amount(*free))
         }
         Reason::TooManyPods => "too many pods".to_owned(),
         other => other.to_string().trim_start_matches("node(s) ").to_owned(),
+    }
+}
+
+/// As Kubernetes writes it: `1500m`, `4`, `9Gi`.
+fn amount(resource: &str, number: i64) -> Quantity {
+    match resource {
+        "cpu" => Quantity::from_milli(number),
+        "memory" | "ephemeral-storage" => Quantity::from_bytes(number),
+        pages if pages.starts_with("hugepages-") => Quantity::from_bytes(number),
+        _ => Quantity::from_value(number),
     }
 }
 

@@ -11,7 +11,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kapell_agent::{LogError, LogOptions, Logs};
+use kapell_agent::{LogError, LogOptions, Logs, OutputStream};
 use kapell_api::status::Status;
 use kapell_apiserver::{Connect, ConnectRequest, Query};
 use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway};
@@ -74,6 +74,15 @@ fn log_options(query: &Query) -> Result<LogOptions, Status> {
         timestamps: flag("timestamps"),
         limit_bytes: number(query, "limitBytes")?,
         previous: flag("previous"),
+        stream: match query.get("stream") {
+            None | Some("All") => None,
+            Some("Stdout") => Some(OutputStream::Stdout),
+            Some("Stderr") => Some(OutputStream::Stderr),
+            Some(other) => {
+                let supported = "supported values: \"All\", \"Stderr\", \"Stdout\"";
+                return Err(Status::bad_request(format!("stream: Unsupported value: {other:?}: {supported}")));
+            }
+        },
     })
 }
 

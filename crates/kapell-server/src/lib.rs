@@ -13,9 +13,11 @@ use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
 
 mod block;
+mod claims;
 mod cloud_events;
 pub mod data;
 mod handles;
+mod metrics;
 mod ports;
 mod services;
 mod telemetry;
@@ -33,6 +35,10 @@ pub struct Config {
     pub api_port: u16,
     /// `None` takes the host's name.
     pub node_name: Option<String>,
+    /// What workflow runs and their tasks do is published as CloudEvents.
+    pub lifecycle_events: bool,
+    /// Workflows may run shell commands and scripts on this machine.
+    pub allow_run: bool,
     /// How long Events are kept after they last happened.
     pub event_ttl: Duration,
 }
@@ -82,11 +88,16 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api, config.event_ttl).await?;
+        let wired = wiring::wire(&config, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        let client = wiring::client(&wired.api, "system:node");
+        let stale = kapell_agent::withdraw_stale_readiness(&config.data, &node_name, &client)
+            .await
+            .context("cannot correct what pods say of themselves")?;
         let services = Services::start(wired, listener);
+        claims::settled(&stale, &client).await;
         Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;
         Ok(Self { config, api, kubeconfig, store, services, _block: block })
     }
@@ -131,7 +142,8 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
         kill_process(pid, Signal::TERM)
             .with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
         // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
-        while test_kill_process(pid).is_ok() {
+        // One that has ended and whose parent has not asked yet still has its number, but no command line.
+        while test_kill_process(pid).is_ok() && is_kapell(pid) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -100,6 +100,12 @@ pub(crate) struct ServerArgs {
     /// Name of this node (default: the host's name)
     #[arg(long, value_name = "NAME", env = "KAPELL_NODE_NAME")]
     pub(crate) node_name: Option<String>,
+    /// Publish what workflow runs and their tasks do as CloudEvents, which runs may listen for
+    #[arg(long, env = "KAPELL_LIFECYCLE_EVENTS")]
+    pub(crate) lifecycle_events: bool,
+    /// Let workflows run shell commands and scripts on this machine, as the user who starts the server
+    #[arg(long, env = "KAPELL_ALLOW_RUN")]
+    pub(crate) allow_run: bool,
     /// How long events are kept after they last happened
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..),
           env = "KAPELL_EVENT_TTL")]
@@ -293,9 +299,9 @@ pub(crate) enum WorkflowVerb {
         /// Where it comes from: a URI or a path
         #[arg(long, value_name = "URI")]
         source: String,
-        /// The data: JSON text, @FILE, or - for standard input
+        /// Its data: JSON text, @FILE, or - for standard input (`--data` is the server's directory)
         #[arg(long, value_name = "JSON|@FILE|-")]
-        data: Option<String>,
+        payload: Option<String>,
         /// What it is about
         #[arg(long, value_name = "TEXT")]
         subject: Option<String>,
