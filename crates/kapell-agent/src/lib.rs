@@ -39,6 +39,7 @@ mod observed;
 mod plan;
 mod probe;
 mod record;
+mod sessions;
 mod shim_client;
 mod stale;
 mod start;
@@ -48,7 +49,8 @@ mod supervise;
 mod volumes;
 mod worker;
 
-pub use logs::{LogError, LogOptions, Logs, OutputStream};
+pub use logs::{LogError, LogOptions, LogStream, Logs, Restarts};
+pub use sessions::{Ended, ExecOptions, Input, Session, SessionEnd, SessionError, Sessions, Terminal};
 pub use stale::{Readiness, withdraw_stale_readiness};
 pub use stop::stop_pods;
 

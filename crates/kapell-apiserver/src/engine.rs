@@ -12,6 +12,7 @@ mod collection;
 mod connect;
 mod create;
 mod delete;
+mod eviction;
 mod feed;
 mod list;
 mod metadata;
@@ -36,7 +37,7 @@ use http::{HeaderMap, Method, Response};
 use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
 use kapell_store::{CommitError, Entry, ReadError, Revision, Store, Transaction, Write};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -50,13 +51,14 @@ use crate::form::Form;
 use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
+use crate::websocket::Upgrade;
 use crate::{Connect, Feed, key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
 
-/// Group, version and plural.
-type CollectionName = (String, String, String);
+/// Group, version and plural, as in a URL.
+type GroupVersionPlural = (String, String, String);
 
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
@@ -66,7 +68,7 @@ pub(crate) struct Engine {
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
-    feeds: RwLock<HashMap<CollectionName, Arc<dyn Feed>>>,
+    feeds: RwLock<HashMap<GroupVersionPlural, Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
@@ -91,6 +93,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Who asks, and may.
     pub(crate) identity: Identity,
+    /// Taken by what can be a WebSocket.
+    pub(crate) upgrade: Mutex<Option<Upgrade>>,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }
@@ -230,6 +234,7 @@ impl Engine {
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
+            (Subresource::Eviction, &Method::POST) => self.evict(call, target).await,
             (Subresource::Token, &Method::POST) => self.create_token(call, target).await,
             (Subresource::Connect(_), _) => self.connect(call, target, name).await,
             _ => Err(not_allowed(target.resource, &call.method)),

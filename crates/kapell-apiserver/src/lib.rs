@@ -20,6 +20,8 @@ mod auth;
 mod authorize;
 mod body;
 mod bootstrap;
+mod channels;
+mod connections;
 mod discovery;
 mod engine;
 mod form;
@@ -30,13 +32,17 @@ mod negotiate;
 mod openapi;
 mod path;
 pub mod pki;
+mod portforward;
 mod record;
+mod remote_command;
 mod reply;
 mod resources;
 mod scrape;
 mod service;
+mod spdy;
 mod stored;
 mod table;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -56,10 +62,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 pub use crate::audit::AuditConfig;
 pub use crate::auth::{Identity, KeyError, ServiceAccountKey};
 pub use crate::bootstrap::StartError;
+pub use crate::channels::{ChannelReader, ChannelWriter, Frame};
 pub use crate::metrics::MetricsSource;
 pub use crate::path::Query;
+pub use crate::portforward::{Dial, port_forward};
+pub use crate::remote_command::{Channel, RemoteCommand, outcome, remote_command};
 pub use crate::resources::Validator;
 pub use crate::service::ApiService;
+pub use crate::websocket::Upgrade;
 
 use crate::addresses::ServiceAddresses;
 use crate::audit::AuditLog;
@@ -108,8 +118,11 @@ impl Config {
     }
 }
 
+/// WebSockets that are open at a time: `exec` and the like, and watches of browsers. Each holds a connection and buffers.
+const MAX_STREAMS: usize = 1024;
+
 /// What a connect subresource is asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConnectRequest {
     pub method: http::Method,
     /// `None` for cluster-wide kinds.
@@ -120,6 +133,10 @@ pub struct ConnectRequest {
     /// E.g. `log`.
     pub subresource: String,
     pub query: Query,
+    /// Set when the client wants a WebSocket.
+    pub upgrade: Option<Upgrade>,
+    /// Ends what goes on after the response.
+    pub shutdown: CancellationToken,
 }
 
 /// Answers a subresource that is not in the store, such as `pods/log`. The response may stream for as long as the
@@ -156,6 +173,7 @@ struct Inner {
     openapi: OpenApi,
     slots: Semaphore,
     internal_slots: Semaphore,
+    streams: Arc<Semaphore>,
     /// Ends the streams of this process's own clients.
     stopped: CancellationToken,
     /// Ends what follows the store, also when nobody says [`ApiServer::stop`].
@@ -187,6 +205,7 @@ impl ApiServer {
             openapi: OpenApi::default(),
             slots: Semaphore::new(config.max_in_flight),
             internal_slots: Semaphore::new(INTERNAL_IN_FLIGHT),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             _guard: stopped.clone().drop_guard(),
             stopped,
         }));
@@ -284,6 +303,10 @@ impl ApiServer {
 
     pub(crate) fn internal_slots(&self) -> &Semaphore {
         &self.0.internal_slots
+    }
+
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+        &self.0.streams
     }
 
     pub(crate) fn documents(&self) -> (&DiscoveryDocuments, &OpenApi, &Resources) {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kapell_api::status::Status;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use crate::engine::Call;
 use crate::metrics::Gauge;
 use crate::path::{self, Query, Target};
 use crate::record::Record;
+use crate::websocket::{self, Upgrade};
 use crate::{ApiServer, reply};
 
 /// Largest request body, as upstream: an object is at most about half of it.
@@ -80,7 +82,7 @@ impl ApiService {
 
     async fn perform<B>(
         &self,
-        head: http::request::Parts,
+        mut head: http::request::Parts,
         body: B,
         record: &mut Record,
     ) -> Result<Response<Body>, Status>
@@ -106,8 +108,10 @@ impl ApiService {
             other => return self.document(other, &head, record.query()),
         };
         let query = record.query().clone();
-        record.streams = query.flag("watch") || self.server.is_connect(&path);
+        let watch = query.flag("watch");
+        record.streams = watch || self.server.is_connect(&path);
         let body = read_body(body, &head.headers).await?;
+        let upgrade = if record.streams { Upgrade::wanted(&mut head, self.server.streams())? } else { None };
         let call = Call {
             method: head.method,
             path,
@@ -115,12 +119,17 @@ impl ApiService {
             headers: head.headers,
             body,
             identity: identity.clone(),
+            upgrade: Mutex::new(upgrade),
             shutdown: self.shutdown.clone(),
         };
         let engine = self.server.engine();
         if record.streams {
             // A stream answers its headers at once and then lasts; it is bounded by connections, not by time.
-            return engine.handle(&call).await;
+            let response = engine.handle(&call).await?;
+            return match call.upgrade.lock().take() {
+                Some(upgrade) => websocket::carry(upgrade, watch, response, call.shutdown.clone()),
+                None => Ok(response),
+            };
         }
         let work = async {
             let _slot = self.slot(&identity).await?;

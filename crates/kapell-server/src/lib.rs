@@ -20,6 +20,7 @@ mod handles;
 mod metrics;
 mod ports;
 mod services;
+mod streams;
 mod telemetry;
 mod wiring;
 
@@ -72,6 +73,7 @@ impl Server {
     /// Returns when the API answers. Everything that can be wrong with the data directory or the port is found here.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         telemetry::init();
+        raise_file_limit();
         // For its owner only: volumes and logs of pods may hold what others must not read.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -159,6 +161,19 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
 fn is_kapell(pid: rustix::process::Pid) -> bool {
     std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()))
         .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"server" || word == b"up"))
+}
+
+/// Every connection, watch and pod holds a file open, and the usual soft limit of 1,024 is less than what the API's
+/// connections alone may need. The hard limit is what the system's owner allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised to what is allowed");
+    }
 }
 
 fn host_name() -> String {

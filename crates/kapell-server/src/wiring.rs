@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kapell_agent::{AgentConfig, Logs};
+use kapell_agent::{AgentConfig, Logs, Sessions};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
 use kapell_apiserver::{ApiServer, AuditConfig, Identity};
@@ -17,6 +17,7 @@ use kapell_workflow::Engine;
 
 use crate::cloud_events::CloudEvents;
 use crate::handles::{Caller, PodLogs, Timeline};
+use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
 pub(crate) struct Wired {
@@ -61,6 +62,11 @@ pub(crate) async fn wire(
     let workflows = Arc::new(Engine::new(limits, engine_client, store, caller));
     api.add_metrics(crate::metrics::of_process(data));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
+    let sessions = Sessions::new(data);
+    let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };
+    api.register_connect("pods", "exec", Arc::new(PodExec(sessions)));
+    api.register_connect("pods", "attach", Arc::new(attach));
+    api.register_connect("pods", "portforward", Arc::new(PodPortForward));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
 
     let collection = [kapell_api::workflow::GROUP, kapell_api::workflow::VERSION, "cloudevents"];

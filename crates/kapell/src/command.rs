@@ -14,6 +14,7 @@ pub(crate) mod rollout;
 pub(crate) mod scale;
 pub(crate) mod server;
 pub(crate) mod settle;
+pub(crate) mod streams;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod why;

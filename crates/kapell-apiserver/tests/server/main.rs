@@ -6,6 +6,8 @@ mod admission;
 mod applying;
 mod deletion;
 mod discovery;
+mod evicting;
+mod hostile;
 mod listing;
 mod objects;
 mod observing;

@@ -80,3 +80,23 @@ async fn mutations_are_recorded_with_who_what_and_outcome_and_without_content() 
         (&json!("root"), &json!("ann"))
     );
 }
+
+#[tokio::test]
+#[ignore = "prints figures: cargo test --release -p kapell-apiserver --test server cost_of_audit -- --ignored --nocapture"]
+async fn cost_of_audit() {
+    for round in 0..3 {
+        for audited in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut config = Config::new("secret");
+            config.audit = audited.then(|| AuditConfig::new(directory.path()));
+            let api = Api::with(config, Arc::new(MemoryStore::new())).await;
+            let begun = std::time::Instant::now();
+            const TIMES: u32 = 3_000;
+            for i in 0..TIMES {
+                let object = json!({"metadata": {"name": format!("m{i}")}, "data": {"k": "v"}});
+                api.post(CONFIG_MAPS, &object).await.expect(201);
+            }
+            eprintln!("round {round}, audit {audited}: {:?} for each create", begun.elapsed() / TIMES);
+        }
+    }
+}
