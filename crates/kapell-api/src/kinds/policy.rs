@@ -37,7 +37,6 @@ pub(super) const POD_DISRUPTION_BUDGET: Kind = Kind {
     },
     prepare_update: keep_status,
     validate: validate_budget,
-    warnings: |_| vec!["disruption budgets are stored but not honoured yet".to_owned()],
     ..PLAIN
 };
 
