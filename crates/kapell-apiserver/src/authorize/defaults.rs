@@ -191,6 +191,7 @@ fn edit() -> Vec<Rule> {
         Rule::on_resources(&["networking.k8s.io"], &["ingresses", "networkpolicies"], WRITE),
         Rule::on_resources(&["policy"], &["poddisruptionbudgets"], WRITE),
         Rule::on_resources(&["kapell.dev"], &["workflows", "workflowruns"], WRITE),
+        Rule::on_resources(&["kapell.dev"], &["cloudevents"], &["create"]),
     ]
 }
 
@@ -266,7 +267,14 @@ fn view() -> Vec<Rule> {
         Rule::on_resources(&["policy"], &["poddisruptionbudgets", "poddisruptionbudgets/status"], READ),
         Rule::on_resources(
             &["kapell.dev"],
-            &["workflows", "workflows/status", "workflowruns", "workflowruns/status", "workflowruns/timeline"],
+            &[
+                "workflows",
+                "workflows/status",
+                "workflowruns",
+                "workflowruns/status",
+                "workflowruns/timeline",
+                "cloudevents",
+            ],
             READ,
         ),
     ]

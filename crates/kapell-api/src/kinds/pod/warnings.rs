@@ -23,7 +23,7 @@ const OF_SPEC: &[Ignored] = &[
     ("hostAliases", "ignored; a process pod uses the host's /etc/hosts"),
     ("shareProcessNamespace", "has no effect; process pods see all processes of their user"),
     ("topologySpreadConstraints", "ignored; the scheduler looks at free resources and at siblings"),
-    ("priorityClassName", "ignored; there are no priority classes yet"),
+    ("priorityClassName", "orders the queue of waiting pods; no running pod makes room for it yet"),
     ("overhead", "ignored; process pods have none"),
     ("os", "ignored; a process pod runs on whatever its node has"),
     ("imagePullSecrets", "ignored; a process pod has no image"),
@@ -87,12 +87,9 @@ pub(super) fn warn_about_spec(spec: &Field<'_, '_>) -> Vec<String> {
     if !matches!(text(spec.value, "/dnsPolicy"), "" | "ClusterFirst" | "Default") {
         warnings.push(format!("{}: ignored; a process pod uses the host's resolver", spec.field("dnsPolicy").path()));
     }
-    if text(spec.value, "/preemptionPolicy") == "PreemptLowerPriority" {
-        warnings.push(format!("{}: ignored; pods are never preempted yet", spec.field("preemptionPolicy").path()));
-    }
     if truth(spec.value, "/automountServiceAccountToken") {
         let path = spec.field("automountServiceAccountToken").path();
-        warnings.push(format!("{path}: no service account tokens are issued or mounted yet"));
+        warnings.push(format!("{path}: no service account token is mounted into pods yet"));
     }
     for volume in spec.field("volumes").items() {
         warn_about_volume(&volume, &mut warnings);
