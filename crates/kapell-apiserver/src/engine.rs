@@ -28,6 +28,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -46,6 +47,7 @@ use crate::addresses::ServiceAddresses;
 use crate::auth::{Authenticator, Identity};
 use crate::authorize::{self, Authorizer};
 use crate::form::Form;
+use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
 use crate::websocket::Upgrade;
@@ -54,15 +56,18 @@ use crate::{Connect, Feed, key, reply, stored};
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
 
+/// Group, version and plural.
+type CollectionName = (String, String, String);
+
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) resources: Resources,
     pub(crate) addresses: Option<ServiceAddresses>,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
+    pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
-    /// By group, version and plural.
-    feeds: RwLock<HashMap<(String, String, String), Arc<dyn Feed>>>,
+    feeds: RwLock<HashMap<CollectionName, Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
@@ -133,6 +138,7 @@ impl Engine {
             addresses,
             authenticator,
             authorizer,
+            metrics: Arc::default(),
             connectors: RwLock::default(),
             feeds: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
@@ -242,8 +248,10 @@ impl Engine {
     /// Commits writes, all or none.
     pub(crate) async fn commit_all(&self, writes: Vec<Write>) -> Result<Committed, Status> {
         let of_roles = writes.iter().any(|write| write.key.starts_with(authorize::PREFIX));
+        let begun = Instant::now();
         match self.store.commit(Transaction { writes, journal: Vec::new() }).await {
             Ok(revision) => {
+                self.metrics.committed(begun.elapsed());
                 if of_roles {
                     self.authorizer.caught_up(revision).await;
                 }

@@ -15,6 +15,7 @@
 
 mod addresses;
 mod admission;
+mod audit;
 mod auth;
 mod authorize;
 mod body;
@@ -25,14 +26,17 @@ mod engine;
 mod form;
 mod key;
 mod listen;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod path;
 pub mod pki;
 mod portforward;
+mod record;
 mod remote_command;
 mod reply;
 mod resources;
+mod scrape;
 mod service;
 mod spdy;
 mod stored;
@@ -45,7 +49,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kapell_api::kind::Subresource;
-use kapell_api::kinds::REVIEWS;
+use kapell_api::kinds;
 use kapell_api::net::LoopbackBlock;
 use kapell_api::status::Status;
 use kapell_store::Store;
@@ -54,9 +58,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use crate::audit::AuditConfig;
 pub use crate::auth::{Identity, KeyError, ServiceAccountKey};
 pub use crate::bootstrap::StartError;
 pub use crate::channels::{ChannelReader, ChannelWriter, Frame};
+pub use crate::metrics::MetricsSource;
 pub use crate::path::Query;
 pub use crate::portforward::{Dial, port_forward};
 pub use crate::remote_command::{Channel, RemoteCommand, outcome, remote_command};
@@ -65,10 +71,12 @@ pub use crate::service::ApiService;
 pub use crate::websocket::Upgrade;
 
 use crate::addresses::ServiceAddresses;
+use crate::audit::AuditLog;
 use crate::auth::{Authenticator, Peer};
 use crate::authorize::Authorizer;
 use crate::discovery::DiscoveryDocuments;
 use crate::engine::Engine;
+use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::path::ResourcePath;
 use crate::resources::Resources;
@@ -83,6 +91,8 @@ pub struct Config {
     /// Signs the tokens of ServiceAccounts, see [`pki::Pki::service_account_key`]. Without it a key is made that ends
     /// with the process.
     pub account_key: Option<ServiceAccountKey>,
+    /// Where mutations are recorded; without it they are not.
+    pub audit: Option<AuditConfig>,
     /// Where Services get their addresses from; without it none are given.
     pub block: Option<LoopbackBlock>,
     /// Where clients reach this server: the endpoint of the Service `kubernetes`. Without it there is no such Service.
@@ -98,6 +108,7 @@ impl Config {
         Self {
             admin_token: admin_token.into(),
             account_key: None,
+            audit: None,
             block: None,
             advertise: None,
             validators: Vec::new(),
@@ -154,6 +165,7 @@ pub trait Feed: Send + Sync + 'static {
 
 struct Inner {
     engine: Engine,
+    audit: Option<AuditLog>,
     /// Where clients are told to find this server.
     advertise: Option<SocketAddr>,
     discovery: DiscoveryDocuments,
@@ -174,8 +186,9 @@ pub struct ApiServer(Arc<Inner>);
 impl ApiServer {
     /// Builds the server over `store` and makes the objects that have to exist (see the module `bootstrap`).
     pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let resources = Resources::new(kapell_api::kinds::all().chain(REVIEWS), &config.validators);
+        let resources = Resources::new(kinds::all().chain(kinds::REVIEWS), &config.validators);
         let discovery = DiscoveryDocuments::new(&resources);
+        let audit = config.audit.map(AuditLog::open).transpose().map_err(StartError::Audit)?;
         let stopped = CancellationToken::new();
         let account_key = config.account_key.map_or_else(ServiceAccountKey::ephemeral, Ok)?;
         let authenticator = Authenticator::new(&config.admin_token, account_key, store.clone());
@@ -185,6 +198,7 @@ impl ApiServer {
         engine.bootstrap(config.advertise).await?;
         let server = Self(Arc::new(Inner {
             engine,
+            audit,
             advertise: config.advertise,
             discovery,
             openapi: OpenApi::default(),
@@ -247,9 +261,18 @@ impl ApiServer {
         listen::run(self.clone(), listener, tls, shutdown).await
     }
 
-    /// Ends the watches of this process's own clients. Called last, when the services that use them are done.
+    /// Adds another service's metrics to `/metrics`.
+    pub fn add_metrics(&self, source: MetricsSource) {
+        self.metrics().add_source(source);
+    }
+
+    /// Ends the watches of this process's own clients and closes the audit log. Called last, when the services that use
+    /// them are done.
     pub fn stop(&self) {
         self.0.stopped.cancel();
+        if let Some(audit) = self.audit() {
+            audit.close();
+        }
     }
 
     /// The API for a connection whose requests prove who sends them.
@@ -259,6 +282,14 @@ impl ApiServer {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    pub(crate) fn audit(&self) -> Option<&AuditLog> {
+        self.0.audit.as_ref()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.engine.metrics
     }
 
     pub(crate) fn advertise(&self) -> Option<SocketAddr> {

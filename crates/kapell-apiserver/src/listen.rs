@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ApiServer;
 use crate::auth::{Peer, certificate};
+use crate::metrics::Gauge;
 
 /// Open connections; more wait in the kernel's backlog. A busy `kubectl` user holds a handful, so this is room for
 /// hundreds of them while the memory for handshakes and buffers stays below 100 MB.
@@ -94,6 +95,7 @@ async fn serve_connection(
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
+    let _counted = Gauge::hold(&server.metrics().connections);
     let stream = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => stream??,

@@ -16,6 +16,7 @@ mod claims;
 mod cloud_events;
 pub mod data;
 mod handles;
+mod metrics;
 mod ports;
 mod services;
 mod streams;
@@ -34,6 +35,10 @@ pub struct Config {
     pub api_port: u16,
     /// `None` takes the host's name.
     pub node_name: Option<String>,
+    /// What workflow runs and their tasks do is published as CloudEvents.
+    pub lifecycle_events: bool,
+    /// Workflows may run shell commands and scripts on this machine.
+    pub allow_run: bool,
 }
 
 /// What happens to running pods when the server stops.
@@ -76,7 +81,7 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api).await?;
+        let wired = wiring::wire(&config, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use kapell_agent::{AgentConfig, Logs, Sessions};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
-use kapell_apiserver::{ApiServer, Identity};
+use kapell_apiserver::{ApiServer, AuditConfig, Identity};
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
@@ -30,27 +30,35 @@ pub(crate) struct Wired {
 }
 
 pub(crate) async fn wire(
-    data: &Path,
+    settings: &crate::Config,
     node_name: &str,
     block: LoopbackBlock,
     store: Arc<dyn Store>,
     address: SocketAddr,
 ) -> anyhow::Result<Wired> {
+    let data: &Path = &settings.data;
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
+        audit: Some(AuditConfig::new(data.join("audit"))),
         account_key: Some(pki.service_account_key()?),
         block: Some(block),
         advertise: Some(address),
-        validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), Arc::new(workflow_problems))],
+        validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), workflow_validator(settings.allow_run))],
         ..kapell_apiserver::Config::new(pki.admin_token())
     };
     let api = ApiServer::new(config, store.clone()).await.context("the API server cannot start")?;
     let gateway = Gateway::new(GatewayConfig::default(), client(&api, "system:kapell:gateway"));
     let caller = Arc::new(Caller::new(gateway.clone()));
+    let limits = kapell_workflow::Config {
+        allow_processes: settings.allow_run,
+        lifecycle_events: settings.lifecycle_events,
+        ..Default::default()
+    };
     let engine_client = client(&api, "system:kapell:workflow");
-    let workflows = Arc::new(Engine::new(Default::default(), engine_client, store, caller));
+    let workflows = Arc::new(Engine::new(limits, engine_client, store, caller));
+    api.add_metrics(crate::metrics::of_process(data));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
     let sessions = Sessions::new(data);
     let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };
@@ -82,7 +90,10 @@ pub(crate) fn client(api: &ApiServer, user: &str) -> kube::Client {
     kube::Client::new(api.service(Identity::internal(user)), "default")
 }
 
-/// What the language says about a Workflow object's document.
-fn workflow_problems(object: &serde_json::Value) -> Vec<kapell_api::problem::Problem> {
-    kapell_workflow::validate(&object["spec"])
+/// What the language says about a Workflow object's document, and whether this server runs what it asks for.
+fn workflow_validator(allow_run: bool) -> kapell_apiserver::Validator {
+    Arc::new(move |object: &serde_json::Value| {
+        let problems = kapell_workflow::validate(&object["spec"]);
+        if allow_run || !problems.is_empty() { problems } else { kapell_workflow::processes(&object["spec"]) }
+    })
 }

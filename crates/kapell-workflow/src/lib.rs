@@ -27,9 +27,10 @@ mod fault;
 mod journal;
 mod node;
 mod program;
+mod schedule;
 mod timeline;
 
-pub use compile::validate;
+pub use compile::{processes, validate};
 pub use engine::{
     CallFailure, Config, Engine, EventLimits, EventsError, IngestError, PublishError, Refused, ServiceCaller,
     TimelineError,

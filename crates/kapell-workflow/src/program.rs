@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 pub(crate) mod events;
+pub(crate) mod process;
+pub(crate) mod schedule;
 
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
@@ -20,6 +22,7 @@ pub(crate) struct Program {
     pub(crate) input: DataFilter,
     pub(crate) output: DataFilter,
     pub(crate) timeout: Option<Timeout>,
+    pub(crate) schedule: Option<schedule::Schedule>,
     pub(crate) root: Block,
     pub(crate) tasks: Vec<Task>,
 }
@@ -75,6 +78,7 @@ pub(crate) enum TaskKind {
     Wait(DurationTemplate),
     Emit(events::Emit),
     Listen(Box<events::Listen>),
+    Run(Box<process::RunTask>),
 }
 
 /// Where to go after a task, with names resolved to a position in the task's own block.

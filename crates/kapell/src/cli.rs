@@ -106,6 +106,12 @@ pub(crate) struct ServerArgs {
     /// Name of this node (default: the host's name)
     #[arg(long, value_name = "NAME", env = "KAPELL_NODE_NAME")]
     pub(crate) node_name: Option<String>,
+    /// Publish what workflow runs and their tasks do as CloudEvents, which runs may listen for
+    #[arg(long, env = "KAPELL_LIFECYCLE_EVENTS")]
+    pub(crate) lifecycle_events: bool,
+    /// Let workflows run shell commands and scripts on this machine, as the user who starts the server
+    #[arg(long, env = "KAPELL_ALLOW_RUN")]
+    pub(crate) allow_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -352,9 +358,9 @@ pub(crate) enum WorkflowVerb {
         /// Where it comes from: a URI or a path
         #[arg(long, value_name = "URI")]
         source: String,
-        /// The data: JSON text, @FILE, or - for standard input
+        /// Its data: JSON text, @FILE, or - for standard input (`--data` is the server's directory)
         #[arg(long, value_name = "JSON|@FILE|-")]
-        data: Option<String>,
+        payload: Option<String>,
         /// What it is about
         #[arg(long, value_name = "TEXT")]
         subject: Option<String>,

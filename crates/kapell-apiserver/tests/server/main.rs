@@ -8,6 +8,7 @@ mod deletion;
 mod discovery;
 mod listing;
 mod objects;
+mod observing;
 mod subresources;
 mod support;
 mod tls;

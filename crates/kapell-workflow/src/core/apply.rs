@@ -57,7 +57,9 @@ impl Run {
             compensation: Compensation::None,
             calls: BTreeMap::new(),
             timers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             log_end: 0,
+            reports: false,
             records: 1,
             outbox: Vec::new(),
         })
@@ -77,11 +79,11 @@ impl Run {
         match record {
             Record::Started { .. } => return None,
             Record::Answered { frame, output } => {
-                self.calls.remove(frame)?;
+                self.settle(*frame)?;
                 self.agenda.push_back(Action::Finish { frame: *frame, output: output.clone() });
             }
             Record::Failed { frame, fault } => {
-                self.calls.remove(frame)?;
+                self.settle(*frame)?;
                 self.agenda.push_back(Action::Propagate { frame: *frame, fault: fault.clone() });
             }
             Record::Heard { frame, position, met, event } => self.note_heard(*frame, *position, met, event)?,
@@ -214,6 +216,10 @@ impl Run {
             }
             (TaskKind::Wait(_), Body::Wait(until)) => {
                 self.set_timer(TimerId { frame: id, kind: TimerKind::Wait }, Some(*until));
+            }
+            (TaskKind::Run(_), Body::Run(job)) => {
+                self.jobs.insert(id, (**job).clone());
+                self.outbox.push(Effect::Run { frame: id, job: (**job).clone() });
             }
             (TaskKind::Listen(_), Body::Listen { from, expected }) => self.begin_listening(id, *from, expected)?,
             (TaskKind::For(_), Body::For(items)) => {
@@ -529,8 +535,14 @@ impl Run {
         self.agenda.retain(|action| action.frame() != id);
     }
 
+    /// What the task waited for outside is over.
+    fn settle(&mut self, id: FrameId) -> Option<()> {
+        let call = self.calls.remove(&id).map(drop);
+        call.or_else(|| self.jobs.remove(&id).map(drop))
+    }
+
     fn abandon(&mut self, id: FrameId) {
-        if self.calls.remove(&id).is_some() {
+        if self.settle(id).is_some() {
             self.outbox.push(Effect::Abandon { frame: id });
         }
         if self.frames.get(&id).is_some_and(|frame| matches!(frame.state, FrameState::Listen(_))) {

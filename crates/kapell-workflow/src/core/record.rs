@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::correlation::{Keys, Match};
+use super::running::Job;
 use crate::expression::Datum;
 use crate::fault::Fault;
 
@@ -125,6 +126,7 @@ pub(crate) enum Body {
     Call(Box<Request>),
     Wait(Time),
     For(Datum),
+    Run(Box<Job>),
     /// Events count from this position of the log on; what each filter's `expect` says.
     Listen {
         from: u64,

@@ -188,7 +188,7 @@ impl Partition {
             return;
         }
         self.shared.active.fetch_add(1, Ordering::Relaxed);
-        let active = Active::new(run, hash, 0);
+        let active = Active::new(run, hash, 0, self.shared.config.lifecycle_events);
         self.runs.insert(stream, active);
         self.step(stream, Event::Continue, Some(first));
     }
@@ -197,7 +197,7 @@ impl Partition {
         if self.runs.contains_key(&stream) {
             return;
         }
-        let active = Active::new(run, hash, records);
+        let active = Active::new(run, hash, records, self.shared.config.lifecycle_events);
         let notice = active.notice(false);
         if active.run.is_ended() {
             self.shared.publish(stream, notice);
@@ -236,6 +236,7 @@ impl Partition {
         let starting = first.is_some();
         if let Some(log) = active.log {
             active.run.log_end = self.shared.events.end(log);
+            active.run.reports = self.shared.config.lifecycle_events;
         }
         let step = match core::step(&mut active.run, event, now(), &mut rand::rng()) {
             Ok(step) => step,
@@ -307,10 +308,10 @@ impl Partition {
 }
 
 impl Active {
-    fn new(run: Run, hash: String, sequence: u64) -> Self {
+    fn new(run: Run, hash: String, sequence: u64, reports: bool) -> Self {
         let key = ObjectKey::new(run.identity.namespace.as_str(), run.identity.name.as_str());
         let compensation = run.compensation;
-        let log = run.program.uses_events().then(|| log_of(&run.identity.namespace));
+        let log = (reports || run.program.uses_events()).then(|| log_of(&run.identity.namespace));
         Self {
             run,
             hash,

@@ -20,11 +20,13 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::jobs::{self, Order};
 use super::partition::Command;
 use super::rescue::Recovered;
-use super::{Notice, Shared, now};
+use super::{Notice, Shared, now, schedules};
 use crate::core::Event;
 use crate::core::record::{Identity, Time};
 use crate::core::state::{Compensation, Outcome};
@@ -46,7 +48,13 @@ pub(super) fn stream_of(uid: &str) -> Option<StreamId> {
 }
 
 /// Watches objects until `shutdown`.
-pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, recovered: Recovered, shutdown: CancellationToken) {
+pub(super) async fn run(
+    client: kube::Client,
+    shared: Arc<Shared>,
+    recovered: Recovered,
+    orders: mpsc::UnboundedReceiver<Order>,
+    shutdown: CancellationToken,
+) {
     let queue = shared.queue.clone();
     let runs = {
         let shared = shared.clone();
@@ -58,14 +66,19 @@ pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, recovered: Re
             {
                 shared.gone.lock().insert((key.clone(), stream));
             }
+            shared.jobs.note_run(&key);
+            if let Some(workflow) = schedules::scheduled_by(change.object()) {
+                shared.schedules.add(workflow);
+            }
             shared.queue.add(key);
         })
     };
     let workflows = {
-        let (queue, runs) = (queue.clone(), runs.clone());
+        let (queue, runs, schedules) = (queue.clone(), runs.clone(), shared.schedules.clone());
         let api: Api<Workflow> = Api::all(client.clone());
         Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
             let key = change.key();
+            schedules.add(key.clone());
             let waits =
                 |run: &WorkflowRun| run.spec.workflow == key.name && phase(run).is_none_or(|phase| phase == "Pending");
             runs.list_in(&key.namespace)
@@ -80,12 +93,14 @@ pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, recovered: Re
     }
     let Recovered { taken, unreadable } = recovered;
     let started = Mutex::new(taken);
+    let timetable = schedules::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), shutdown.clone());
+    let errands = jobs::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), orders, shutdown.clone());
     let desk = Arc::new(Desk { client, shared, runs, workflows, started, unreadable, crowd: Mutex::default() });
-    reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
+    let reconciled = reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
-    })
-    .await;
+    });
+    tokio::join!(reconciled, timetable, errands);
 }
 
 fn phase(run: &WorkflowRun) -> Option<&'static str> {
@@ -134,13 +149,19 @@ impl Desk {
         self.release_orphans(&key, stream).await?;
         let (Some(run), Some(stream)) = (object, stream) else { return Ok(Next::OnChange) };
 
+        let orphaned = !is_final(&run) && jobs::is_orphan(&run, &self.runs);
         let deleting = run.metadata.deletion_timestamp.is_some();
         let notice = self.shared.notices.lock().get(stream).cloned();
         match notice {
             Some(notice) if notice.ended.is_some() => self.close(&run, stream, &notice).await?,
             Some(notice) => {
-                if deleting || run.spec.cancel == Some(true) {
-                    let reason = if deleting { "the WorkflowRun was deleted" } else { "cancellation was asked for" };
+                let reason = match (deleting, run.spec.cancel == Some(true), orphaned) {
+                    (true, _, _) => Some("the WorkflowRun was deleted"),
+                    (_, true, _) => Some("cancellation was asked for"),
+                    (_, _, true) => Some("the run that waited for it has ended"),
+                    _ => None,
+                };
+                if let Some(reason) = reason {
                     self.cancel(stream, reason);
                 }
                 let age = now() - notice.started_at;
@@ -350,7 +371,7 @@ impl Desk {
     }
 }
 
-fn code(error: &kube::Error) -> Option<u16> {
+pub(super) fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,

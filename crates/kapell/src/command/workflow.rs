@@ -38,8 +38,8 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
         }
         WorkflowVerb::Show { run, output } => show(cluster, run, *output).await,
         WorkflowVerb::Cancel { run, no_wait } => cancel(cluster, run, *no_wait).await,
-        WorkflowVerb::Emit { type_, source, data, subject, id } => {
-            let data = data.as_deref().map(|data| read_json("--data", data)).transpose()?;
+        WorkflowVerb::Emit { type_, source, payload, subject, id } => {
+            let data = payload.as_deref().map(|payload| read_json("--payload", payload)).transpose()?;
             events::emit(cluster, type_, source, data, subject.as_deref(), id.as_deref()).await
         }
         WorkflowVerb::Events { from, output } => events::list(cluster, *from, *output).await,
