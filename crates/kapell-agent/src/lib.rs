@@ -49,7 +49,7 @@ mod supervise;
 mod volumes;
 mod worker;
 
-pub use logs::{LogError, LogOptions, LogStream, Logs, Restarts};
+pub use logs::{LogError, LogOptions, Logs, OutputStream, Restarts};
 pub use sessions::{Ended, ExecOptions, Input, Session, SessionEnd, SessionError, Sessions, Terminal};
 pub use stale::{Readiness, withdraw_stale_readiness};
 pub use stop::stop_pods;

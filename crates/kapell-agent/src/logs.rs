@@ -27,24 +27,15 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
     /// Of the start before the current one.
     pub previous: bool,
-    /// Only what was written there.
-    pub stream: Option<LogStream>,
+    /// Only what was written to this one.
+    pub stream: Option<OutputStream>,
 }
 
+/// Where a process wrote something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogStream {
+pub enum OutputStream {
     Stdout,
     Stderr,
-}
-
-impl LogStream {
-    /// As the log's records name it.
-    fn name(self) -> &'static [u8] {
-        match self {
-            Self::Stdout => b"stdout",
-            Self::Stderr => b"stderr",
-        }
-    }
 }
 
 /// Which ends of a container are followed by another start.
@@ -128,11 +119,14 @@ impl Logs {
             files,
             partial: Vec::new(),
             since: options.since_time.or(since),
+            stream: options.stream.map(|stream| match stream {
+                OutputStream::Stdout => &b"stdout"[..],
+                OutputStream::Stderr => b"stderr",
+            }),
             timestamps: options.timestamps,
             at_line_start: true,
             left: options.limit_bytes,
             tail: options.tail_lines,
-            stream: options.stream,
             restarts: options.restarts,
             wakeup,
             done: false,
@@ -193,11 +187,11 @@ struct Reader {
     partial: Vec<u8>,
     since: Option<Timestamp>,
     /// As records name it.
+    stream: Option<&'static [u8]>,
     timestamps: bool,
     at_line_start: bool,
     left: Option<u64>,
     tail: Option<u64>,
-    stream: Option<LogStream>,
     restarts: Restarts,
     wakeup: Option<pipe::Receiver>,
     done: bool,
@@ -332,7 +326,7 @@ impl Reader {
         else {
             return;
         };
-        if self.stream.is_some_and(|wanted| wanted.name() != stream) {
+        if self.stream.is_some_and(|wanted| wanted != stream) {
             return;
         }
         if let Some(since) = self.since {

@@ -11,7 +11,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kapell_agent::{LogError, LogOptions, LogStream, Logs, Restarts};
+use kapell_agent::{LogError, LogOptions, Logs, OutputStream, Restarts};
 use kapell_api::status::Status;
 use kapell_apiserver::{Connect, ConnectRequest, Query};
 use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway};
@@ -77,12 +77,6 @@ fn log_options(query: &Query, restarts: Restarts) -> Result<LogOptions, Status> 
             |text: &str| text.parse().map_err(|_| Status::bad_request(format!("{key}: {text:?} is not a number")));
         query.get(key).map(parse).transpose()
     }
-    let stream = match query.get("stream") {
-        None | Some("All") => None,
-        Some("Stdout") => Some(LogStream::Stdout),
-        Some("Stderr") => Some(LogStream::Stderr),
-        Some(other) => return Err(Status::bad_request(format!("stream: {other:?} is not All, Stdout or Stderr"))),
-    };
     if query.get("sinceTime").is_some() && query.get("sinceSeconds").is_some() {
         return Err(Status::bad_request("at most one of sinceTime and sinceSeconds may be given"));
     }
@@ -98,7 +92,15 @@ fn log_options(query: &Query, restarts: Restarts) -> Result<LogOptions, Status> 
         timestamps: query.flag("timestamps"),
         limit_bytes: number(query, "limitBytes")?,
         previous: query.flag("previous"),
-        stream,
+        stream: match query.get("stream") {
+            None | Some("All") => None,
+            Some("Stdout") => Some(OutputStream::Stdout),
+            Some("Stderr") => Some(OutputStream::Stderr),
+            Some(other) => {
+                let supported = "supported values: \"All\", \"Stderr\", \"Stdout\"";
+                return Err(Status::bad_request(format!("stream: Unsupported value: {other:?}: {supported}")));
+            }
+        },
     })
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use kapell_agent::{ExecOptions, Input, LogOptions, LogStream, Logs, Session, SessionError, Sessions};
+use kapell_agent::{ExecOptions, Input, LogOptions, Logs, OutputStream, Session, SessionError, Sessions};
 use kapell_api::status::Status;
 use kapell_apiserver::{
     Channel, ChannelReader, ChannelWriter, Connect, ConnectRequest, Dial, Frame, Query, RemoteCommand, outcome,
@@ -220,9 +220,10 @@ impl Connect for PodAttach {
         let once =
             stdin.is_some() && spec.into_iter().any(|c| c["name"] == container.as_str() && c["stdinOnce"] == true);
         let mut outputs = Vec::new();
-        for (channel, stream, wanted) in
-            [(Channel::Stdout, LogStream::Stdout, wanted.stdout), (Channel::Stderr, LogStream::Stderr, wanted.stderr)]
-        {
+        for (channel, stream, wanted) in [
+            (Channel::Stdout, OutputStream::Stdout, wanted.stdout),
+            (Channel::Stderr, OutputStream::Stderr, wanted.stderr),
+        ] {
             if wanted {
                 let options =
                     LogOptions { follow: true, tail_lines: Some(0), stream: Some(stream), ..LogOptions::default() };

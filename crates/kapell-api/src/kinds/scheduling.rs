@@ -50,7 +50,7 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
         }
         problems
     },
-    warnings: |_| vec!["priority classes are stored but have no effect yet".to_owned()],
+    warnings: |_| vec!["pods get their priority, but the scheduler does not order or preempt by it yet".to_owned()],
     ..PLAIN
 };
 
