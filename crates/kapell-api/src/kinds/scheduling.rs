@@ -50,7 +50,7 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
         }
         problems
     },
-    warnings: |_| vec!["pods get their priority, but the scheduler does not order or preempt by it yet".to_owned()],
+    warnings: |_| vec!["pods wait in the order of their priority, but none is preempted yet".to_owned()],
     ..PLAIN
 };
 
