@@ -38,7 +38,7 @@ fn with_echo() -> Kapell {
     kapell
 }
 
-/// A program with these words.
+/// Makes a command line of words.
 type Program<'a> = Box<dyn Fn(&[&str]) -> Command + 'a>;
 
 /// The same words for either program.

@@ -248,10 +248,12 @@ impl Reader {
             let follows = self.restarts != Restarts::Never && state.attempt > self.attempt;
             return if follows { After::Start(state.attempt) } else { After::Nothing };
         }
-        match &state.exit {
-            Some(exit) if state.running.is_none() && !self.restarts.follow(exit.code) => After::Nothing,
-            _ => After::More,
-        }
+        let goes_on = match (&state.running, &state.exit) {
+            (Some(_), _) => true,
+            (None, Some(exit)) => self.restarts.follow(exit.code),
+            (None, None) => self.restarts != Restarts::Never,
+        };
+        if goes_on { After::More } else { After::Nothing }
     }
 
     /// Goes on with another start of the container.

@@ -256,8 +256,8 @@ fn remote_port(service: Option<&Value>, pod: &Value, wanted: &str) -> Outcome<u1
         return wanted.parse().ok().or_else(|| of_pod(wanted)).ok_or_else(unknown);
     };
     let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let by_number: Option<u16> = wanted.parse().ok();
-    let fits = |port: &&Value| port["name"] == wanted || by_number.is_some_and(|number| port["port"] == number);
+    let by_number: Option<u64> = wanted.parse().ok();
+    let fits = |port: &&Value| port["name"] == wanted || by_number.is_some() && port["port"].as_u64() == by_number;
     let port = ports.find(fits).ok_or_else(unknown)?;
     let target = &port["targetPort"];
     let found = match target.as_str() {
