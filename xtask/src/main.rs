@@ -10,10 +10,10 @@ mod metadata;
 mod shell;
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::metadata::Metadata;
@@ -40,6 +40,14 @@ enum Chore {
     },
     /// Measures the release binary from outside and prints the table of docs/benchmarks.md
     Bench,
+    /// Holds the workflow engine against a checkout of the Serverless Workflow specification
+    Ctk {
+        /// Where the specification lies
+        path: PathBuf,
+        /// Validate its examples instead of running its conformance kit
+        #[arg(long)]
+        examples: bool,
+    },
     /// Everything that CI does
     Ci,
     /// Formatting, lints, layers and dependencies: what CI does besides the tests
@@ -65,6 +73,7 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Test { rest } => test(&rest),
         Chore::Up { rest } => up(&rest),
         Chore::Bench => bench(),
+        Chore::Ctk { path, examples } => ctk(&path, examples),
         Chore::Ci => ci(),
         Chore::Check => check(),
         Chore::CheckLayers => check_layers(&Metadata::load()?),
@@ -107,6 +116,16 @@ fn up(rest: &[String]) -> Result<()> {
 
 fn bench() -> Result<()> {
     run(&mut release("kapell-bench", &["kapell", "shop", "kapell-e2e"])?)
+}
+
+fn ctk(path: &Path, examples: bool) -> Result<()> {
+    let path = path.canonicalize().with_context(|| format!("there is no {}", path.display()))?;
+    let mut ctk = cargo();
+    ctk.args(["run", "--quiet", "--locked", "--package", "kapell-workflow", "--example", "ctk", "--"]).arg(path);
+    if examples {
+        ctk.arg("--examples");
+    }
+    run(&mut ctk)
 }
 
 /// Builds these packages as they are released, and gives one of their programs.

@@ -13,22 +13,31 @@ use serde_json::Value;
 use crate::expression::meter::on_deep_stack;
 use crate::expression::{Datum, template::Mode};
 use crate::node::{Members, Node, Problems, not_supported, wrong_type};
-use crate::program::{ErrorTemplate, Program, Retry, Task, Timeout};
+use crate::program::{Authentication, ErrorTemplate, Program, Retry, Task, Timeout};
 
 mod call;
 pub(crate) use call::check_http_url;
+mod authentication;
 mod data;
 mod faults;
+mod reach;
 mod task;
 #[cfg(test)]
 mod tests;
 
 /// Everything wrong with the document, with paths below `spec`; empty when it can run.
 pub fn validate(spec: &Value) -> Vec<Problem> {
-    program(spec).err().unwrap_or_default()
+    on_deep_stack(|| {
+        let mut compiler = Compiler::default();
+        compiler.document(&Node::new(spec, "spec"));
+        let mut problems = compiler.problems;
+        problems.append(&mut compiler.unreachable);
+        problems
+    })
 }
 
-/// Compiles the document.
+/// Compiles the document. What [`validate`] calls unreachable does not keep a document from running: those of runs
+/// that began under an older version still compile.
 pub(crate) fn program(spec: &Value) -> Result<Program, Vec<Problem>> {
     on_deep_stack(|| {
         let mut compiler = Compiler::default();
@@ -49,6 +58,9 @@ struct Compiler {
     errors: HashMap<String, ErrorTemplate>,
     retries: HashMap<String, Retry>,
     timeouts: HashMap<String, Timeout>,
+    authentications: HashMap<String, Authentication>,
+    /// Tasks that no path leads to.
+    unreachable: Problems,
     /// Arguments that the enclosing tasks define: loop variables and caught errors.
     variables: Vec<Arc<str>>,
 }
@@ -87,12 +99,13 @@ impl Compiler {
         if let Some(node) = members.get("use") {
             self.definitions(&node);
         }
-        let input = members.get("input").and_then(|node| self.filter(&node, "from", Position::WorkflowInput));
+        let input = members.get("input").map(|node| self.filter(&node, "from", Position::WorkflowInput));
         let timeout = members.get("timeout").and_then(|node| self.timeout(&node, Position::WorkflowInput));
         let root = members.require("do", &mut self.problems).map(|node| self.block(&node, "/do"));
-        let output = members.get("output").and_then(|node| self.filter(&node, "as", Position::WorkflowOutput));
+        let output = members.get("output").map(|node| self.filter(&node, "as", Position::WorkflowOutput));
         let definition = Datum::from_json(node.value).unwrap_or_default();
         header?;
+        let (input, output) = (input.unwrap_or_default(), output.unwrap_or_default());
         Some(Program { definition, input, output, timeout, root: root?, tasks: std::mem::take(&mut self.tasks) })
     }
 
@@ -148,15 +161,18 @@ impl Compiler {
     /// `use`: what tasks refer to by name.
     fn definitions(&mut self, node: &Node<'_>) {
         let Some(members) = node.members(&mut self.problems) else { return };
-        let unsupported = ["authentications", "catalogs", "extensions", "functions", "secrets"];
-        members.known(&["errors", "retries", "timeouts"], &unsupported, &mut self.problems);
-        for (key, node) in members.entries() {
-            if !["errors", "retries", "timeouts"].contains(&key) {
-                continue;
-            }
+        let unsupported = ["catalogs", "extensions", "functions", "secrets"];
+        let known = ["authentications", "errors", "retries", "timeouts"];
+        members.known(&known, &unsupported, &mut self.problems);
+        for key in known {
+            let Some(node) = members.get(key) else { continue };
             let Some(entries) = node.members(&mut self.problems) else { continue };
             for (name, node) in entries.entries() {
                 match key {
+                    "authentications" => {
+                        let authentication = self.authentication(&node);
+                        self.authentications.extend(authentication.map(|found| (name.to_owned(), found)));
+                    }
                     "errors" => {
                         let error = self.error(&node);
                         self.errors.extend(error.map(|error| (name.to_owned(), error)));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
+use crate::schema::Schema;
 
 /// Index into [`Program::tasks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,8 +29,21 @@ impl Program {
     }
 }
 
-/// `input.from`, `output.as` or `export.as`; `None` passes data on as it is.
-pub(crate) type DataFilter = Option<Template>;
+/// `input`, `output` or `export`.
+#[derive(Debug, Default)]
+pub(crate) struct DataFilter {
+    /// `from` or `as`; `None` passes data on as it is.
+    pub(crate) template: Option<Template>,
+    /// What an input must fit before it is filtered, and an output or context after that.
+    pub(crate) schema: Option<Schema>,
+}
+
+impl DataFilter {
+    /// Whether data passes unchanged and unchecked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.template.is_none() && self.schema.is_none()
+    }
+}
 
 /// A task list that runs in order.
 #[derive(Clone, Debug, Default)]
@@ -96,9 +110,17 @@ pub(crate) struct HttpCall {
     pub(crate) headers: Option<Template>,
     pub(crate) query: Option<Template>,
     pub(crate) body: Option<Template>,
+    pub(crate) authentication: Option<Authentication>,
     pub(crate) output: HttpOutput,
     /// Whether 300–399 counts as success.
     pub(crate) redirect: bool,
+}
+
+/// How a call says who it is; becomes the header `Authorization`.
+#[derive(Clone, Debug)]
+pub(crate) enum Authentication {
+    Basic { username: Template, password: Template },
+    Bearer { token: Template },
 }
 
 #[derive(Debug)]
@@ -150,6 +172,8 @@ pub(crate) struct TryCatch {
     pub(crate) except_when: Option<Expression>,
     pub(crate) retry: Option<Retry>,
     pub(crate) handler: Option<Block>,
+    /// Where to go once an error was handled, in place of the task's own `then`.
+    pub(crate) then: Option<Flow>,
 }
 
 /// `catch.errors.with`: every given member must match.
@@ -177,12 +201,13 @@ pub(crate) struct Retry {
     pub(crate) total_duration: Option<Millis>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Backoff {
     #[default]
     Constant,
     Linear,
-    Exponential,
+    /// Each delay is `factor` times the one before, until `max`; both are ours, the DSL's factor is 2.
+    Exponential { factor: f64, max: Option<Millis> },
 }
 
 /// What `raise` raises; the members may be expressions.

@@ -7,7 +7,7 @@ use url::Url;
 use super::{Compiler, Position};
 use crate::expression::template::enclosed;
 use crate::node::{Members, Node, not_supported, wrong_type};
-use crate::program::{Endpoint, HttpCall, HttpOutput};
+use crate::program::{Authentication, Endpoint, HttpCall, HttpOutput};
 
 const DEFINITION: Position = Position::TaskDefinition;
 
@@ -34,7 +34,10 @@ impl Compiler {
         let known = ["method", "endpoint", "headers", "body", "query", "output", "redirect"];
         members.known(&known, &[], &mut self.problems);
         let method = members.require("method", &mut self.problems).and_then(|node| self.method(&node));
-        let endpoint = members.require("endpoint", &mut self.problems).and_then(|node| self.endpoint(&node));
+        let mut authentication = None;
+        let endpoint = members
+            .require("endpoint", &mut self.problems)
+            .and_then(|node| self.endpoint(&node, &mut authentication));
         let mut map = |key| {
             let node = members.get(key)?;
             self.expect_object_or_text(&node).then(|| self.template(&node, DEFINITION))
@@ -49,6 +52,7 @@ impl Compiler {
             headers,
             query,
             body,
+            authentication,
             output: output?,
             redirect: redirect?,
         })
@@ -78,7 +82,7 @@ impl Compiler {
         })
     }
 
-    fn endpoint(&mut self, node: &Node<'_>) -> Option<Endpoint> {
+    fn endpoint(&mut self, node: &Node<'_>, authentication: &mut Option<Authentication>) -> Option<Endpoint> {
         match node.value {
             Value::String(text) if enclosed(text).is_some() => {
                 Some(Endpoint::Computed(self.template(node, DEFINITION)))
@@ -92,10 +96,11 @@ impl Compiler {
             },
             Value::Object(_) => {
                 let members = node.members(&mut self.problems)?;
-                members.known(&["uri"], &["authentication"], &mut self.problems);
+                members.known(&["uri", "authentication"], &[], &mut self.problems);
+                *authentication = members.get("authentication").and_then(|node| self.authentication(&node));
                 let uri = members.require("uri", &mut self.problems)?;
                 uri.text(&mut self.problems)?;
-                self.endpoint(&uri)
+                self.endpoint(&uri, authentication)
             }
             other => {
                 self.problems.push(wrong_type(&node.path, other, "a URI or an object with `uri`"));

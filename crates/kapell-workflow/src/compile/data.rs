@@ -10,6 +10,7 @@ use crate::duration::{DurationError, Millis, UNITS};
 use crate::expression::template::enclosed;
 use crate::expression::{CompileError, Datum, Expression, Template};
 use crate::node::{Node, not_supported, wrong_type};
+use crate::schema::Schema;
 use crate::program::{DataFilter, DurationTemplate, Timeout};
 
 impl Compiler {
@@ -40,14 +41,41 @@ impl Compiler {
 
     /// `input`, `output` or `export` with the member that filters, `from` or `as`.
     pub(super) fn filter(&mut self, node: &Node<'_>, key: &str, position: Position) -> DataFilter {
-        let members = node.members(&mut self.problems)?;
-        members.known(&[key], &["schema"], &mut self.problems);
-        let node = members.get(key)?;
-        match node.value {
+        let Some(members) = node.members(&mut self.problems) else { return DataFilter::default() };
+        members.known(&[key, "schema"], &[], &mut self.problems);
+        let schema = members.get("schema").and_then(|node| self.schema(&node));
+        let template = members.get(key).and_then(|node| match node.value {
             Value::String(_) => self.expression(&node, position).map(Template::Expression),
             Value::Object(_) => Some(self.template(&node, position)),
             other => {
                 self.problems.push(wrong_type(&node.path, other, "an expression or an object"));
+                None
+            }
+        });
+        DataFilter { template, schema }
+    }
+
+    /// `schema`: a JSON schema inside of the document.
+    fn schema(&mut self, node: &Node<'_>) -> Option<Schema> {
+        let members = node.members(&mut self.problems)?;
+        members.known(&["format", "document"], &["resource"], &mut self.problems);
+        if let Some(format) = members.get("format") {
+            let text = format.text(&mut self.problems)?;
+            // A version may follow: `json:2020-12`. What the schema says itself in `$schema` decides.
+            if text != "json" && !text.starts_with("json:") {
+                self.problems.push(not_supported(format.path, &format!("the schema format `{text}`")));
+                return None;
+            }
+        }
+        if members.has("resource") {
+            return None;
+        }
+        let document = members.require("document", &mut self.problems)?;
+        match Schema::compile(document.value) {
+            Ok(schema) => Some(schema),
+            Err(reason) => {
+                let message = format!("Invalid value: {reason}");
+                self.problems.push(Problem::new(document.path, Reason::Invalid, message));
                 None
             }
         }

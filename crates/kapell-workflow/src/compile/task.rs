@@ -36,7 +36,7 @@ const UNSUPPORTED: [&str; 3] = ["emit", "listen", "run"];
 const EXTENSION: &str = "kapell.dev/v1";
 
 /// The names that tasks of one list may jump to.
-type Names = HashMap<String, usize>;
+pub(super) type Names = HashMap<String, usize>;
 
 impl Compiler {
     pub(super) fn block(&mut self, node: &Node<'_>, pointer: &str) -> Block {
@@ -54,11 +54,16 @@ impl Compiler {
             }
             named.push((i, name, body));
         }
+        let places: Vec<String> = named.iter().map(|(_, _, body)| body.path.clone()).collect();
         let tasks = named.into_iter().filter_map(|(i, name, body)| {
             let pointer = format!("{pointer}/{i}/{}", name.replace('~', "~0").replace('/', "~1"));
             self.task(name, &body, pointer, &by_name)
         });
-        Block { tasks: tasks.collect() }
+        let block = Block { tasks: tasks.collect() };
+        if block.tasks.len() == items.len() {
+            self.check_reach(&block, &places);
+        }
+        block
     }
 
     /// An item of a task list: an object with the task's name as its only member.
@@ -89,13 +94,13 @@ impl Compiler {
         members.known(&known, &[], &mut self.problems);
 
         let condition = members.get("if").and_then(|node| self.expression(&node, DEFINITION));
-        let input = members.get("input").and_then(|node| self.filter(&node, "from", Position::TaskInput));
+        let input = members.get("input").map(|node| self.filter(&node, "from", Position::TaskInput));
         let timeout = members.get("timeout").and_then(|node| self.timeout(&node, DEFINITION));
         let then = members.get("then").map_or(Flow::Continue, |node| self.flow(&node, names));
         let compensate = members.get("metadata").and_then(|node| self.compensation(&node, &pointer));
         let kind = self.kind(keyword, &members, &pointer, names);
-        let output = members.get("output").and_then(|node| self.filter(&node, "as", DEFINITION));
-        let export = members.get("export").and_then(|node| self.filter(&node, "as", Position::TaskExport));
+        let output = members.get("output").map(|node| self.filter(&node, "as", DEFINITION));
+        let export = members.get("export").map(|node| self.filter(&node, "as", Position::TaskExport));
 
         let definition = Datum::from_json(node.value).unwrap_or_default();
         let name = name.to_owned();
@@ -105,9 +110,9 @@ impl Compiler {
             pointer,
             definition,
             condition,
-            input,
-            output,
-            export,
+            input: input.unwrap_or_default(),
+            output: output.unwrap_or_default(),
+            export: export.unwrap_or_default(),
             timeout,
             then,
             compensate,
@@ -152,13 +157,13 @@ impl Compiler {
             "switch" => TaskKind::Switch(self.switch(&node, names)),
             "for" => TaskKind::For(self.for_loop(&node, members, pointer)?),
             "fork" => TaskKind::Fork(self.fork(&node, pointer)?),
-            "try" => TaskKind::Try(Box::new(self.try_catch(&node, members, pointer)?)),
+            "try" => TaskKind::Try(Box::new(self.try_catch(&node, members, pointer, names)?)),
             "raise" => TaskKind::Raise(Box::new(self.raise(&node)?)),
             _ => TaskKind::Wait(self.duration_template(&node, DEFINITION)?),
         })
     }
 
-    fn flow(&mut self, node: &Node<'_>, names: &Names) -> Flow {
+    pub(super) fn flow(&mut self, node: &Node<'_>, names: &Names) -> Flow {
         match node.text(&mut self.problems) {
             None | Some("continue") => Flow::Continue,
             Some("exit") => Flow::Exit,

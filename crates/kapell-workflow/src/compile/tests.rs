@@ -60,7 +60,19 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ),
         (
             "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { use: b } } } } }]",
-            "spec.do[0].a.with.endpoint.authentication: Unsupported value: `authentication` is not supported yet",
+            "spec.do[0].a.with.endpoint.authentication.use: Not found: there is no `b` in use.authentications",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { oauth2: {} } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.oauth2: Unsupported value: `oauth2` is not supported yet",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { basic: { use: s } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.basic.use: Unsupported value: a secret is not supported yet",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { basic: { username: u } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.basic.password: Required value",
         ),
         (
             "[{ a: { call: http, with: { method: get, endpoint: 'http://x/', header: {} } } }]",
@@ -88,7 +100,35 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ),
         (
             "[{ a: { set: {}, input: { schema: {} } } }]",
-            "spec.do[0].a.input.schema: Unsupported value: `schema` is not supported yet",
+            "spec.do[0].a.input.schema.document: Required value",
+        ),
+        (
+            "[{ a: { set: {}, output: { schema: { format: avro, document: {} } } } }]",
+            "spec.do[0].a.output.schema.format: Unsupported value: the schema format `avro` is not supported yet",
+        ),
+        (
+            "[{ a: { set: {}, export: { schema: { resource: { endpoint: 'http://x/' } } } } }]",
+            "spec.do[0].a.export.schema.resource: Unsupported value: `resource` is not supported yet",
+        ),
+        (
+            "[{ a: { set: {}, input: { schema: { document: { $ref: '#' } } } } }]",
+            "spec.do[0].a.input.schema.document: Invalid value: has a `$ref` at `#` that leads back to itself",
+        ),
+        (
+            "[{ a: { set: {}, then: end } }, { b: { set: {} } }]",
+            "spec.do[1].b: Invalid value: nothing leads to this task, neither the order of the list nor a `then`",
+        ),
+        (
+            "[{ a: { raise: { error: { type: x, status: 500 } } } }, { b: { set: {} } }]",
+            "spec.do[1].b: Invalid value: nothing leads to this task, neither the order of the list nor a `then`",
+        ),
+        (
+            "[{ a: { switch: [{ x: { then: c } }] } }, { b: { set: {} } }, { c: { set: {} } }]",
+            "spec.do[1].b: Invalid value: nothing leads to this task, neither the order of the list nor a `then`",
+        ),
+        (
+            "[{ a: { try: [{ b: { set: {} } }], catch: { then: nope } } }]",
+            "spec.do[0].a.catch.then: Not found: there is no `nope` in this task list (a jump cannot leave its list)",
         ),
         (
             "[{ a: { wait: soon } }]",
@@ -110,8 +150,12 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "spec.do[0].a.catch.retry: Not found: there is no `nope` in use.retries",
         ),
         (
-            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: { delay: PT1S, backoff: { exponential: { factor: 2 } } } } } }]",
-            "spec.do[0].a.catch.retry.backoff.exponential.factor: Unsupported value: `factor` is not supported yet",
+            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: { delay: PT1S, backoff: { exponential: { factor: 0 } } } } } }]",
+            "spec.do[0].a.catch.retry.backoff.exponential.factor: Invalid value: 0: must be a number from 1 to 100",
+        ),
+        (
+            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: { delay: PT1S, backoff: { linear: { factor: 2 } } } } } }]",
+            "spec.do[0].a.catch.retry.backoff.linear.factor: Unsupported value: `factor` is not supported yet",
         ),
         (
             "[{ a: { for: { in: .x, each: context }, do: [{ b: { set: {} } }] } }]",
@@ -182,7 +226,7 @@ fn what_is_not_supported_is_refused_by_name() {
         with("schedule", json!({ "every": "PT1S" })),
         ["spec.schedule: Unsupported value: `schedule` is not supported yet"]
     );
-    for key in ["authentications", "catalogs", "extensions", "functions", "secrets"] {
+    for key in ["catalogs", "extensions", "functions", "secrets"] {
         let expected = format!("spec.use.{key}: Unsupported value: `{key}` is not supported yet");
         assert_eq!(with("use", json!({ key: {} })), [expected]);
     }
@@ -190,4 +234,17 @@ fn what_is_not_supported_is_refused_by_name() {
         with("evaluate", json!({ "language": "javascript" })),
         ["spec.evaluate.language: Unsupported value: the expression language `javascript` is not supported yet"]
     );
+}
+
+#[test]
+fn tasks_that_something_leads_to_are_reachable() {
+    let lists = [
+        "[{ a: { set: {}, then: c } }, { b: { set: {}, then: end } }, { c: { set: {}, then: b } }]",
+        "[{ a: { set: {}, if: .x, then: end } }, { b: { set: {} } }]",
+        "[{ a: { switch: [{ x: { when: .x, then: c } }], then: end } }, { c: { set: {} } }]",
+        "[{ a: { try: [{ x: { set: {} } }], catch: { then: c }, then: end } }, { c: { set: {} } }]",
+    ];
+    for list in lists {
+        assert_eq!(problems_of(list), Vec::<String>::new(), "{list}");
+    }
 }

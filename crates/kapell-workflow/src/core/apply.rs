@@ -259,6 +259,9 @@ impl Run {
         }
         let flow = match (&task_definition.kind, case) {
             (TaskKind::Switch(cases), Some(case)) => cases.get(case)?.then,
+            (TaskKind::Try(catch), _) if matches!(frame.state, FrameState::Try { handling: Some(_), .. }) => {
+                catch.then.unwrap_or(task_definition.then)
+            }
             _ => task_definition.then,
         };
         self.child_left(frame.parent, frame.slot, flow, output)

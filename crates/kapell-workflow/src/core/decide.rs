@@ -12,7 +12,7 @@ use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
 use crate::expression::{Datum, EvaluationError, Expression, Template};
 use crate::fault::{Fault, Standard, same_type};
-use crate::program::{Backoff, DurationTemplate, ErrorFilter, ErrorTemplate, Retry, Task, TaskKind, TryCatch};
+use crate::program::{Backoff, DataFilter, DurationTemplate, ErrorFilter, ErrorTemplate, Retry, Task, TaskKind, TryCatch};
 
 /// Data that tasks hand on is not nested deeper, so that what the journal wraps around it stays readable (its parser
 /// stops at 128 levels).
@@ -50,16 +50,22 @@ fn failed(place: &str, pointer: &str, error: &EvaluationError) -> Fault {
     Fault::new(Standard::Expression, pointer, format!("{place}: {error}"))
 }
 
+/// Whether data fits the schema at this place, if there is one.
+fn fits(filter: &DataFilter, place: &'static str, data: &Datum, pointer: &str) -> Result<(), Fault> {
+    let Some(schema) = &filter.schema else { return Ok(()) };
+    schema.check(data).map_err(|misfit| Fault::new(Standard::Validation, pointer, format!("{place}: {misfit}")))
+}
+
 /// Evaluates a data filter; `None` when there is none.
 fn filtered(
-    filter: Option<&Template>,
+    filter: &DataFilter,
     place: &'static str,
     data: &Datum,
     around: &Surroundings<'_>,
     pointer: &str,
 ) -> Result<Option<Datum>, Fault> {
-    let Some(filter) = filter else { return Ok(None) };
-    let result = filter.evaluate(data, around).map_err(|error| failed(place, pointer, &error))?;
+    let Some(template) = &filter.template else { return Ok(None) };
+    let result = template.evaluate(data, around).map_err(|error| failed(place, pointer, &error))?;
     admissible(&result).map_err(|error| Fault::new(Standard::Expression, pointer, format!("{place}: {error}")))?;
     Ok(Some(result))
 }
@@ -92,7 +98,8 @@ fn duration(
 fn open(run: &Run, now: Time) -> Result<Record, Fault> {
     let around = Surroundings::of_workflow(run);
     admissible(&run.raw_input).map_err(|error| Fault::new(Standard::Validation, "/input", error))?;
-    let input = filtered(run.program.input.as_ref(), "input.from", &run.raw_input, &around, "/input")?;
+    fits(&run.program.input, "input.schema", &run.raw_input, "/input")?;
+    let input = filtered(&run.program.input, "input.from", &run.raw_input, &around, "/input")?;
     let deadline = deadline(run.program.timeout.as_ref(), &around, "/timeout", now)?;
     Ok(Record::Opened { input, deadline })
 }
@@ -113,7 +120,8 @@ fn enter(run: &Run, parent: FrameId, slot: usize, raw_input: &Datum, now: Time) 
             return Ok(Record::Skipped);
         }
     }
-    let input = filtered(task.input.as_ref(), "input.from", raw_input, &around, pointer)?;
+    fits(&task.input, "input.schema", raw_input, pointer)?;
+    let input = filtered(&task.input, "input.from", raw_input, &around, pointer)?;
     if let Some(input) = &input {
         around.input = input.clone();
     }
@@ -243,21 +251,24 @@ fn finish(run: &Run, id: FrameId, raw_output: &Datum, case: Option<usize>) -> Re
     let task = run.task(task);
     let pointer = task.pointer.as_str();
     admissible(raw_output).map_err(|error| Fault::new(Standard::Runtime, pointer, error))?;
-    if task.output.is_none() && task.export.is_none() {
+    if task.output.is_empty() && task.export.is_empty() {
         return Ok(Record::Left { output: None, context: None, case });
     }
     let mut around = Surroundings::of_frame(run, id, frame);
     around.raw_output = Some(raw_output.clone());
-    let output = filtered(task.output.as_ref(), "output.as", raw_output, &around, pointer)?;
+    let output = filtered(&task.output, "output.as", raw_output, &around, pointer)?;
     let final_output = output.as_ref().unwrap_or(raw_output);
+    fits(&task.output, "output.schema", final_output, pointer)?;
     around.output = Some(final_output.clone());
-    let context = filtered(task.export.as_ref(), "export.as", final_output, &around, pointer)?;
+    let context = filtered(&task.export, "export.as", final_output, &around, pointer)?;
+    fits(&task.export, "export.schema", context.as_ref().unwrap_or(&run.context), pointer)?;
     Ok(Record::Left { output, context, case })
 }
 
 fn conclude(run: &Run, raw_output: &Datum) -> Result<Record, Fault> {
     let around = Surroundings::of_workflow(run);
-    let output = filtered(run.program.output.as_ref(), "output.as", raw_output, &around, "/output")?;
+    let output = filtered(&run.program.output, "output.as", raw_output, &around, "/output")?;
+    fits(&run.program.output, "output.schema", output.as_ref().unwrap_or(raw_output), "/output")?;
     Ok(Record::Concluded { output })
 }
 
@@ -346,14 +357,19 @@ fn retry_at(
     {
         return Ok(None);
     }
-    let factor = match retry.backoff {
-        Backoff::Constant => 1,
-        Backoff::Linear => i64::from(attempt),
-        Backoff::Exponential => 1 << (attempt - 1).min(40),
+    let delay = match retry.backoff {
+        Backoff::Constant => retry.delay.0,
+        Backoff::Linear => retry.delay.0.saturating_mul(i64::from(attempt)),
+        Backoff::Exponential { factor, max } => {
+            let exponent = i32::try_from(attempt - 1).unwrap_or(i32::MAX);
+            // Casting saturates; milliseconds of a year are exact in a double.
+            let delay = (retry.delay.0 as f64 * factor.powi(exponent)).round() as i64;
+            delay.min(max.map_or(i64::MAX, |max| max.0))
+        }
     };
     let jitter = retry.jitter.map_or(0, |(from, to)| rng.random_range(from.0..=to.0.max(from.0)));
     // A year is as good as never, and keeps sums in range.
-    let delay = retry.delay.0.saturating_mul(factor).saturating_add(jitter).min(365 * 86_400_000);
+    let delay = delay.saturating_add(jitter).min(365 * 86_400_000);
     let at = now + delay;
     Ok(retry.total_duration.is_none_or(|limit| at - began <= limit.0).then_some(at))
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use super::arguments::Surroundings;
 use super::record::Request;
 use crate::compile::check_http_url;
-use crate::expression::{Datum, EvaluationError};
-use crate::program::{Endpoint, HttpCall, HttpOutput};
+use crate::expression::{Datum, EvaluationError, Template};
+use crate::program::{Authentication, Endpoint, HttpCall, HttpOutput};
 
 /// A response, read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) enum RequestError {
 const LONGEST_EXCERPT: usize = 500;
 
 pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Request, RequestError> {
-    let evaluate = |place, template: &Option<crate::expression::Template>| {
+    let evaluate = |place, template: &Option<Template>| {
         template
             .as_ref()
             .map(|template| template.evaluate(&around.input, around))
@@ -87,6 +87,10 @@ pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Requ
             return Err(RequestError::Invalid(format!("headers: `{name}` is not a valid header")));
         }
     }
+    if let Some(authentication) = &call.authentication {
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        headers.push(("authorization".to_owned(), authorization(authentication, around)?));
+    }
     let body = evaluate("body", &call.body)?.filter(|body| *body != Datum::Null);
     let content_type = match &body {
         None => None,
@@ -99,6 +103,29 @@ pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Requ
     }
     let body = body.map(|body| body.as_str().map_or_else(|| body.to_json(), str::to_owned));
     Ok(Request { method: call.method.to_string(), uri: url.into(), headers, body })
+}
+
+/// The header's value. The journal keeps it, as it keeps the data that it was made from.
+fn authorization(authentication: &Authentication, around: &Surroundings<'_>) -> Result<String, RequestError> {
+    let text = |place, template: &Template| {
+        let value = template
+            .evaluate(&around.input, around)
+            .map_err(|source| RequestError::Expression { place, source })?;
+        let text = value.as_str().map(str::to_owned);
+        text.ok_or_else(|| RequestError::Invalid(format!("{place}: must be a text, not {}", value.type_name())))
+    };
+    let value = match authentication {
+        Authentication::Basic { username, password } => {
+            let (username, password) = (text("basic.username", username)?, text("basic.password", password)?);
+            let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+            format!("Basic {pair}")
+        }
+        Authentication::Bearer { token } => format!("Bearer {}", text("bearer.token", token)?),
+    };
+    if http::HeaderValue::from_str(&value).is_err() {
+        return Err(RequestError::Invalid("authentication: the credentials do not fit into a header".to_owned()));
+    }
+    Ok(value)
 }
 
 /// RFC 6570 level 1 over the top-level members of the task's input.
@@ -208,7 +235,9 @@ fn content(reply: &Reply) -> Result<Datum, String> {
 fn response(request: &Request, reply: &Reply, content: Datum) -> Result<Datum, crate::expression::meter::Exhausted> {
     let text = |text: &str| Datum::string(text);
     let headers = |headers: &[(String, String)]| {
-        Datum::object(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))))
+        // What a call proves itself with is not data to pass on.
+        let shown = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        Datum::object(shown.map(|(name, value)| (name.to_ascii_lowercase(), text(value))))
     };
     let asked = Datum::object([
         ("method", text(&request.method)),

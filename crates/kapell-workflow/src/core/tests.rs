@@ -21,7 +21,7 @@ struct Case {
     fields: Map<String, Value>,
 }
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "name",
     "workflow",
     "input",
@@ -32,6 +32,7 @@ const FIELDS: [&str; 12] = [
     "phase",
     "order",
     "calls",
+    "headers",
     "compensation",
     "took",
 ];
@@ -153,6 +154,15 @@ fn check(case: &Case) {
             format!("{} {}{body}", seen.request.method, seen.request.uri)
         });
         assert_eq!(&json!(seen.collect::<Vec<_>>()), calls, "{name}: calls");
+    }
+    if let Some(headers) = case.fields.get("headers").and_then(Value::as_array) {
+        assert_eq!(world.services.seen.len(), headers.len(), "{name}: calls");
+        for (seen, wanted) in world.services.seen.iter().zip(headers) {
+            for (header, wanted) in wanted.as_object().unwrap() {
+                let sent = seen.request.headers.iter().filter(|(name, _)| name == header).map(|(_, value)| value);
+                assert_eq!(json!(sent.collect::<Vec<_>>()), json!([wanted]), "{name}: header {header}");
+            }
+        }
     }
     if let Some(compensation) = case.fields.get("compensation") {
         assert_eq!(&json!(world.run.compensation.as_str()), compensation, "{name}: compensation");

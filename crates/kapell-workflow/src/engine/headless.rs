@@ -68,6 +68,14 @@ impl Headless {
         }
     }
 
+    /// What the run did: see [`timeline`](crate::timeline).
+    pub(crate) async fn timeline(&self, stream: StreamId) -> Value {
+        let records = self.shared.store.read_stream(stream, 0).await.expect("the journal is there");
+        let entries = crate::journal::decode(&records).expect("the journal can be read");
+        let program = self.shared.programs.of_journal(&entries).expect("the definition compiles");
+        crate::timeline::timeline(program, &entries).expect("the journal makes sense")
+    }
+
     /// Stops without waiting for anything, as a crash would.
     #[cfg(test)]
     pub(crate) async fn kill(&self) {
