@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,22 +20,93 @@ pub mod steps;
 /// How long anything in these tests may take before it counts as never happening. Generous, because CI shares two cores.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// The user without rights, by convention.
+const NOBODY: u32 = 65_534;
+
 /// A `kapell server` process and its data directory. Dropping it stops the server and all of its pods.
 pub struct Kapell {
     directory: TempDir,
+    data: PathBuf,
+    caller: Caller,
     child: Child,
+}
+
+/// As whom, and in which environment, programs run. By default as the tests themselves.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// Where `kapell` is, when it is not the one that cargo has built.
+    programs: Option<PathBuf>,
+    /// Number of user and group.
+    user: Option<u32>,
+    environment: Vec<(String, String)>,
+}
+
+impl Caller {
+    /// With one more environment variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(self.programs.as_ref().map_or_else(|| binary("kapell"), |p| p.join("kapell")));
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
 }
 
 impl Kapell {
     /// Starts a server on an empty data directory and returns when it says `ready`.
     pub fn start() -> Self {
+        Self::start_by(Caller::default())
+    }
+
+    pub fn start_by(caller: Caller) -> Self {
         let directory = TempDir::with_prefix("kapell-e2e-").expect("a temporary directory");
-        let child = spawn(&directory.path().join("data"));
-        Self { directory, child }
+        let data = directory.path().join("data");
+        let child = spawn(&caller, &data);
+        Self { directory, data, caller, child }
+    }
+
+    /// As [`Kapell::start`], with its data where the test says.
+    pub fn start_on(data: &Path) -> Self {
+        let directory = TempDir::with_prefix("kapell-e2e-").expect("a temporary directory");
+        let caller = Caller::default();
+        let child = spawn(&caller, data);
+        Self { directory, data: data.to_owned(), caller, child }
+    }
+
+    /// As [`Kapell::start`], by somebody without privileges: user 65534 with a home of its own and copies of the programs
+    /// that it can reach if we are root, else whoever we are. Data is where such a user has it by default.
+    pub fn start_by_ordinary_user() -> Self {
+        let directory = TempDir::with_prefix("kapell-e2e-").expect("a temporary directory");
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        let mut caller = Caller::default().with("HOME", &path("")).with("XDG_DATA_HOME", &path("share"));
+        if nix::unistd::geteuid().is_root() {
+            let programs = directory.path().join("bin");
+            std::fs::create_dir(&programs).expect("a directory for programs");
+            for name in ["kapell", "shop", "kapell-e2e-pod"] {
+                std::fs::copy(binary(name), programs.join(name)).expect("programs can be copied");
+            }
+            std::os::unix::fs::chown(directory.path(), Some(NOBODY), Some(NOBODY)).expect("root gives things away");
+            caller = Caller { programs: Some(programs), user: Some(NOBODY), ..caller };
+        }
+        let data = directory.path().join("share/kapell");
+        let child = spawn(&caller, &data);
+        Self { directory, data, caller, child }
+    }
+
+    /// `kapell` in this server's environment, without `--data`.
+    pub fn command(&self) -> Command {
+        self.caller.command()
     }
 
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     pub fn pid(&self) -> u32 {
@@ -53,20 +125,20 @@ impl Kapell {
     }
 
     pub fn restart(&mut self) {
-        self.child = spawn(&self.data());
+        self.child = spawn(&self.caller, &self.data);
     }
 
     /// `kapell ARGUMENTS` against this server.
     pub fn cli(&self, arguments: &[&str]) -> Ran {
-        let mut command = Command::new(binary("kapell"));
-        command.args(arguments).arg("--data").arg(self.data());
+        let mut command = self.command();
+        command.args(arguments).arg("--data").arg(&self.data);
         run(command, None)
     }
 
     /// As `cli`, with text on standard input.
     pub fn cli_with_input(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut command = Command::new(binary("kapell"));
-        command.args(arguments).arg("--data").arg(self.data());
+        let mut command = self.command();
+        command.args(arguments).arg("--data").arg(&self.data);
         run(command, Some(input))
     }
 
@@ -111,12 +183,12 @@ impl Drop for Kapell {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // Pods outlive their server by design; a test must not leave them behind.
-        let _ = Command::new(binary("kapell")).arg("down").arg("--data").arg(self.data()).output();
+        let _ = self.command().arg("down").arg("--data").arg(&self.data).output();
     }
 }
 
-fn spawn(data: &Path) -> Child {
-    let mut command = Command::new(binary("kapell"));
+fn spawn(caller: &Caller, data: &Path) -> Child {
+    let mut command = caller.command();
     command.args(["server", "--api-port", "0", "--data"]).arg(data);
     spawn_until_ready(command)
 }

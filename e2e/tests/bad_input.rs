@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use kapell_e2e::{Kapell, Ran, binary, eventually, run};
+use kapell_e2e::{Kapell, Ran, binary, eventually, run, skip};
 
 fn write(directory: &Path, name: &str, text: &str) -> String {
     let path = directory.join(name);
@@ -116,6 +116,7 @@ fn a_pod_that_nothing_can_hold_and_a_probe_that_never_passes_say_why() {
     };
     says("huge", "Insufficient cpu");
     says("picky", "probe");
+    says("picky", "command [\"false\"] exited with 1");
     says("boxed", "runtimeClassName: process");
     says("missing", "no-such-program");
 }
@@ -194,4 +195,56 @@ fn an_endless_expression_faults_its_run_only() {
     }
     let ran = kapell.cli(&["workflow", "run", "plain", "--wait"]).ok();
     assert_eq!(ran.json()["a"], 2);
+}
+
+/// A file system of its own that can be filled without harm to others; unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(directory.path())
+            .output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(directory))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
+    }
+}
+
+/// What was acknowledged stays, the refusal says why, and writing goes on when there is room again.
+#[test]
+fn a_full_disk_refuses_writes_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount("6m") else { skip!("mounting a small file system needs privileges") };
+    let kapell = Kapell::start_on(&disk.0.path().join("data"));
+    let ballast = disk.0.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 2 << 20]).unwrap();
+    let manifest = |number: usize| {
+        let data = "x".repeat(200_000);
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: big-{number}}}\ndata: {{key: {data}}}\n")
+    };
+
+    let mut kept = 0;
+    let refused = loop {
+        let ran = kapell.cli_with_input(&["apply", "-f", "-"], &manifest(kept));
+        if ran.code != Some(0) {
+            break ran;
+        }
+        kept += 1;
+        assert!(kept < 100, "the disk cannot hold this much");
+    };
+    assert!(refused.stderr.contains("disk") || refused.stderr.contains("space"), "{refused}");
+    assert!(kept > 0);
+    for number in 0..kept {
+        kapell.cli(&["get", &format!("configmap/big-{number}"), "-o", "name"]).ok();
+    }
+    kapell.cli(&["get", &format!("configmap/big-{kept}")]).exits(1).says("not found");
+
+    std::fs::remove_file(&ballast).unwrap();
+    kapell.cli_with_input(&["apply", "-f", "-"], "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: after}\n").ok();
 }

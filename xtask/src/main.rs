@@ -7,6 +7,7 @@ mod dependencies;
 mod kubectl;
 mod layers;
 mod metadata;
+mod protobuf;
 mod shell;
 
 use std::os::unix::process::CommandExt;
@@ -39,7 +40,10 @@ enum Chore {
         rest: Vec<String>,
     },
     /// Measures the release binary from outside and prints the table of docs/benchmarks.md
-    Bench,
+    Bench {
+        /// size, start, rest, api, workflow or gateway (default: all)
+        parts: Vec<String>,
+    },
     /// Holds the workflow engine against a checkout of the Serverless Workflow specification
     Ctk {
         /// Where the specification lies
@@ -56,6 +60,10 @@ enum Chore {
     CheckLayers,
     /// Checks licences, banned crates and sources of all dependencies
     CheckDependencies,
+    /// Writes the descriptors of Kubernetes' protobuf messages anew from the sources of its modules (needs Go)
+    ProtobufDescriptors,
+    /// Writes the bodies that the protobuf decoder is tested with anew, by Kubernetes' own encoders (needs Go)
+    ProtobufFixtures,
 }
 
 fn main() -> ExitCode {
@@ -72,12 +80,14 @@ fn chore(chore: Chore) -> Result<()> {
     match chore {
         Chore::Test { rest } => test(&rest),
         Chore::Up { rest } => up(&rest),
-        Chore::Bench => bench(),
+        Chore::Bench { parts } => bench(&parts),
         Chore::Ctk { path, examples } => ctk(&path, examples),
         Chore::Ci => ci(),
         Chore::Check => check(),
         Chore::CheckLayers => check_layers(&Metadata::load()?),
         Chore::CheckDependencies => check_dependencies(&Metadata::load()?),
+        Chore::ProtobufDescriptors => protobuf::write_descriptors(),
+        Chore::ProtobufFixtures => protobuf::write_fixtures(),
     }
 }
 
@@ -114,8 +124,8 @@ fn up(rest: &[String]) -> Result<()> {
     bail!("cannot run {}: {error}", up.get_program().display())
 }
 
-fn bench() -> Result<()> {
-    run(&mut release("kapell-bench", &["kapell", "shop", "kapell-e2e"])?)
+fn bench(parts: &[String]) -> Result<()> {
+    run(release("kapell-bench", &["kapell", "shop", "kapell-e2e"])?.args(parts))
 }
 
 fn ctk(path: &Path, examples: bool) -> Result<()> {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
 use crate::fields::{self, FieldError};
@@ -226,6 +227,24 @@ fn service_variables(services: &[Arc<Service>]) -> BTreeMap<String, String> {
         }
     }
     env
+}
+
+/// How long after a Service was created its listener may take to say where it listens. Times of creation are cut to whole
+/// seconds, so this is between two and three.
+const LISTENER_PATIENCE: SignedDuration = SignedDuration::from_secs(3);
+
+/// Until when a container should wait for Services that were created just now: their ports may turn out to be others than
+/// those that they ask for, and an environment never changes. `None` when there is nothing to wait for any more.
+pub(crate) fn listeners_due(services: &[Arc<Service>], now: Timestamp) -> Option<Timestamp> {
+    let silent = |service: &&Arc<Service>| {
+        let has_ip = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
+        let annotations = service.metadata.annotations.as_ref();
+        has_ip.is_some_and(|ip| !ip.is_empty() && ip != "None")
+            && !annotations.is_some_and(|annotations| annotations.contains_key(LISTEN_ANNOTATION))
+    };
+    let due =
+        |service: &Arc<Service>| service.metadata.creation_timestamp.as_ref()?.0.saturating_add(LISTENER_PATIENCE).ok();
+    services.iter().filter(silent).filter_map(due).filter(|due| *due > now).max()
 }
 
 /// The port in `name=address:port,…`: by name, or by position for a port without one.

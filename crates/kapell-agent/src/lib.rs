@@ -28,9 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 mod address;
 mod backoff;
+mod dependencies;
 mod environment;
 mod events;
 mod fields;
+mod hooks;
 mod logs;
 mod node;
 mod objects;
@@ -50,6 +52,7 @@ pub use stop::stop_pods;
 
 use address::Addresses;
 use events::Events;
+use node::OwnNode;
 use objects::Objects;
 use record::PodRecord;
 use shim_client::ShimClient;
@@ -148,13 +151,14 @@ pub async fn run(config: AgentConfig, client: Client, shutdown: CancellationToke
     std::fs::create_dir_all(&pods_dir).map_err(unusable)?;
     let mut addresses = Addresses::new(config.block.pods());
     let found = recorded_pods(&pods_dir, &mut addresses).map_err(unusable)?;
-    register(&config, &client, &shutdown).await?;
+    let node = OwnNode::new(client.clone(), &config);
+    register(&node, &shutdown).await?;
 
     let (events, write_events) = Events::new(client.clone(), config.node_name.clone());
     let background = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(write_events);
-    tasks.spawn(node::heartbeat(client.clone(), config.node_name.clone(), background.clone()));
+    tasks.spawn(node.keep(background.clone()));
 
     let objects = Arc::new(Objects::start(&client, &shutdown));
     #[allow(clippy::disallowed_methods, reason = "bounded by the pods of this node; see below")]
@@ -186,10 +190,10 @@ pub async fn run(config: AgentConfig, client: Client, shutdown: CancellationToke
 }
 
 /// Retries until the API server answers: both are often started at the same time.
-async fn register(config: &AgentConfig, client: &Client, shutdown: &CancellationToken) -> Result<(), AgentError> {
+async fn register(node: &OwnNode, shutdown: &CancellationToken) -> Result<(), AgentError> {
     let mut pause = Duration::from_millis(10);
     loop {
-        match node::register(client, &config.node_name, &config.host_ip.to_string()).await {
+        match node.register().await {
             Ok(()) => return Ok(()),
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 401 | 403 | 422) => {
                 return Err(AgentError::Register(Box::new(kube::Error::Api(status))));

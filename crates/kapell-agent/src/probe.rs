@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Probe};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 mod check;
 
-pub(crate) use check::Target;
+pub(crate) use check::{Endpoint, Target};
+
+use crate::hooks;
 
 /// While a container comes up its probes are repeated this often, so that it counts as ready soon after it answers
 /// rather than up to a whole period later. Repeats within one period count as one failure.
@@ -19,6 +21,8 @@ const QUICK_PHASE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Not a probe, but the hook before them: it runs once, and its failure ends the container as well.
+    PostStart,
     Startup,
     Liveness,
     Readiness,
@@ -27,6 +31,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::PostStart => "PostStart",
             Self::Startup => "Startup",
             Self::Liveness => "Liveness",
             Self::Readiness => "Readiness",
@@ -88,6 +93,8 @@ struct Series {
     failures: u32,
     /// When the last failure that counts happened.
     counted_at: Option<Duration>,
+    /// The attempt under way comes earlier than a period after the one before.
+    early: bool,
     passing: Option<bool>,
 }
 
@@ -103,12 +110,13 @@ struct Step {
 
 impl Series {
     fn new(kind: Kind, numbers: Numbers) -> Self {
-        Self { numbers, kind, successes: 0, failures: 0, counted_at: None, passing: None }
+        Self { numbers, kind, successes: 0, failures: 0, counted_at: None, early: false, passing: None }
     }
 
     /// `elapsed` is the time since the first attempt.
     fn observe(&mut self, success: bool, elapsed: Duration) -> Step {
         let coming_up = self.passing != Some(true) && self.kind != Kind::Liveness && elapsed < QUICK_PHASE;
+        let early = std::mem::take(&mut self.early);
         if success {
             (self.successes, self.failures) = (self.successes + 1, 0);
             let reached = self.successes >= self.numbers.success_threshold && self.passing != Some(true);
@@ -118,8 +126,8 @@ impl Series {
             return Step { verdict: reached.then_some(true), counted: false, next: self.numbers.period };
         }
         self.successes = 0;
-        // Half a period of tolerance, or a timer that fires a little early would make every second failure uncounted.
-        let counted = self.counted_at.is_none_or(|at| elapsed.saturating_sub(at) >= self.numbers.period / 2);
+        // Early attempts may find a container ready sooner, but must not use up its failures sooner.
+        let counted = !early || self.counted_at.is_none_or(|at| elapsed.saturating_sub(at) >= self.numbers.period);
         if counted {
             self.counted_at = Some(elapsed);
             self.failures += 1;
@@ -128,12 +136,14 @@ impl Series {
         if reached {
             self.passing = Some(false);
         }
+        self.early = coming_up;
         let next = if coming_up { QUICK_RETRY.min(self.numbers.period) } else { self.numbers.period };
         Step { verdict: reached.then_some(false), counted, next }
     }
 }
 
-/// Probes one run of a container until the task is dropped. `started` skips the startup probe of an adopted container.
+/// Probes one run of a container until the task is dropped. `started` skips what an adopted container has behind it: the
+/// postStart hook and the startup probe.
 pub(crate) async fn run(
     container: Container,
     attempt: u32,
@@ -142,6 +152,11 @@ pub(crate) async fn run(
     verdicts: mpsc::Sender<Verdict>,
 ) {
     let context = Context { name: container.name.clone(), attempt, target, verdicts };
+    if let (Some(hook), false) = (hooks::post_start(&container), started)
+        && !context.run_hook(hook).await
+    {
+        return;
+    }
     if let (Some(probe), false) = (&container.startup_probe, started)
         && !context.follow(Kind::Startup, probe, true).await
     {
@@ -168,6 +183,16 @@ struct Context {
 }
 
 impl Context {
+    /// False when the container has to go, or nobody listens.
+    async fn run_hook(&self, hook: &LifecycleHandler) -> bool {
+        let outcome = match self.target.run_hook(&self.name, hook, hooks::POST_START_LIMIT).await {
+            Ok(()) => Outcome::Passed,
+            Err(message) => Outcome::Failed { message, grace_seconds: None },
+        };
+        let passed = outcome == Outcome::Passed;
+        self.tell(Kind::PostStart, outcome).await && passed
+    }
+
     /// Asks again and again; with `until_passed`, until the success threshold is reached. False when nobody listens.
     async fn follow(&self, kind: Kind, probe: &Probe, until_passed: bool) -> bool {
         let numbers = Numbers::of(probe);

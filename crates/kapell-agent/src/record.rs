@@ -22,11 +22,22 @@ pub(crate) struct PodRecord {
     /// `$PORT` of containers that declare none.
     #[serde(default)]
     pub(crate) ports: BTreeMap<String, u16>,
+    /// Restarts in a row of containers that have been restarted, see [`crate::backoff`].
+    #[serde(default)]
+    pub(crate) restarts_in_row: BTreeMap<String, u32>,
 }
 
 impl PodRecord {
     pub(crate) fn new(namespace: String, name: String, pod_ip: Ipv4Addr, grace_seconds: u64) -> Self {
-        Self { version: VERSION, namespace, name, pod_ip, grace_seconds, ports: BTreeMap::new() }
+        Self {
+            version: VERSION,
+            namespace,
+            name,
+            pod_ip,
+            grace_seconds,
+            ports: BTreeMap::new(),
+            restarts_in_row: BTreeMap::new(),
+        }
     }
 
     /// `None` when there is none, or none that can be read: then the directory is not a pod of ours any more.

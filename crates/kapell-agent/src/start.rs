@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kapell_api::quantity::Quantity;
@@ -15,6 +15,11 @@ use crate::environment::{self, ConfigError, Place, Sources};
 use crate::record::PodRecord;
 use crate::volumes::{self, VolumeError};
 
+/// Processes and threads of one container. Kubernetes has no resource for them, but without a limit one fork bomb fills
+/// the node's process table (32,768 or more numbers) and nothing can be started to stop it. Twice what systemd gives
+/// a service of a small machine: the largest thread pools stay well below it.
+pub(crate) const MOST_PROCESSES: u64 = 8192;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
     #[error(transparent)]
@@ -23,6 +28,10 @@ pub(crate) enum PrepareError {
     WorkDir(#[source] io::Error),
     #[error("no free port on {0}: {1}")]
     Port(Ipv4Addr, #[source] io::Error),
+    #[error("workingDir \"{0}\" leaves the container's directory; give an absolute path or one below it")]
+    WorkingDirEscapes(String),
+    #[error("volumeMounts of \"{0}\": subPath and subPathExpr are not supported by process pods")]
+    SubPath(String),
 }
 
 /// What the node contributes.
@@ -68,11 +77,13 @@ pub(crate) fn container_spec(
     fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;
     let mut mounted = BTreeMap::new();
     for mount in container.volume_mounts.iter().flatten() {
+        // The API refuses them; mounting the whole volume instead would show more than was asked for.
+        if mount.sub_path.is_some() || mount.sub_path_expr.is_some() {
+            return Err(PrepareError::SubPath(mount.name.clone()));
+        }
         let Some(place) = places.get(&mount.name) else { continue };
-        let place =
-            mount.sub_path.as_deref().map_or_else(|| place.clone(), |sub| place.join(sub.trim_start_matches('/')));
         if !mount.mount_path.starts_with('/') {
-            volumes::link_mount(&work_dir, &mount.mount_path, &place).map_err(PrepareError::WorkDir)?;
+            volumes::link_mount(&work_dir, &mount.mount_path, place).map_err(PrepareError::WorkDir)?;
         }
         mounted.insert(mount.name.clone(), place.display().to_string());
     }
@@ -84,16 +95,30 @@ pub(crate) fn container_spec(
         volumes: &mounted,
     };
     let env = environment::environment(pod, container, &place, sources)?;
-    let cwd = container.working_dir.as_deref().filter(|dir| !dir.is_empty());
+    let cwd = working_dir(container.working_dir.as_deref().unwrap_or_default(), &work_dir)?;
     Ok(ContainerSpec {
         name: container.name.clone(),
         attempt,
         command: environment::command_line(container, &env),
         env,
-        cwd: cwd.map_or_else(|| work_dir.clone(), |dir| work_dir.join(dir)),
+        cwd,
         limits: limits(container),
         log: LogLimits::default(),
     })
+}
+
+/// An absolute one is the host's and must exist; a relative one is below the container's own directory, and is made.
+fn working_dir(given: &str, work_dir: &Path) -> Result<PathBuf, PrepareError> {
+    let path = Path::new(given);
+    if path.is_absolute() {
+        return Ok(path.to_owned());
+    }
+    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Err(PrepareError::WorkingDirEscapes(given.to_owned()));
+    }
+    let cwd = work_dir.join(path);
+    fs::create_dir_all(&cwd).map_err(PrepareError::WorkDir)?;
+    Ok(cwd)
 }
 
 /// The first declared port, or a free one that stays the same as long as the pod lives.
@@ -120,8 +145,7 @@ fn limits(container: &Container) -> Limits {
         cpu_milli: parse(&resources.limits, "cpu").and_then(|quantity| positive(quantity.milli())),
         cpu_request_milli: parse(&resources.requests, "cpu").and_then(|quantity| positive(quantity.milli())),
         memory_bytes: parse(&resources.limits, "memory").and_then(|quantity| positive(quantity.value())),
-        // Kubernetes has no such resource; a node-wide limit per pod comes with the agent's configuration later.
-        pids: None,
+        pids: Some(MOST_PROCESSES),
     }
 }
 
@@ -132,3 +156,6 @@ pub(crate) fn named_ports(container: &Container) -> BTreeMap<String, u16> {
     };
     container.ports.iter().flatten().filter_map(named).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! One pod's task: looks at everything, carries out the plan, publishes the status, and sleeps until something changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -10,18 +10,20 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use kapell_shim::protocol::PodState;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Preconditions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::observed::{MustRestart, Observed, Probes, Trouble, containers, init_containers, missing_runtime};
+use crate::dependencies::{Dependency, dependencies};
+use crate::environment::{self, Sources as _};
+use crate::hooks::Stopped;
+use crate::observed::{Observed, Probes, Trouble, containers, init_containers, missing_runtime};
 use crate::plan::{Action, plan, restarts};
-use crate::probe::{self, Kind, Outcome, Target, Verdict};
+use crate::probe::{Endpoint, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
-use crate::status::{self, OUR_CONDITIONS};
 use crate::{Context, backoff};
 
 /// Between withdrawing readiness and SIGTERM: endpoints and balancers learn of the former before the latter closes the
@@ -37,6 +39,10 @@ const CONFIG_RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// Verdicts of one pod's probes; a prober that is ahead of the worker waits.
 const VERDICTS: usize = 64;
 
+mod probing;
+mod publishing;
+mod stopping;
+
 pub(crate) struct Worker {
     context: Arc<Context>,
     pod: Arc<Pod>,
@@ -47,19 +53,25 @@ pub(crate) struct Worker {
     shim: Option<ShimClient>,
     shim_state: Option<watch::Receiver<PodState>>,
     /// The prober of each running container, with the attempt that it belongs to.
-    probers: BTreeMap<String, (u32, Prober)>,
+    probers: BTreeMap<String, (u32, Background)>,
     verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
+    /// Hooks that run before a stop, by container, with the attempt that they belong to.
+    hooks: BTreeMap<String, (u32, Background)>,
+    /// How these ended.
+    stops: (mpsc::Sender<Stopped>, mpsc::Receiver<Stopped>),
     /// The attempt of each container after whose end a BackOff event was recorded.
     backing_off: BTreeMap<String, u32>,
     published: Option<PodStatus>,
     released: bool,
+    /// A start has to wait until the listeners of new Services have said where they listen.
+    awaits_listeners: bool,
     wake_at: Option<Timestamp>,
 }
 
-/// Stops probing when dropped.
-struct Prober(JoinHandle<()>);
+/// A task that ends when this is dropped.
+struct Background(JoinHandle<()>);
 
-impl Drop for Prober {
+impl Drop for Background {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -68,15 +80,15 @@ impl Drop for Prober {
 /// Runs until the pod's object is gone and nothing of it is left, or until shutdown, which leaves the pod running.
 pub(crate) async fn run(context: Arc<Context>, pod: Arc<Pod>, mut updates: watch::Receiver<Option<Arc<Pod>>>) {
     let mut worker = Worker::new(context.clone(), pod);
-    let mut changes = context.objects.changes();
+    let mut interest = context.objects.interest();
     loop {
         // Taken before the sync: what changes during it wakes us afterwards.
         let current = updates.borrow_and_update().clone();
-        changes.mark_unchanged();
         match current {
             Some(pod) => worker.pod = pod,
             None => return worker.remove().await,
         }
+        interest.set(worker.dependencies());
         worker.sync().await;
         let wake_at = worker.wake_at.map(|at| {
             let left = Timestamp::now().until(at).ok().and_then(|left| Duration::try_from(left).ok());
@@ -85,7 +97,8 @@ pub(crate) async fn run(context: Arc<Context>, pod: Arc<Pod>, mut updates: watch
         tokio::select! {
             () = context.shutdown.cancelled() => return,
             changed = updates.changed() => if changed.is_err() { return },
-            _ = changes.changed() => worker.try_configuration_again(),
+            () = interest.changed() => worker.try_configuration_again(),
+            Some(stopped) = worker.stops.1.recv() => worker.stopped(stopped),
             () = shim_changed(&mut worker.shim_state) => {}
             Some(verdict) = worker.verdicts.1.recv() => worker.take(verdict),
             () = tokio::time::sleep(wake_at.unwrap_or_default()), if wake_at.is_some() => {}
@@ -94,6 +107,11 @@ pub(crate) async fn run(context: Arc<Context>, pod: Arc<Pod>, mut updates: watch
             worker.take(verdict);
         }
     }
+}
+
+fn target(record: &PodRecord, container: &Container, shim: &ShimClient) -> Target {
+    let endpoint = Endpoint { ip: record.pod_ip, ports: start::named_ports(container) };
+    Target { endpoint, shim: shim.clone() }
 }
 
 /// Also returns when the shim has died; then there is nothing more to wait for.
@@ -122,11 +140,23 @@ impl Worker {
             shim_state: None,
             probers: BTreeMap::new(),
             verdicts: mpsc::channel(VERDICTS),
+            hooks: BTreeMap::new(),
+            stops: mpsc::channel(VERDICTS),
             backing_off: BTreeMap::new(),
             published: None,
             released: false,
+            awaits_listeners: false,
             wake_at: None,
         }
+    }
+
+    /// The objects whose changes concern this pod now.
+    fn dependencies(&self) -> BTreeSet<Dependency> {
+        let mut dependencies = dependencies(&self.pod);
+        if self.awaits_listeners {
+            dependencies.insert(Dependency::ServicesOf(self.pod.namespace().unwrap_or_default()));
+        }
+        dependencies
     }
 
     fn all_containers(&self) -> impl Iterator<Item = &Container> {
@@ -263,77 +293,22 @@ impl Worker {
             let seen = self.observed.containers.entry(name.clone()).or_default();
             let first_sight = seen.never_started() && seen.state.attempt == 0;
             let same_run = seen.state.attempt == state.attempt && seen.is_running() == state.running.is_some();
-            seen.stopping = state.running.as_ref().is_some_and(|running| running.stopping);
+            let hook = self.hooks.get(&name).is_some_and(|(attempt, _)| *attempt == state.attempt);
+            seen.stopping = hook || state.running.as_ref().is_some_and(|running| running.stopping);
             seen.state = state;
             if same_run {
                 continue;
             }
             seen.probes = Probes::default();
             if first_sight && seen.restarts_in_row == 0 {
-                // Found after a restart of the agent: an ended container has at least this many restarts behind it.
-                seen.restarts_in_row = seen.state.attempt.min(1);
+                // Found after a restart of the agent. Without a note a restarted container has one restart behind it.
+                let noted = self.record.as_ref().and_then(|record| record.restarts_in_row.get(&name).copied());
+                seen.restarts_in_row = noted.unwrap_or(seen.state.attempt.min(1));
             }
         }
         let names: Vec<String> = self.observed.containers.keys().cloned().collect();
         for name in names {
             self.keep_probing(&name);
-        }
-    }
-
-    fn keep_probing(&mut self, name: &str) {
-        let Some(container) = self.container(name) else { return };
-        let (Some(seen), Some(shim)) = (self.observed.containers.get_mut(name), &self.shim) else { return };
-        if !seen.is_running() || self.observed.ending {
-            self.probers.remove(name);
-            return;
-        }
-        let attempt = seen.state.attempt;
-        if self.probers.get(name).is_some_and(|(probed, _)| *probed == attempt) {
-            return;
-        }
-        // A container that was up and ready before the agent went away stays so until a probe says otherwise: adoption
-        // must not take working endpoints out of service.
-        let before = self.pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        let before = before.into_iter().find(|status| status.name == name).filter(|status| {
-            i64::from(status.restart_count) == i64::from(attempt)
-                && status.state.as_ref().is_some_and(|state| state.running.is_some())
-        });
-        let started = container.startup_probe.is_none() || before.is_some_and(|status| status.started == Some(true));
-        let was_ready = before.is_some_and(|status| status.ready) && !self.probers.contains_key(name);
-        seen.probes.started |= started;
-        seen.probes.ready =
-            seen.probes.started && (container.readiness_probe.is_none() || was_ready || seen.probes.ready);
-        let Some(record) = &self.record else { return };
-        let target = Target { ip: record.pod_ip, ports: start::named_ports(&container), shim: shim.clone() };
-        let task = probe::run(container, attempt, target, seen.probes.started, self.verdicts.0.clone());
-        self.probers.insert(name.to_owned(), (attempt, Prober(tokio::spawn(task))));
-    }
-
-    fn take(&mut self, verdict: Verdict) {
-        let has_readiness = self.container(&verdict.container).is_some_and(|c| c.readiness_probe.is_some());
-        let Some(seen) = self.observed.containers.get_mut(&verdict.container) else { return };
-        if seen.state.attempt != verdict.attempt || !seen.is_running() {
-            return;
-        }
-        match (verdict.kind, verdict.outcome) {
-            (kind, Outcome::Unhealthy { message }) => {
-                let message = format!("{} probe failed: {message}", kind.name());
-                self.context.events.warning(&self.pod, "Unhealthy", message);
-            }
-            (Kind::Startup, Outcome::Passed) => {
-                seen.probes.started = true;
-                seen.probes.ready |= !has_readiness;
-            }
-            (Kind::Readiness, Outcome::Passed) => seen.probes.ready = true,
-            (Kind::Readiness, Outcome::Failed { .. }) => seen.probes.ready = false,
-            (Kind::Liveness, Outcome::Passed) => {}
-            (kind, Outcome::Failed { message, grace_seconds }) => {
-                let kind = kind.name().to_lowercase();
-                let message =
-                    format!("Container {} failed {kind} probe, will be restarted: {message}", verdict.container);
-                seen.probes.must_restart = Some(MustRestart { message, grace_seconds });
-                seen.probes.ready = false;
-            }
         }
     }
 
@@ -365,6 +340,22 @@ impl Worker {
         }
     }
 
+    /// Sees to it that we are woken when there is something to see.
+    fn must_wait_for_listeners(&mut self) -> bool {
+        let linked = self.pod.spec.as_ref().and_then(|spec| spec.enable_service_links) != Some(false);
+        let services = self.context.objects.services(self.pod.namespace().as_deref().unwrap_or_default());
+        let due = environment::listeners_due(&services, Timestamp::now()).filter(|_| linked);
+        // A change between this look and the registration of the interest would go unnoticed; so look again at once.
+        if due.is_some() && !std::mem::replace(&mut self.awaits_listeners, due.is_some()) {
+            self.wake(Timestamp::now());
+        }
+        self.awaits_listeners = due.is_some();
+        if let Some(due) = due {
+            self.wake(due);
+        }
+        due.is_some()
+    }
+
     async fn perform(&mut self, action: Action) {
         let result = match action {
             Action::Start { container, attempt } => self.start(&container, attempt).await,
@@ -389,6 +380,9 @@ impl Worker {
     }
 
     async fn start(&mut self, name: &str, attempt: u32) -> Result<(), ShimError> {
+        if self.must_wait_for_listeners() {
+            return Ok(());
+        }
         let (Some(container), Some(shim), Some(record)) = (self.container(name), self.shim.clone(), &mut self.record)
         else {
             return Ok(());
@@ -424,6 +418,11 @@ impl Worker {
         seen.config_error = None;
         if let Some(exit) = seen.exit() {
             seen.restarts_in_row = backoff::next_row(exit, seen.restarts_in_row);
+            record.restarts_in_row.insert(name.to_owned(), seen.restarts_in_row);
+            // A note that is lost makes a later agent too patient or too hasty once, which is no reason not to start.
+            if let Err(error) = record.write(&self.dir) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "restarts in a row not noted");
+            }
         }
         let permit = self.context.starts.acquire().await;
         let state = shim.start(spec).await;
@@ -447,16 +446,10 @@ impl Worker {
         Ok(())
     }
 
-    async fn stop(&mut self, name: &str, grace: Duration, why: &str) -> Result<(), ShimError> {
-        let Some(shim) = &self.shim else { return Ok(()) };
-        self.context.events.normal(&self.pod, "Killing", format!("Stopping container {name}: {why}"));
-        self.probers.remove(name);
-        shim.stop(name, grace).await
-    }
-
     /// Nothing will run any more. The shim's state file stays and still tells how it ended.
     async fn release(&mut self) -> Result<(), ShimError> {
         self.probers.clear();
+        self.hooks.clear();
         self.shim_state = None;
         self.released = true;
         match self.shim.take() {
@@ -483,62 +476,10 @@ impl Worker {
         Ok(())
     }
 
-    fn api(&self) -> Api<Pod> {
-        Api::namespaced(self.context.client.clone(), self.pod.namespace().as_deref().unwrap_or("default"))
-    }
-
-    /// Writes the status unless it is what was written last, or what the object says anyway.
-    async fn publish(&mut self) {
-        let ended = self.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        if matches!(ended, Some("Succeeded" | "Failed")) && self.observed.containers.is_empty() {
-            return;
-        }
-        let ip = self.record.as_ref().map(|record| record.pod_ip);
-        let base = self.with_published_times();
-        let status = status::compute(&base, &self.observed, ip, self.context.config.host_ip, Timestamp::now());
-        if self.published.as_ref() == Some(&status)
-            || (self.published.is_none() && self.pod.status.as_ref() == Some(&status))
-        {
-            self.published = Some(status);
-            return;
-        }
-        let mut body = serde_json::json!({ "status": status });
-        // A merge patch removes what is null; what is not there it leaves alone.
-        for field in ["reason", "message"] {
-            if body["status"].get(field).is_none() {
-                body["status"][field] = serde_json::Value::Null;
-            }
-        }
-        match self.api().patch_status(&self.pod.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await {
-            Ok(_) => self.published = Some(status),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "status not written yet");
-                self.retry();
-            }
-        }
-    }
-
-    /// The object with the times that were written last: the informer's copy may not show them yet, and a time that is
-    /// made up anew would be a change of its own.
-    fn with_published_times(&self) -> Pod {
-        let mut pod = Pod::clone(&self.pod);
-        if let Some(published) = &self.published {
-            let status = pod.status.get_or_insert_default();
-            status.start_time = published.start_time.clone();
-            let ours =
-                published.conditions.iter().flatten().filter(|condition| OUR_CONDITIONS.contains(&&*condition.type_));
-            let mut conditions: Vec<_> = ours.cloned().collect();
-            let others = status.conditions.take().into_iter().flatten();
-            conditions.extend(others.filter(|condition| !OUR_CONDITIONS.contains(&&*condition.type_)));
-            status.conditions = Some(conditions);
-        }
-        pod
-    }
-
     /// The object is gone, so nothing of the pod may stay.
     async fn remove(mut self) {
         self.probers.clear();
+        self.hooks.clear();
         self.shim = None;
         let may_run = !self.released && self.record.is_some();
         self.context.remove_pod(&self.pod.uid().unwrap_or_default(), &self.dir, may_run).await;

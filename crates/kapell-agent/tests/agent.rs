@@ -37,8 +37,13 @@ fn main() -> ExitCode {
         lives_and_dies().await;
         survives_the_agent().await;
         needs_an_image().await;
+        probes_gate_and_restart().await;
+        hooks_run().await;
+        waits_for_listeners().await;
+        backs_off_across_agents().await;
+        answers_for_its_node().await;
     };
-    runtime.block_on(async { tokio::time::timeout(3 * PATIENCE, scenarios).await.expect("the scenarios end in time") });
+    runtime.block_on(async { tokio::time::timeout(6 * PATIENCE, scenarios).await.expect("the scenarios end in time") });
     ExitCode::SUCCESS
 }
 
@@ -124,6 +129,7 @@ impl FakeApi {
             "pods" => "Pod",
             "configmaps" => "ConfigMap",
             "secrets" => "Secret",
+            "nodes" => "Node",
             _ => "Service",
         };
         let meta = json!({ "resourceVersion": "1", "annotations": { "k8s.io/initial-events-end": "true" } });
@@ -233,6 +239,7 @@ fn pod(name: &str, container: Value) -> Value {
     })
 }
 
+/// As the API server does it for a pod on a node.
 fn delete(api: &FakeApi, name: &str) {
     let meta = json!({ "deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5 });
     api.patch("pods", name, &json!({ "metadata": meta }));
@@ -338,5 +345,157 @@ async fn needs_an_image() {
     assert!(message.contains("command \"no-such-command\" not found in PATH="), "{message}");
     delete(&api, "e");
     api.until("pods", "e", "gone", Value::is_null).await;
+    agent.stop().await;
+}
+
+/// A startup probe keeps the others waiting; a liveness probe that fails restarts; each says so.
+async fn probes_gate_and_restart() {
+    let (api, data) = (FakeApi::new(), tempfile::tempdir().unwrap());
+    let agent = Agent::start(&api, data.path());
+    let test = |expression: &str| json!({ "exec": { "command": ["sh", "-c", format!("test {expression}")] }, "periodSeconds": 1, "failureThreshold": 1 });
+    let mut startup = test("-e started");
+    startup["failureThreshold"] = 60.into();
+    let container = json!({
+        "command": ["sh", "-c", "rm -f started broken; sleep 1000"],
+        "startupProbe": startup, "livenessProbe": test("! -e broken"), "readinessProbe": test("! -e busy"),
+    });
+    api.put("pods", pod("p", container));
+    let status = |pod: &Value| pod["status"]["containerStatuses"][0].clone();
+    let event = api.until_event("Unhealthy").await;
+    assert!(event["message"].as_str().unwrap().starts_with("Startup probe failed: command"), "{event}");
+    let pending = status(&api.get("pods", "p").unwrap());
+    assert_eq!((&pending["started"], &pending["ready"]), (&json!(false), &json!(false)), "gated by its startup probe");
+    let work = data.path().join("pods/uid-p/containers/main/work");
+    std::fs::write(work.join("started"), "").unwrap();
+    let ready = api.until_ready("p").await;
+    assert_eq!(status(&ready)["started"], true);
+    std::fs::write(work.join("busy"), "").unwrap();
+    api.until("pods", "p", "unready", |pod| status(pod)["ready"] == false && status(pod)["restartCount"] == 0).await;
+    std::fs::write(work.join("broken"), "").unwrap();
+    api.until("pods", "p", "restarted", |pod| status(pod)["restartCount"] == 1).await;
+    let killing = api.until_event("Killing").await;
+    assert!(killing["message"].as_str().unwrap().contains("failed liveness probe, will be restarted"), "{killing}");
+    delete(&api, "p");
+    api.until("pods", "p", "gone", Value::is_null).await;
+    agent.stop().await;
+}
+
+async fn hooks_run() {
+    let (api, data) = (FakeApi::new(), tempfile::tempdir().unwrap());
+    let agent = Agent::start(&api, data.path());
+    let note = |what: &str| format!("echo {what} >> {}", data.path().join("notes").display());
+    let exec = |command: String| json!({ "exec": { "command": ["sh", "-c", command] } });
+    let container = json!({
+        "command": ["sh", "-c", format!("trap '{}; exit 0' TERM; while :; do sleep 0.01; done", note("terminated"))],
+        "lifecycle": { "postStart": exec(note("started")), "preStop": exec(format!("sleep 0.2; {}", note("stopping"))) },
+    });
+    api.put("pods", pod("h", container));
+    api.until_ready("h").await;
+    delete(&api, "h");
+    api.until("pods", "h", "gone", Value::is_null).await;
+    let notes = std::fs::read_to_string(data.path().join("notes")).unwrap();
+    assert_eq!(notes, "started\nstopping\nterminated\n");
+
+    // Hooks that fail: before the stop it is told, after the start it ends the container.
+    let container = json!({ "lifecycle": { "preStop": exec("echo no; exit 4".to_owned()) } });
+    api.put("pods", pod("i", container));
+    api.until_ready("i").await;
+    delete(&api, "i");
+    api.until("pods", "i", "gone", Value::is_null).await;
+    let event = api.until_event("FailedPreStopHook").await;
+    assert!(event["message"].as_str().unwrap().contains("exited with 4: no"), "{event}");
+    api.put("pods", pod("j", json!({ "lifecycle": { "postStart": exec("exit 5".to_owned()) } })));
+    let restarted = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_i64() > Some(0);
+    api.until("pods", "j", "restarted", restarted).await;
+    api.until_event("FailedPostStartHook").await;
+    delete(&api, "j");
+    api.until("pods", "j", "gone", Value::is_null).await;
+
+    // The wait that rolling updates use, as long as it was asked for.
+    api.put("pods", pod("k", json!({ "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } } })));
+    api.until_ready("k").await;
+    let begun = std::time::Instant::now();
+    delete(&api, "k");
+    api.until("pods", "k", "gone", Value::is_null).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    agent.stop().await;
+}
+
+/// The listener of a Service that was created a moment ago may end up on another port than the Service asks for.
+async fn waits_for_listeners() {
+    let (api, data) = (FakeApi::new(), tempfile::tempdir().unwrap());
+    let created = jiff::Timestamp::now();
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": "web", "namespace": "default", "uid": "uid-web", "creationTimestamp": created },
+        "spec": { "clusterIP": "127.77.0.9", "ports": [{ "name": "http", "port": 80 }] },
+    });
+    api.put("services", service);
+    let agent = Agent::start(&api, data.path());
+    api.put("pods", pod("s", json!({ "command": ["sh", "-c", "echo $WEB_SERVICE_PORT; sleep 1000"] })));
+    api.until("pods", "s", "seen", |pod| pod["status"]["podIP"].is_string()).await;
+    let listen = json!({ "metadata": { "annotations": { "kapell.dev/listen": "http=127.77.0.9:41234" } } });
+    api.patch("services", "web", &listen);
+    api.until_ready("s").await;
+    let logged = async {
+        let log = data.path().join("pods/uid-s/containers/main/logs/0.log");
+        loop {
+            let text = std::fs::read_to_string(&log).unwrap_or_default();
+            if text.ends_with('\n') {
+                return text;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let text = tokio::time::timeout(PATIENCE, logged).await.expect("it says what it was told");
+    assert!(text.ends_with("41234\n"), "{text}");
+    delete(&api, "s");
+    api.until("pods", "s", "gone", Value::is_null).await;
+    agent.stop().await;
+}
+
+async fn backs_off_across_agents() {
+    let (api, data) = (FakeApi::new(), tempfile::tempdir().unwrap());
+    let agent = Agent::start(&api, data.path());
+    api.put("pods", pod("f", json!({ "command": ["false"] })));
+    let waits = |pause: &'static str| {
+        move |pod: &Value| {
+            let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+            waiting["message"].as_str().is_some_and(|message| message.starts_with(pause))
+        }
+    };
+    api.until("pods", "f", "backs off", waits("back-off 10s")).await;
+    agent.stop().await;
+    // As after many restarts, which would take a test too long.
+    let file = data.path().join("pods/uid-f/agent.json");
+    let mut record: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(record["restartsInRow"]["main"], 1);
+    record["restartsInRow"]["main"] = 4.into();
+    std::fs::write(&file, serde_json::to_vec(&record).unwrap()).unwrap();
+    let agent = Agent::start(&api, data.path());
+    api.until("pods", "f", "backs off where it was", waits("back-off 1m 20s")).await;
+    delete(&api, "f");
+    api.until("pods", "f", "gone", Value::is_null).await;
+    agent.stop().await;
+}
+
+/// Somebody takes the node for dead, as the node lifecycle controller does when the machine was asleep.
+async fn answers_for_its_node() {
+    let (api, data) = (FakeApi::new(), tempfile::tempdir().unwrap());
+    let agent = Agent::start(&api, data.path());
+    let is_ready = |node: &Value| {
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True" && c["reason"] == "AgentReady")
+    };
+    let mut node = api.until("nodes", "node", "ready", is_ready).await;
+    api.until("leases", "node", "alive", |lease| lease["spec"]["holderIdentity"] == "node").await;
+    for condition in node["status"]["conditions"].as_array_mut().unwrap() {
+        condition["status"] = "Unknown".into();
+        condition["reason"] = "NodeStatusUnknown".into();
+    }
+    api.patch("nodes", "node", &json!({ "status": node["status"] }));
+    api.until("nodes", "node", "ready again", is_ready).await;
+    api.remove("nodes", "node");
+    api.until("nodes", "node", "registered again", is_ready).await;
     agent.stop().await;
 }

@@ -9,6 +9,32 @@ use std::fmt::Write;
 /// finding below it, so what is longer is cut.
 const LONGEST_KEY: usize = 320;
 
+/// Where a value stands: a list along the call stack, turned into a path only when there is something to report.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Root,
+    Key(&'a Place<'a>, &'a str),
+    Index(&'a Place<'a>, usize),
+}
+
+impl Place<'_> {
+    pub(crate) fn path(&self) -> String {
+        match self {
+            Place::Root => String::new(),
+            Place::Key(parent, key) => {
+                let mut path = parent.path();
+                push_key(&mut path, key);
+                path
+            }
+            Place::Index(parent, index) => {
+                let mut path = parent.path();
+                push_index(&mut path, *index);
+                path
+            }
+        }
+    }
+}
+
 /// Appends a key of an object.
 pub(crate) fn push_key(path: &mut String, key: &str) {
     let key = match key.char_indices().nth(LONGEST_KEY) {

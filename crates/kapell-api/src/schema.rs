@@ -35,6 +35,8 @@ pub enum Node {
     Object {
         fields: BTreeMap<String, Field>,
         required: Vec<String>,
+        /// Server-side apply owns it as a whole (`x-kubernetes-map-type: atomic`).
+        atomic: bool,
     },
     /// An object with any keys.
     Map(NodeId),
@@ -70,6 +72,10 @@ pub struct MergeFacts {
     /// `patchStrategy: retainKeys`: clients send `$retainKeys`, which clears what it does not name.
     pub retain_keys: bool,
     pub list: ListType,
+    /// The field is a map that server-side apply owns as a whole.
+    pub atomic_map: bool,
+    /// There even in an empty object of this type, as Go writes it.
+    pub always_present: bool,
 }
 
 /// Strategic merge patch's treatment of a list.

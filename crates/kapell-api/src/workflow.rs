@@ -17,6 +17,10 @@ pub const VERSION: &str = "v1alpha1";
 /// Both, as objects say it.
 pub const API_VERSION: &str = "kapell.dev/v1alpha1";
 
+/// The finalizer that every [`WorkflowRun`] is created with: a run that is deleted is cancelled first, and its journal
+/// goes before it does.
+pub const RUN_FINALIZER: &str = "kapell.dev/run";
+
 /// Always `kapell.dev/v1alpha1`; decoding anything else fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {

@@ -1,9 +1,12 @@
 //! Request bodies into objects: decoding, the schema's verdict, and what `fieldValidation` makes of it.
 
+use std::fmt::Display;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use kapell_api::decode;
 use kapell_api::problem::{Problem, Reason};
+use kapell_api::protobuf;
 use kapell_api::schema::Findings;
 use kapell_api::status::Status;
 use serde_json::Value;
@@ -52,28 +55,27 @@ pub(crate) fn check_dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result
     Ok(dry)
 }
 
-/// Any JSON or YAML document, with duplicate fields named.
+/// Any document, with sentences about duplicate fields and, in protobuf, unknown ones.
 pub(crate) fn parse(headers: &HeaderMap, body: &Bytes) -> Result<(Value, Vec<String>), Status> {
     let form = negotiate::body_form(headers).map_err(|media_type| unreadable(&media_type))?;
+    let undecodable = |error: &dyn Display| Status::bad_request(format!("the body cannot be decoded: {error}"));
     let decoded = match form {
         BodyForm::Json => decode::from_json(body),
         BodyForm::Yaml => decode::from_yaml(body),
+        BodyForm::Protobuf => {
+            let decoded = protobuf::decode(body).map_err(|error| undecodable(&error))?;
+            return Ok((decoded.value, decoded.complaints));
+        }
     }
-    .map_err(|error| Status::bad_request(format!("the body cannot be decoded: {error}")))?;
-    let duplicates = decoded.duplicates.iter().map(|d| format!("duplicate field {:?}", d.path)).collect();
+    .map_err(|error| undecodable(&error))?;
+    let duplicates = decoded.duplicates.iter().map(ToString::to_string).collect();
     Ok((decoded.value, duplicates))
 }
 
-/// 415, saying which type it was: client-go's typed clients send protobuf and show nothing but this message.
+/// 415, saying which type it was.
 fn unreadable(media_type: &str) -> Status {
-    let mut status = Status::unsupported_media_type(&["application/json", "application/yaml"]);
-    if media_type == "application/vnd.kubernetes.protobuf" {
-        status.message = format!(
-            "the body of the request is protobuf ({media_type}), which this server cannot read yet: send application/json or application/yaml"
-        );
-    } else {
-        status.message = format!("{} (got {media_type:?})", status.message);
-    }
+    let mut status = Status::unsupported_media_type(&["application/json", "application/yaml", protobuf::MEDIA_TYPE]);
+    status.message = format!("{} (got {media_type:?})", status.message);
     status
 }
 

@@ -5,14 +5,18 @@
 
 use std::net::SocketAddr;
 
+use futures::future::try_join_all;
+use futures::try_join;
 use http::StatusCode;
 use kapell_api::status::Status;
 use kapell_store::ReadError;
 use serde_json::{Value, json};
 
-use crate::engine::{Engine, Mode, Target, decode};
+use crate::engine::{Engine, Mode, Ownership, SERVER, Target, decode};
 use crate::key;
 
+/// Whose the objects are that the server itself needs.
+const OWN: Ownership<'static> = Ownership::Changed { by: SERVER, subresource: "" };
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// Why the server cannot start.
@@ -32,17 +36,22 @@ impl Engine {
     /// Brings the store to the state that everything else relies on. `advertise` is where this server listens.
     pub(crate) async fn bootstrap(&self, advertise: Option<SocketAddr>) -> Result<(), StartError> {
         self.record_addresses().await?;
-        for name in NAMESPACES {
+        // Side by side, so that they share syncs to disk: a first start waits for two instead of ten.
+        let namespaces = NAMESPACES.map(|name| {
             let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            self.ensure("namespaces", None, object).await.map_err(failed("a system namespace"))?;
-        }
-        for name in self.namespace_names().await? {
-            self.ensure_account(&name).await.map_err(failed("a default service account"))?;
-        }
-        if let Some(advertise) = advertise {
-            self.ensure_own_service(advertise).await.map_err(failed("the Service kubernetes"))?;
-        }
-        Ok(())
+            self.ensure("namespaces", None, object)
+        });
+        try_join_all(namespaces).await.map_err(failed("a system namespace"))?;
+        let names = self.namespace_names().await?;
+        let accounts = async {
+            let made = try_join_all(names.iter().map(|name| self.ensure_account(name))).await;
+            made.map_err(failed("a default service account"))
+        };
+        let service = async {
+            let Some(advertise) = advertise else { return Ok(()) };
+            self.ensure_own_service(advertise).await.map_err(failed("the Service kubernetes"))
+        };
+        try_join!(accounts, service).map(|_| ())
     }
 
     async fn record_addresses(&self) -> Result<(), StartError> {
@@ -82,7 +91,7 @@ impl Engine {
         if self.store.get(&target.key()).await.map_err(crate::engine::read_failed)?.is_some() {
             return Ok(());
         }
-        match self.create_object(resource, namespace, object, false).await {
+        match self.create_object(resource, namespace, object, OWN, false).await {
             Err(status) if status.code == StatusCode::CONFLICT.as_u16() => Ok(()),
             other => other.map(drop),
         }
@@ -98,8 +107,10 @@ impl Engine {
         }
         let metadata = json!({"name": "kubernetes", "namespace": "default", "labels": labels});
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
-        self.ensure("services", Some("default"), service).await?;
+        try_join!(self.ensure("services", Some("default"), service), self.ensure_own_endpoints(advertise)).map(|_| ())
+    }
 
+    async fn ensure_own_endpoints(&self, advertise: SocketAddr) -> Result<(), Status> {
         let Some(slices) = self.resources.find("discovery.k8s.io", "v1", "endpointslices") else { return Ok(()) };
         let family = if advertise.is_ipv4() { "IPv4" } else { "IPv6" };
         let slice = json!({
@@ -113,7 +124,7 @@ impl Engine {
             "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
         });
         let target = Target { resource: slices, namespace: Some("default"), name: "kubernetes" };
-        match self.create_object(slices, target.namespace, slice.clone(), false).await {
+        match self.create_object(slices, target.namespace, slice.clone(), OWN, false).await {
             Err(status) if status.code == StatusCode::CONFLICT.as_u16() => {
                 let follow = |old: &Value| {
                     let mut new = old.clone();
@@ -121,7 +132,7 @@ impl Engine {
                     new["ports"] = slice["ports"].clone();
                     Ok((new, Vec::new()))
                 };
-                self.update(target, Mode::Own, false, follow).await.map(drop)
+                self.update(target, Mode::Own, OWN, false, follow).await.map(drop)
             }
             other => other.map(drop),
         }

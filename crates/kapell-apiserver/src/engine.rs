@@ -5,6 +5,7 @@
 //! A write is decided on the object as read and committed under the condition that it is still that object; where
 //! another write came between, it is decided again.
 
+mod apply;
 mod binding;
 mod collection;
 mod connect;
@@ -12,6 +13,7 @@ mod create;
 mod delete;
 mod list;
 mod metadata;
+mod ownership;
 mod patch;
 mod read;
 mod scale;
@@ -32,6 +34,7 @@ use parking_lot::RwLock;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
 use crate::Connect;
 use crate::addresses::ServiceAddresses;
@@ -59,6 +62,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Who asks, as in `UserInfo.username`.
+    pub(crate) user: String,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }

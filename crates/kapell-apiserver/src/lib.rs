@@ -5,7 +5,8 @@
 //! a `kube::Client` over [`ApiServer::service`] without a socket. What a subresource like `pods/log` says comes from
 //! other services through [`Connect`]; nothing here knows them.
 //!
-//! It refuses by name what it cannot do yet: protobuf bodies and server-side apply are answered with 415.
+//! Bodies are read as JSON, YAML and Kubernetes' protobuf; answers are JSON. It refuses by name what it cannot do yet:
+//! server-side apply is answered with 415.
 
 #![allow(
     clippy::result_large_err,

@@ -4,6 +4,7 @@
 //! accepts nothing we write gets 406, a body that we cannot read 415.
 
 use http::{HeaderMap, header};
+use kapell_api::protobuf;
 
 /// The shape of a resource answer; the encoding is always JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(crate) enum Discovery {
 pub(crate) enum BodyForm {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// The kinds of patch, by their media types.
@@ -173,6 +175,7 @@ pub(crate) fn body_form(headers: &HeaderMap) -> Result<BodyForm, String> {
     match content_type(headers).as_deref() {
         None | Some("application/json") => Ok(BodyForm::Json),
         Some("application/yaml" | "application/x-yaml" | "text/yaml") => Ok(BodyForm::Yaml),
+        Some(protobuf::MEDIA_TYPE) => Ok(BodyForm::Protobuf),
         Some(other) => Err(other.to_owned()),
     }
 }
@@ -183,7 +186,7 @@ pub(crate) fn patch_form(headers: &HeaderMap) -> Result<PatchForm, String> {
         Some("application/json-patch+json") => Ok(PatchForm::Json),
         Some("application/merge-patch+json") => Ok(PatchForm::Merge),
         Some("application/strategic-merge-patch+json") => Ok(PatchForm::Strategic),
-        Some("application/apply-patch+yaml" | "application/apply-patch+cbor") => Ok(PatchForm::Apply),
+        Some("application/apply-patch+yaml") => Ok(PatchForm::Apply),
         other => Err(other.unwrap_or_default().to_owned()),
     }
 }

@@ -12,6 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use kapell_api::kind::{Kind, Subresource};
+use kapell_api::protobuf;
 use kapell_api::status::Status;
 use serde_json::{Map, Value, json};
 
@@ -21,6 +22,8 @@ use crate::reply::Document;
 use crate::resources::Resources;
 
 const JSON: &str = "application/json";
+/// In what form objects can be sent.
+const BODIES: [&str; 3] = [JSON, "application/yaml", protobuf::MEDIA_TYPE];
 const GNOSTIC: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 /// What the answer is called: the `@` in the name that clients ask for is not allowed in a `Content-Type`, and Go's parser
 /// insists.
@@ -137,7 +140,7 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
         json!({
             "parameters": parameters(false),
             "get": operation(kind, "list", None),
-            "post": operation(kind, "post", Some(&[JSON, "application/yaml"])),
+            "post": operation(kind, "post", Some(&BODIES)),
             "delete": operation(kind, "deletecollection", None),
         }),
     );
@@ -146,7 +149,7 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
         json!({
             "parameters": parameters(true),
             "get": operation(kind, "get", None),
-            "put": operation(kind, "put", Some(&[JSON, "application/yaml"])),
+            "put": operation(kind, "put", Some(&BODIES)),
             "patch": operation(kind, "patch", Some(&PATCHES)),
             "delete": operation(kind, "delete", None),
         }),
@@ -157,7 +160,7 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
             json!({
                 "parameters": parameters(true),
                 "get": operation(kind, "get", None),
-                "put": operation(kind, "put", Some(&[JSON, "application/yaml"])),
+                "put": operation(kind, "put", Some(&BODIES)),
                 "patch": operation(kind, "patch", Some(&PATCHES)),
             }),
         );

@@ -91,8 +91,15 @@ impl ApiService {
         };
         let streams = query.flag("watch") || self.server.is_connect(&path);
         let body = read_body(body, headers).await?;
-        let call =
-            Call { method: head.method, path, query, headers: head.headers, body, shutdown: self.shutdown.clone() };
+        let call = Call {
+            method: head.method,
+            path,
+            query,
+            headers: head.headers,
+            body,
+            user: identity.user.clone(),
+            shutdown: self.shutdown.clone(),
+        };
         let engine = self.server.engine();
         if streams {
             // A stream answers its headers at once and then lasts; it is bounded by connections, not by time.

@@ -95,6 +95,7 @@ where
                     () = shutdown.cancelled() => return,
                     event = events.next() => event,
                 };
+                let event = event.map(|event| event.map(without_managed_fields));
                 match event {
                     None => return,
                     Some(Err(error)) => {
@@ -152,6 +153,15 @@ where
             .map(|(_, object)| object.clone())
             .collect()
     }
+}
+
+/// The owners of fields are as large as many an object, and no reader of a copy asks for them. A write without them
+/// leaves them as they are.
+fn without_managed_fields<K: Resource>(mut event: Event<K>) -> Event<K> {
+    if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event {
+        object.meta_mut().managed_fields = None;
+    }
+    event
 }
 
 /// The changes that lead from one complete list to the next: vanished objects first, then new and changed ones.

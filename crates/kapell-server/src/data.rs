@@ -37,7 +37,7 @@ impl Running {
     }
 
     pub(crate) fn write(&self, data: &Path) -> io::Result<()> {
-        write_private(&Self::path(data), &serde_json::to_vec_pretty(self)?)
+        write_fleeting(&Self::path(data), &serde_json::to_vec_pretty(self)?)
     }
 
     pub(crate) fn forget(data: &Path) {
@@ -46,14 +46,25 @@ impl Running {
     }
 }
 
-/// Writes a file that only its owner can read, so that readers see the old content or the new, never a part.
+/// Writes a file that only its owner can read, so that readers see the old content or the new, never a part; also
+/// after a power failure.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, |file| file.sync_all())
+}
+
+/// As [`write_private`], for what every start writes anew: after a power failure it may be empty, and until the next
+/// start, which mends it, there is no server that it could lead to. So the start need not wait for the disk.
+pub(crate) fn write_fleeting(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, |_| Ok(()))
+}
+
+fn replace(path: &Path, content: &[u8], settle: impl FnOnce(&std::fs::File) -> io::Result<()>) -> io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
 
     let new = path.with_extension("new");
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
     file.write_all(content)?;
-    file.sync_all()?;
+    settle(&file)?;
     std::fs::rename(&new, path)
 }

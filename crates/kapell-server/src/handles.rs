@@ -1,12 +1,13 @@
 //! What services lend each other besides objects: log streams, run timelines, calls to Services.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -96,12 +97,27 @@ const RESPONSE_LIMIT: usize = 16 << 20;
 /// The workflow engine's way to Services, through the balancer, and to everybody else.
 pub(crate) struct Caller {
     gateway: Gateway,
-    direct: Client<HttpConnector, Full<Bytes>>,
+    /// Made at the first call that leaves this machine's Services: reading the system's certificates takes milliseconds.
+    direct: OnceLock<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
 }
 
 impl Caller {
     pub(crate) fn new(gateway: Gateway) -> Self {
-        Self { gateway, direct: Client::builder(TokioExecutor::new()).build_http() }
+        Self { gateway, direct: OnceLock::new() }
+    }
+
+    fn direct(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Full<Bytes>>, CallFailure> {
+        if let Some(client) = self.direct.get() {
+            return Ok(client);
+        }
+        let provider = rustls::crypto::ring::default_provider();
+        let builder =
+            HttpsConnectorBuilder::new().with_provider_and_native_roots(provider).map_err(|error| CallFailure {
+                maybe_processed: false,
+                message: format!("the system's certificates cannot be read: {error}"),
+            })?;
+        let connector = builder.https_or_http().enable_http1().build();
+        Ok(self.direct.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
     }
 }
 
@@ -133,13 +149,9 @@ impl Caller {
         request: http::Request<Bytes>,
         deadline: Option<Instant>,
     ) -> Result<http::Response<Bytes>, CallFailure> {
-        if request.uri().scheme_str() != Some("http") {
-            let message = format!("{}: only http:// can be called yet", request.uri());
-            return Err(CallFailure { maybe_processed: true, message });
-        }
+        let client = self.direct()?;
         let call = async {
-            let response = self
-                .direct
+            let response = client
                 .request(request.map(Full::new))
                 .await
                 .map_err(|error| CallFailure { maybe_processed: !error.is_connect(), message: deepest(&error) })?;

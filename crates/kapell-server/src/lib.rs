@@ -4,6 +4,7 @@
 //! through the few handles that are passed in [`wiring`]: logs, timelines, workflow validation, calls to Services.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,7 +57,11 @@ impl Server {
     /// Returns when the API answers. Everything that can be wrong with the data directory or the port is found here.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         telemetry::init();
-        std::fs::create_dir_all(&config.data)
+        // For its owner only: volumes and logs of pods may hold what others must not read.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&config.data)
             .with_context(|| format!("cannot create the data directory {}", config.data.display()))?;
         let data = std::fs::canonicalize(&config.data)
             .with_context(|| format!("cannot use the data directory {}", config.data.display()))?;
@@ -70,7 +75,7 @@ impl Server {
 
         let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
-        data::write_private(&kubeconfig, wired.kubeconfig.as_bytes())
+        data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
         let services = Services::start(wired, listener);
         Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;

@@ -34,7 +34,8 @@ pub(crate) async fn wire(
     store: Arc<dyn Store>,
     address: SocketAddr,
 ) -> anyhow::Result<Wired> {
-    let today = jiff::Zoned::now().date();
+    // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
         block: Some(block),

@@ -13,6 +13,9 @@ use crate::protocol::Limits;
 
 mod detect;
 
+/// Environment variable of server and shims; `off` leaves the machine's cgroups alone.
+pub const SWITCH: &str = "KAPELL_CGROUPS";
+
 /// Which cgroup hierarchies are usable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Backend {
@@ -42,8 +45,12 @@ const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 const FREEZER: &str = "freezer";
 
 impl Hierarchies {
-    /// Looks at the machine, and creates our parent directories where that is allowed.
+    /// Looks at the machine, and creates our parent directories where that is allowed. Finds nothing when
+    /// [`SWITCH`] says `off`: for machines whose cgroups belong to somebody else, and to see how it is without.
     pub fn detect() -> Self {
+        if std::env::var_os(SWITCH).is_some_and(|value| value == "off") {
+            return Self::default();
+        }
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         detect::prepare(&detect::mounts(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")))
     }
@@ -106,6 +113,8 @@ fn v2_settings(limits: &Limits) -> Vec<(&'static str, String)> {
     if let Some(bytes) = limits.memory_bytes {
         settings.push(("memory.max", bytes.to_string()));
         settings.push(("memory.swap.max", "0".to_owned()));
+        // Without its workers or its parent, half a container rarely does what the whole should.
+        settings.push(("memory.oom.group", "1".to_owned()));
     }
     if let Some(pids) = limits.pids {
         settings.push(("pids.max", pids.to_string()));
@@ -122,7 +131,13 @@ fn v1_settings(controller: &str, limits: &Limits) -> Vec<(&'static str, String)>
                 limits.cpu_request_milli.map(|m| ("cpu.shares", (m * 1024 / 1000).clamp(2, 262_144).to_string()));
             quota.into_iter().chain(shares).collect()
         }
-        "memory" => limits.memory_bytes.map(|bytes| ("memory.limit_in_bytes", bytes.to_string())).into_iter().collect(),
+        // The second counts memory and swap together and exists only where swap is accounted for. Order matters: it may
+        // not be set below the first.
+        "memory" => {
+            let names = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"];
+            let set = |bytes: u64| names.map(|name| (name, bytes.to_string()));
+            limits.memory_bytes.map(set).into_iter().flatten().collect()
+        }
         "pids" => limits.pids.map(|pids| ("pids.max", pids.to_string())).into_iter().collect(),
         _ => Vec::new(),
     }

@@ -27,6 +27,9 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// The parent of an adopted process has this long to reap it; afterwards its exit code counts as unknown.
 const FOREIGN_PATIENCE: Duration = Duration::from_millis(500);
 
+/// What a shell exits with after SIGKILL has ended its command.
+const CODE_KILLED: i32 = 128 + libc::SIGKILL;
+
 /// Bytes of one read; as much as a pipe holds by default.
 const READ_SIZE: usize = 64 << 10;
 
@@ -39,6 +42,8 @@ pub(crate) struct Container {
     started_at: i64,
     marker: String,
     group: Group,
+    /// The first process is in `group`, and so is everything that it starts.
+    contained: bool,
     outputs: Vec<(Stream, File)>,
     log: LogFile,
     /// Set for a process that another shim started; its end shows here instead of through SIGCHLD.
@@ -74,6 +79,8 @@ impl Container {
             attempt,
             started_at,
             marker,
+            // Joining may have been denied, or it has ended already.
+            contained: group.members().contains(&process.pid),
             group,
             outputs: output.readers,
             log: output.log,
@@ -208,7 +215,11 @@ impl Container {
         }
     }
 
+    /// The group knows without looking at every process of the machine, which each of many pods that end would do.
     fn members(&self, only: bool) -> Vec<i32> {
+        if self.contained {
+            return self.group.members();
+        }
         let own_pid = i32::try_from(std::process::id()).unwrap_or_default();
         let marked = |pid| proc::has_variable(pid, &self.marker);
         let mut members = proc::members(self.process, &proc::all(), own_pid, only, marked);
@@ -230,7 +241,8 @@ impl Container {
             finished_at: ended.finished_at,
             code,
             signal,
-            oom_killed: signal == Some(libc::SIGKILL) && self.group.was_oom_killed(),
+            // The victim may also have been a child of the first process, which then tells of it like a shell does.
+            oom_killed: code == CODE_KILLED && self.group.was_oom_killed(),
             unknown: ended.wait_status.is_none(),
             start_error: None,
         };

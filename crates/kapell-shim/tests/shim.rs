@@ -365,3 +365,72 @@ fn unknown_versions_are_refused_by_number() {
     assert!(matches!(answer.body, Body::Failed { ref message } if message.contains("version 99")), "{answer:?}");
     pod.shutdown();
 }
+
+/// The limits that this machine can enforce, or why a test cannot run here.
+fn enforces(limit: &str) -> bool {
+    let enforced = kapell_shim::cgroup::Hierarchies::detect().enforced();
+    if !enforced.contains(&limit) {
+        eprintln!("SKIPPED: no cgroup limits {limit} here; enforced: {enforced:?}");
+    }
+    enforced.contains(&limit)
+}
+
+#[test]
+fn memory_beyond_the_limit_is_an_oom_kill_also_of_a_child() {
+    if !enforces("memory") {
+        return;
+    }
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    let limits = Limits { memory_bytes: Some(32 << 20), ..Limits::default() };
+    // `tail` keeps the last line, and this one does not end.
+    for (attempt, body) in ["exec tail /dev/zero", "tail /dev/zero; exit $?"].into_iter().enumerate() {
+        pod.run(ContainerSpec { attempt: attempt as u32, limits, ..script(body) });
+        let exit = pod.wait_for_exit();
+        assert_eq!((exit.code, exit.oom_killed), (137, true), "{body}: {exit:?}");
+    }
+    // The count of a group that has gone does not stick to its successor.
+    pod.run(ContainerSpec { attempt: 2, limits, ..script("kill -9 $$") });
+    let exit = pod.wait_for_exit();
+    assert_eq!((exit.code, exit.oom_killed), (137, false));
+    pod.shutdown();
+}
+
+#[test]
+fn more_processes_than_the_limit_cannot_be_started() {
+    if !enforces("pids") {
+        return;
+    }
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    let limits = Limits { pids: Some(5), ..Limits::default() };
+    pod.run(ContainerSpec { limits, ..script("for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo all") });
+    let exit = pod.wait_for_exit();
+    assert_ne!(exit.code, 0);
+    assert!(!pod.log(0).contains(&"stdout F all".to_owned()), "{:?}", pod.log(0));
+    pod.shutdown();
+}
+
+#[test]
+fn a_processor_quota_throttles() {
+    if !enforces("cpu") {
+        return;
+    }
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    let limits = Limits { cpu_milli: Some(100), ..Limits::default() };
+    pod.run(ContainerSpec { limits, ..script("while :; do :; done") });
+    let groups = pod.main().running.unwrap().cgroups;
+    let throttled = || {
+        groups.iter().any(|group| {
+            let text = fs::read_to_string(group.join("cpu.stat")).unwrap_or_default();
+            text.lines().any(|line| line.strip_prefix("nr_throttled ").is_some_and(|count| count.trim() != "0"))
+        })
+    };
+    let begun = std::time::Instant::now();
+    while !throttled() {
+        assert!(begun.elapsed() < PATIENCE, "never throttled");
+        std::thread::yield_now();
+    }
+    pod.shutdown();
+}

@@ -10,6 +10,7 @@ mod error;
 mod lock;
 mod plan;
 mod state;
+mod streams;
 mod writer;
 
 use std::fs::{self, DirBuilder};

@@ -70,4 +70,26 @@ impl Bench {
         }
         (runs, begun.elapsed())
     }
+
+    /// Begins `count` runs without waiting for them.
+    ///
+    /// # Panics
+    /// When the document is not valid.
+    pub fn begin(&self, document: &Value, input: &Value, count: usize) {
+        for _ in 0..count {
+            self.engine.begin(document, input);
+        }
+    }
+
+    /// Takes up the runs in the journal; says how many.
+    pub async fn recover(&self) -> usize {
+        self.engine.recover().await
+    }
+
+    /// Waits for the next run to end; how long after its start it did.
+    pub async fn lasted(&self) -> Option<Duration> {
+        let notice = self.engine.ended().await?;
+        let (at, _) = notice.ended?;
+        Some(Duration::from_millis((at - notice.started_at).unsigned_abs()))
+    }
 }

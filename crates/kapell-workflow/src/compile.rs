@@ -49,6 +49,9 @@ pub(crate) fn program(spec: &Value) -> Result<Program, Vec<Problem>> {
     })
 }
 
+/// Where our own extensions stand, inside the `metadata` of a task or of the document.
+const EXTENSION: &str = "kapell.dev/v1";
+
 /// What has been read so far.
 #[derive(Default)]
 struct Compiler {
@@ -122,8 +125,13 @@ impl Compiler {
         for key in ["title", "summary"] {
             members.get(key).and_then(|node| node.text(&mut self.problems));
         }
-        for key in ["tags", "metadata"] {
-            members.get(key).and_then(|node| node.members(&mut self.problems));
+        members.get("tags").and_then(|node| node.members(&mut self.problems));
+        // `metadata` is open to everyone; our own block in it holds an input to try the workflow with, for people.
+        let metadata = members.get("metadata").and_then(|node| node.members(&mut self.problems));
+        if let Some(ours) = metadata.and_then(|metadata| metadata.get(EXTENSION))
+            && let Some(ours) = ours.members(&mut self.problems)
+        {
+            ours.known(&["exampleInput"], &[], &mut self.problems);
         }
         Some(())
     }

@@ -15,7 +15,7 @@
 //! (connection refused while its pods start) is made again for [`Config::connect_patience`] before it counts as
 //! failed, even without a retry policy: nothing can have happened there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,20 +25,23 @@ use bytes::Bytes;
 use kapell_client::{ObjectKey, Queue};
 use kapell_store::{Store, StreamId};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 mod committer;
 mod effects;
 mod headless;
 mod notices;
+mod pace;
 mod partition;
 mod programs;
+mod rescue;
 mod runs;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turns;
 
 use crate::core::record::{FrameId, Time};
 pub(crate) use headless::Headless;
@@ -80,7 +83,8 @@ pub struct Config {
     pub partitions: usize,
     /// Runs in memory at a time; further ones stay `Pending`.
     pub max_runs: usize,
-    /// Calls in flight at a time; further ones wait.
+    /// Calls in flight at a time; further ones wait, and namespaces take turns. One namespace has at most three
+    /// quarters of them.
     pub max_calls: usize,
     /// How long a call may take when no timeout of the workflow ends it before.
     pub call_limit: Duration,
@@ -124,13 +128,16 @@ struct Shared {
     programs: Programs,
     partitions: Vec<mpsc::UnboundedSender<Command>>,
     timers: mpsc::UnboundedSender<timers::Alarm>,
-    permits: Arc<Semaphore>,
+    turns: Arc<turns::Turns>,
     calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
     calls_idle: Notify,
     notices: Mutex<Notices>,
+    /// Runs whose objects were deleted, to be looked after.
+    gone: Mutex<BTreeSet<(ObjectKey, StreamId)>>,
     /// Objects to look at.
     queue: Queue<ObjectKey>,
     active: AtomicUsize,
+    falls: rescue::Falls,
 }
 
 /// A channel without a bound of its own: what it holds is bounded by the runs that were accepted and by the calls in
@@ -144,7 +151,7 @@ impl Shared {
     fn new(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> (Arc<Self>, Receivers) {
         let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
         let (timers, timer_receiver) = accounted_channel();
-        let permits = Arc::new(Semaphore::new(config.max_calls));
+        let turns = turns::Turns::new(config.max_calls);
         let shared = Arc::new(Self {
             config,
             store,
@@ -152,12 +159,14 @@ impl Shared {
             programs: Programs::default(),
             partitions: senders,
             timers,
-            permits,
+            turns,
             calls: Mutex::default(),
             calls_idle: Notify::new(),
             notices: Mutex::default(),
+            gone: Mutex::default(),
             queue: Queue::new(),
             active: AtomicUsize::new(0),
+            falls: rescue::Falls::default(),
         });
         let receivers = Receivers { partitions: receivers, timers: timer_receiver };
         (shared, receivers)
@@ -171,6 +180,15 @@ impl Shared {
     /// A partition that is gone has been shut down, and what is told to it will be found in the journal.
     fn tell(&self, stream: StreamId, command: Command) {
         let _ = self.partition(stream).send(command);
+    }
+
+    /// Says of a run that cannot go on what it waits for.
+    fn rests(&self, stream: StreamId) {
+        let notice = self.notices.lock().get(stream).cloned();
+        if let Some(notice) = notice {
+            let waiting = "a start of kapell without the defect that stopped the run; the server's log says which";
+            self.publish(stream, Notice { waiting_for: Some(waiting.to_owned()), ..notice });
+        }
     }
 
     fn publish(&self, stream: StreamId, notice: Notice) {
@@ -188,35 +206,32 @@ fn now() -> Time {
 
 /// The tasks and threads of a running engine.
 struct Parts {
-    committers: JoinSet<()>,
+    committer: committer::Committer,
     timers: JoinHandle<()>,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Parts {
     fn start(shared: &Arc<Shared>, receivers: Receivers, stop: &CancellationToken) -> Self {
-        let mut committers = JoinSet::new();
+        let committer = committer::Committer::new(shared.clone());
         let mut threads = Vec::new();
         for (index, commands) in receivers.partitions.into_iter().enumerate() {
-            let (work, receiver) = accounted_channel();
-            committers.spawn(committer::run(shared.clone(), receiver));
-            threads.extend(partition::spawn(index, shared.clone(), commands, work));
+            threads.extend(partition::spawn(index, shared.clone(), commands, committer.clone()));
         }
         let timers = tokio::spawn(timers::run(shared.clone(), receivers.timers, stop.clone()));
-        Self { committers, timers, threads }
+        Self { committer, timers, threads }
     }
 
-    /// Lets partitions finish their present step and committers what they were given.
-    async fn stop(mut self, shared: &Shared, stop: &CancellationToken) {
+    /// Lets partitions finish what they are at, and the committer what it was given.
+    async fn stop(self, shared: &Shared, stop: &CancellationToken) {
         stop.cancel();
         for partition in &shared.partitions {
             let _ = partition.send(Command::Stop);
         }
-        while self.committers.join_next().await.is_some() {}
-        let _ = self.timers.await;
-        // The committers end when their partitions have, so this does not wait.
         let threads = self.threads;
         let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+        self.committer.finish().await;
+        let _ = self.timers.await;
     }
 }
 
@@ -240,7 +255,7 @@ impl Engine {
 
         let recovered = tokio::select! {
             () = shutdown.cancelled() => None,
-            recovered = runs::recover(shared) => Some(recovered),
+            recovered = rescue::recover(shared) => Some(recovered),
         };
         if let Some(recovered) = recovered {
             runs::run(self.client.clone(), shared.clone(), recovered, shutdown).await;

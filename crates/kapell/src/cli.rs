@@ -7,9 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Runs services, connects them, orchestrates them with durable workflows.
 #[derive(Debug, Parser)]
 #[command(name = "kapell", version, propagate_version = true, max_term_width = 100)]
-#[command(
-    after_help = "Start with:  kapell up examples/shop\nData lives in $KAPELL_DATA, else in $XDG_DATA_HOME/kapell (root: /var/lib/kapell)."
-)]
+#[command(after_help = "\
+Start with:  kapell up examples/shop
+Data:        $KAPELL_DATA, else $XDG_DATA_HOME/kapell (~/.local/share/kapell; root: /var/lib/kapell)
+Exit codes:  0 done, 1 failed, 2 wrong use")]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -62,7 +63,10 @@ pub(crate) enum Verb {
     /// Print the versions of this program and of the server
     Version,
     /// Print a completion script for a shell
-    Completion { shell: clap_complete::Shell },
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +87,7 @@ pub(crate) struct UpArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DownArgs {
+    /// Files or directories whose objects are to be deleted
     #[arg(value_name = "FILE|DIR")]
     pub(crate) files: Vec<PathBuf>,
 }
@@ -105,6 +110,7 @@ pub(crate) struct ApplyArgs {
     /// `server` asks the server for the outcome without storing it
     #[arg(long, value_name = "none|server", default_value = "none")]
     pub(crate) dry_run: DryRun,
+    /// How to print
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Output>,
 }
@@ -128,6 +134,7 @@ pub(crate) struct GetArgs {
     /// `pods`, `deployment/web`, `pods,services`, or a kind followed by names
     #[arg(value_name = "KIND[/NAME]", required = true)]
     pub(crate) targets: Vec<String>,
+    /// How to print
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Output>,
     /// Labels to select by, e.g. `app=web,tier!=db`
@@ -156,6 +163,7 @@ pub(crate) struct LogsArgs {
     /// A pod, or `deployment/NAME` for one of its pods
     #[arg(value_name = "POD")]
     pub(crate) pod: String,
+    /// Which container (default: the only one)
     #[arg(short, long, value_name = "NAME")]
     pub(crate) container: Option<String>,
     /// Go on printing as the pod writes
@@ -167,6 +175,7 @@ pub(crate) struct LogsArgs {
     /// Only the last lines
     #[arg(long, value_name = "LINES")]
     pub(crate) tail: Option<u64>,
+    /// Each line with the time at which it was written
     #[arg(long)]
     pub(crate) timestamps: bool,
 }
@@ -176,6 +185,7 @@ pub(crate) struct DeleteArgs {
     /// `KIND/NAME…`, or a kind followed by names
     #[arg(value_name = "KIND/NAME")]
     pub(crate) targets: Vec<String>,
+    /// Files or directories whose objects are to be deleted; `-` reads standard input
     #[arg(short, long = "filename", value_name = "FILE|DIR|-")]
     pub(crate) filename: Vec<PathBuf>,
     /// Labels of the objects to delete
@@ -187,15 +197,18 @@ pub(crate) struct DeleteArgs {
     /// Do not wait until the objects are gone
     #[arg(long)]
     pub(crate) no_wait: bool,
+    /// An object that is gone already is no failure
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ScaleArgs {
+    /// `deployment/NAME` or `replicaset/NAME`
     #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
     pub(crate) target: Vec<String>,
-    #[arg(long, value_name = "N")]
+    /// How many there shall be
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) replicas: u32,
 }
 
@@ -203,15 +216,19 @@ pub(crate) struct ScaleArgs {
 pub(crate) enum RolloutVerb {
     /// Wait until the rollout is complete
     Status {
+        /// `deployment/NAME`
         #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
         target: Vec<String>,
+        /// Give up after this many seconds
         #[arg(long, value_name = "SECONDS", default_value_t = 600)]
         timeout: u64,
     },
     /// Go back to the revision before, or to a given one
     Undo {
+        /// `deployment/NAME`
         #[arg(value_name = "KIND/NAME", required = true, num_args = 1..=2)]
         target: Vec<String>,
+        /// The revision to go back to (default: the one before)
         #[arg(long, value_name = "N")]
         to_revision: Option<i64>,
     },
@@ -232,26 +249,33 @@ pub(crate) enum WorkflowVerb {
         /// Wait for the end and print the output
         #[arg(long)]
         wait: bool,
+        /// How to print
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
     /// List runs
     List {
         /// Only the runs of this workflow
+        #[arg(value_name = "WORKFLOW")]
         workflow: Option<String>,
+        /// How to print
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
+        /// Runs in all namespaces
         #[arg(short = 'A', long)]
         all_namespaces: bool,
     },
     /// Show a run with the timeline of every attempt
     Show {
+        /// Name of the run
         run: String,
+        /// How to print
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
     /// Cancel a run: what it completed is compensated
     Cancel {
+        /// Name of the run
         run: String,
         /// Return at once
         #[arg(long)]
@@ -259,7 +283,9 @@ pub(crate) enum WorkflowVerb {
     },
     /// Wait for the end of a run and print its output
     Wait {
+        /// Name of the run
         run: String,
+        /// How to print
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },

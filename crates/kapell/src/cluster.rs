@@ -1,5 +1,6 @@
 //! The API as the client verbs use it: paths built from the table of kinds, bodies as JSON values.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -22,6 +23,12 @@ pub(crate) struct Cluster {
     client: Client,
     /// Where objects live that do not say it themselves.
     pub(crate) namespace: String,
+    /// Whether the person has chosen it with `-n`.
+    chosen: bool,
+    /// The flags that a person has to repeat to reach this server again: ` --data DIR`.
+    flags: String,
+    /// This program as the person has called it: `kapell`, or a path when it is not in `PATH`.
+    program: String,
 }
 
 /// A kind, and which object of it.
@@ -40,27 +47,71 @@ impl Cluster {
             (None, None, Some(file)) if !file.is_empty() => file.into(),
             (None, None, _) => kapell_server::data::default_dir().join("kubeconfig"),
         };
-        Self::from_file(&path, target.namespace.clone()).await
+        Self::from_file(&path, target).await
     }
 
-    pub(crate) async fn from_file(path: &Path, namespace: Option<String>) -> Outcome<Self> {
-        if !path.exists() {
-            return Err(Failure::new(format!("no server has written {} yet", path.display()))
-                .hint("start one with `kapell server` or `kapell up`, or name another with --data or --kubeconfig"));
-        }
+    pub(crate) async fn from_file(path: &Path, target: &Target) -> Outcome<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::new(format!("no server has written {} yet", path.display()))
+                .hint("start one with `kapell server` or `kapell up`, or name another with --data or --kubeconfig"),
+            std::io::ErrorKind::PermissionDenied => Failure::new(format!("{}: {error}", path.display()))
+                .hint("it belongs to the user who started the server; name your own with --data or --kubeconfig"),
+            _ => Failure::new(format!("{}: {error}", path.display())),
+        })?;
         let unusable = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()));
-        let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
+        let kubeconfig = Kubeconfig::from_yaml(&text).map_err(|error| unusable(&error))?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .map_err(|error| unusable(&error))?;
-        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;
-        Ok(Self { client, namespace })
+        let flags = flags(target, std::env::var_os("KAPELL_DATA").as_deref());
+        let called = std::env::args().next().unwrap_or_default();
+        let program = program(&called, std::env::current_dir().ok().as_deref());
+        Ok(Self { client, namespace, chosen: target.namespace.is_some(), flags, program })
+    }
+
+    /// No server at all, for tests of what is made of its flags.
+    #[cfg(test)]
+    pub(crate) fn nowhere(flags: &str) -> Self {
+        let config = Config::new(http::Uri::from_static("http://127.0.0.1:1"));
+        let client = Client::try_from(config).expect("a client without TLS");
+        Self {
+            client,
+            namespace: "default".to_owned(),
+            chosen: false,
+            flags: flags.to_owned(),
+            program: "kapell".to_owned(),
+        }
+    }
+
+    /// The namespace of an object from a file: what the file says, which `-n` must not contradict, else ours.
+    pub(crate) fn namespace_for<'a>(&'a self, in_file: Option<&'a str>) -> Outcome<&'a str> {
+        match in_file {
+            Some(namespace) if self.chosen && namespace != self.namespace => {
+                Err(Failure::usage(format!("the file says namespace {namespace}, the command line {}", self.namespace))
+                    .hint(format!("-n {namespace}, or no -n at all")))
+            }
+            Some(namespace) => Ok(namespace),
+            None => Ok(&self.namespace),
+        }
+    }
+
+    /// A command line that a person can type next: with `-n` and the flags that lead to this server.
+    pub(crate) fn command(&self, words: &str) -> String {
+        let namespace = if self.namespace == "default" { String::new() } else { format!(" -n {}", self.namespace) };
+        format!("{} {words}{namespace}{}", self.program, self.flags)
     }
 
     /// The same server, with another namespace for objects that do not name one.
     pub(crate) fn within(&self, namespace: &str) -> Self {
-        Self { client: self.client.clone(), namespace: namespace.to_owned() }
+        Self {
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+            chosen: self.chosen,
+            flags: self.flags.clone(),
+            program: self.program.clone(),
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Outcome<Value> {
@@ -160,6 +211,38 @@ impl Cluster {
     }
 }
 
+fn flags(target: &Target, data_from_environment: Option<&OsStr>) -> String {
+    let data = target.data.as_ref().filter(|data| Some(data.as_os_str()) != data_from_environment);
+    let flag = |name: &str, value: &Path| format!(" {name} {}", quoted(&value.to_string_lossy()));
+    match (&target.kubeconfig, data) {
+        (Some(file), _) => flag("--kubeconfig", file),
+        (None, Some(data)) => flag("--data", data),
+        (None, None) => String::new(),
+    }
+}
+
+/// `called`, shortened when it lies below the current directory.
+fn program(called: &str, here: Option<&Path>) -> String {
+    let below = here.and_then(|here| Path::new(called).strip_prefix(here).ok());
+    match below.and_then(Path::to_str) {
+        // A single name would be looked up in PATH.
+        Some(below) if below.contains('/') => quoted(below),
+        Some(below) => quoted(&format!("./{below}")),
+        None if called.is_empty() => "kapell".to_owned(),
+        None => quoted(called),
+    }
+}
+
+/// As a shell reads it back.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@,+".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 fn request(method: Method, path: &str, body: Option<(&'static str, &Value)>) -> Request<Body> {
     let mut request = Request::new(match body {
         Some((_, value)) => Body::from(value.to_string().into_bytes()),
@@ -232,8 +315,18 @@ pub(crate) fn named(words: &[String]) -> Outcome<Named> {
         [kind, name] => (kind.as_str(), name.as_str()),
         _ => return Err(Failure::usage("expected KIND/NAME")),
     };
-    if name.is_empty() || name.contains(['/', '?', '#', '%', ' ']) {
+    let kind = kind_called(kind)?;
+    check_name(name)?;
+    Ok(Named { kind, name: name.to_owned() })
+}
+
+/// Whether the word can stand in a URL as a name; the server knows the finer rules.
+pub(crate) fn check_name(name: &str) -> Outcome {
+    if name.is_empty() || name.contains(|letter: char| "/?#% ".contains(letter) || !letter.is_ascii()) {
         return Err(Failure::usage(format!("{name:?} cannot be the name of an object")));
     }
-    Ok(Named { kind: kind_called(kind)?, name: name.to_owned() })
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

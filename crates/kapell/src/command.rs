@@ -13,6 +13,7 @@ pub(crate) mod logs;
 pub(crate) mod rollout;
 pub(crate) mod scale;
 pub(crate) mod server;
+pub(crate) mod settle;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod why;

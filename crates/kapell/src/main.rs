@@ -11,6 +11,7 @@ mod error;
 mod manifest;
 mod print;
 mod readiness;
+mod timeline;
 
 use cli::{Cli, Verb};
 use cluster::Cluster;

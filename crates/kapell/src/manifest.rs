@@ -61,7 +61,9 @@ impl Manifest {
     pub(crate) fn locate(&self, failure: Failure) -> Failure {
         if failure.fields.is_empty() {
             let message = format!("{}{}: {}", self.source.place("metadata.name"), self.label(), failure.message);
-            return Failure { message, ..failure };
+            let no_namespace = failure.message.starts_with("namespaces ") && failure.message.ends_with("not found");
+            let hint = no_namespace.then(|| "apply a Namespace object as well, e.g. in the same file".to_owned());
+            return Failure { message, hint: failure.hint.or(hint), ..failure };
         }
         let lines: Vec<String> = failure
             .fields
@@ -138,9 +140,11 @@ fn files(path: &Path) -> Outcome<Vec<(String, Vec<u8>)>> {
 fn read_file(file: &str, bytes: &[u8], manifests: &mut Vec<Manifest>, complaints: &mut Vec<String>) {
     match decode::documents(bytes) {
         Err(error) => {
-            let place =
-                error.position().map_or(String::new(), |position| format!(":{}:{}", position.line, position.column));
-            complaints.push(format!("{file}{place}: {error}"));
+            let Some(position) = error.position() else { return complaints.push(format!("{file}: {error}")) };
+            // The place stands in front, where editors and people look for it.
+            let words = error.to_string();
+            let words = words.split(" at line ").next().unwrap_or(&words);
+            complaints.push(format!("{file}:{}:{}: {words}", position.line, position.column));
         }
         Ok(documents) => {
             for document in documents {
@@ -191,7 +195,7 @@ fn accept(value: Value, source: Source, manifests: &mut Vec<Manifest>, complaint
     if api_version.is_empty() || kind_name.is_empty() {
         let missing = if kind_name.is_empty() { "kind" } else { "apiVersion" };
         complaints.push(format!(
-            "{}not an object that Kapell knows: {missing} is missing (a workflow document would have document.dsl)",
+            "{}not an object: {missing} is missing (and it is no workflow document, which has document.dsl)",
             source.place("")
         ));
         return;
@@ -223,3 +227,6 @@ fn accept(value: Value, source: Source, manifests: &mut Vec<Manifest>, complaint
     }
     manifests.push(Manifest { kind, value, source });
 }
+
+#[cfg(test)]
+mod tests;

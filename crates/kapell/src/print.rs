@@ -18,22 +18,61 @@ pub(crate) fn out(text: &str) -> Outcome {
 
 /// Columns padded to their widest cell, three spaces apart, nothing after the last.
 pub(crate) fn columns(header: &[String], rows: &[Vec<String>]) -> String {
-    let count = header.len();
+    let widths = widths(header, rows);
+    std::iter::once(header).chain(rows.iter().map(Vec::as_slice)).map(|row| padded(row, &widths)).collect()
+}
+
+/// How wide each column must be for its header and its cells.
+pub(crate) fn widths(header: &[String], rows: &[Vec<String>]) -> Vec<usize> {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row.get(column).map_or(0, |cell| cell.chars().count()));
         cells.chain([header[column].chars().count()]).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..count).map(width).collect();
-    let mut text = String::new();
-    for row in std::iter::once(header).chain(rows.iter().map(Vec::as_slice)) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(&format!("{cell:<width$}   "));
+    (0..header.len()).map(width).collect()
+}
+
+/// One line; a cell that is wider than its column moves those after it.
+pub(crate) fn padded(row: &[String], widths: &[usize]) -> String {
+    let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}   ")).collect();
+    cells.trim_end().to_owned() + "\n"
+}
+
+/// The words of a text in lines of at most `width` characters; a longer word is cut.
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut room = width;
+    for word in text.split_whitespace() {
+        let mut rest: Vec<char> = word.chars().collect();
+        if rest.len() < room && room < width {
+            rest.insert(0, ' ');
+        } else if room < width {
+            lines.push(String::new());
+            room = width;
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
+        while !rest.is_empty() {
+            if room == 0 {
+                lines.push(String::new());
+                room = width;
+            }
+            let part: String = rest.drain(..rest.len().min(room)).collect();
+            room -= part.chars().count();
+            if let Some(line) = lines.last_mut() {
+                line.push_str(&part);
+            }
+        }
     }
-    text
+    lines
+}
+
+/// `9 ms`, `3.33 s`, `2 min 5 s`, `3 h 20 min`.
+pub(crate) fn duration(milliseconds: i64) -> String {
+    let seconds = milliseconds / 1000;
+    match milliseconds {
+        ..1_000 => format!("{milliseconds} ms"),
+        1_000..60_000 => format!("{seconds}.{:02} s", milliseconds % 1000 / 10),
+        60_000..3_600_000 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
 }
 
 /// A server-side `Table` as kubectl prints it; with a namespace column when objects of several are shown.
@@ -50,44 +89,46 @@ impl TableView {
         if self.namespaces {
             header.push("NAMESPACE".to_owned());
         }
-        header.extend(self.shown(table).map(|(_, name)| name.to_uppercase()));
+        header.extend(self.shown(table).map(|(_, column)| text(column, "name").to_uppercase()));
         header
     }
 
     pub(crate) fn rows(&self, table: &Value) -> Vec<Vec<String>> {
-        let shown: Vec<usize> = self.shown(table).map(|(index, _)| index).collect();
+        let shown: Vec<(usize, bool)> =
+            self.shown(table).map(|(index, column)| (index, text(column, "format") == "name")).collect();
         let rows = table["rows"].as_array().map_or(&[][..], Vec::as_slice);
         rows.iter().map(|row| self.row(row, &shown)).collect()
     }
 
-    fn row(&self, row: &Value, shown: &[usize]) -> Vec<String> {
+    fn row(&self, row: &Value, shown: &[(usize, bool)]) -> Vec<String> {
         let mut cells = Vec::new();
         if self.namespaces {
             cells.push(row["object"]["metadata"]["namespace"].as_str().unwrap_or_default().to_owned());
         }
-        for (position, index) in shown.iter().enumerate() {
+        for (index, is_name) in shown {
             let text = match &row["cells"][index] {
                 Value::String(text) => text.clone(),
                 Value::Null => String::new(),
                 other => other.to_string(),
             };
-            match (&self.prefix, position) {
-                (Some(prefix), 0) => cells.push(format!("{prefix}/{text}")),
+            match &self.prefix {
+                Some(prefix) if *is_name => cells.push(format!("{prefix}/{text}")),
                 _ => cells.push(text),
             }
         }
         cells
     }
 
-    fn shown<'a>(&self, table: &'a Value) -> impl Iterator<Item = (usize, &'a str)> {
+    /// The columns to print, each with its place in the row.
+    fn shown<'a>(&self, table: &'a Value) -> impl Iterator<Item = (usize, &'a Value)> {
         let wide = self.wide;
         let columns = table["columnDefinitions"].as_array().map_or(&[][..], Vec::as_slice);
-        columns
-            .iter()
-            .enumerate()
-            .filter(move |(_, column)| wide || column["priority"].as_i64().unwrap_or(0) == 0)
-            .map(|(index, column)| (index, column["name"].as_str().unwrap_or_default()))
+        columns.iter().enumerate().filter(move |(_, column)| wide || column["priority"].as_i64().unwrap_or(0) == 0)
     }
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
 }
 
 pub(crate) fn value(value: &Value, output: Output) -> Outcome {
@@ -103,3 +144,6 @@ pub(crate) fn value(value: &Value, output: Output) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

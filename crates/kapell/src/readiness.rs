@@ -86,3 +86,6 @@ fn service(object: &Value) -> Readiness {
 pub(crate) fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_)
 }
+
+#[cfg(test)]
+mod tests;

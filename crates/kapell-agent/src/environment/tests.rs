@@ -130,3 +130,28 @@ fn what_is_missing_is_named() {
         assert_eq!(error.to_string(), expected);
     }
 }
+
+#[test]
+fn containers_wait_for_the_listeners_of_new_services_only() {
+    let created: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
+    let service = |ip: &str, listen: Option<&str>| {
+        let annotations = listen.map(|listen| BTreeMap::from([(LISTEN_ANNOTATION.to_owned(), listen.to_owned())]));
+        let value = serde_json::json!({
+            "metadata": { "name": "s", "creationTimestamp": "2026-01-01T00:00:10Z", "annotations": annotations },
+            "spec": { "clusterIP": ip },
+        });
+        Arc::new(serde_json::from_value::<Service>(value).unwrap())
+    };
+    let after = |millis: i64| created.saturating_add(SignedDuration::from_millis(millis)).unwrap();
+    for (what, services, now, expected) in [
+        ("silent and new", vec![service("127.9.0.1", None)], after(500), Some(after(3000))),
+        ("silent and old", vec![service("127.9.0.1", None)], after(3000), None),
+        ("listening", vec![service("127.9.0.1", Some("http=127.9.0.1:80"))], after(500), None),
+        ("headless", vec![service("None", None)], after(500), None),
+        ("not allocated", vec![service("", None)], after(500), None),
+        ("one of two", vec![service("127.9.0.1", Some("")), service("127.9.0.2", None)], after(0), Some(after(3000))),
+        ("none", vec![], after(0), None),
+    ] {
+        assert_eq!(listeners_due(&services, now), expected, "{what}");
+    }
+}

@@ -1,4 +1,4 @@
-//! One question to a container, and its answer or the reason why there is none.
+//! One question to a container, and its answer or the reason why there is none. Lifecycle hooks ask the same way.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
+use k8s_openapi::api::core::v1::{ExecAction, HTTPGetAction, LifecycleHandler, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -17,30 +17,72 @@ use tokio::net::TcpStream;
 
 use crate::shim_client::ShimClient;
 
-/// Where a container's probes go.
+/// Where a container's probes and hooks go.
 #[derive(Clone)]
 pub(crate) struct Target {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) shim: ShimClient,
+}
+
+/// The container as the network sees it.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
     pub(crate) ip: Ipv4Addr,
     pub(crate) ports: BTreeMap<String, u16>,
-    pub(crate) shim: ShimClient,
 }
 
 impl Target {
     /// An error is a sentence as the kubelet would put it into the Unhealthy event.
     pub(crate) async fn check(&self, container: &str, probe: &Probe, timeout: Duration) -> Result<(), String> {
-        if let Some(exec) = &probe.exec {
-            let command = exec.command.clone().unwrap_or_default();
-            let executed =
-                self.shim.exec(container, command.clone(), timeout).await.map_err(|error| error.to_string())?;
-            return match executed.code {
-                Some(0) => Ok(()),
-                Some(code) => Err(format!("command {command:?} exited with {code}: {}", executed.output.trim())),
-                None => Err(format!("command {command:?} timed out after {timeout:?}")),
-            };
+        match &probe.exec {
+            Some(action) => self.exec(container, action, timeout).await,
+            None => self.endpoint.check(probe, timeout).await,
         }
+    }
+
+    /// Runs a lifecycle hook to its end. Of an HTTP request any answer will do, as for the kubelet.
+    pub(crate) async fn run_hook(
+        &self,
+        container: &str,
+        hook: &LifecycleHandler,
+        limit: Duration,
+    ) -> Result<(), String> {
+        if let Some(action) = &hook.exec {
+            return self.exec(container, action, limit).await;
+        }
+        let run = async {
+            if let Some(action) = &hook.http_get {
+                self.endpoint.http_get(action).await.map(drop)
+            } else if let Some(sleep) = &hook.sleep {
+                tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
+                Ok(())
+            } else {
+                Err("the hook has no supported handler (exec, httpGet, sleep)".to_owned())
+            }
+        };
+        tokio::time::timeout(limit, run).await.unwrap_or_else(|_| Err(format!("not done within {limit:?}")))
+    }
+
+    async fn exec(&self, container: &str, action: &ExecAction, timeout: Duration) -> Result<(), String> {
+        let command = action.command.clone().unwrap_or_default();
+        let executed = self.shim.exec(container, command.clone(), timeout).await.map_err(|error| error.to_string())?;
+        match executed.code {
+            Some(0) => Ok(()),
+            Some(code) => Err(format!("command {command:?} exited with {code}: {}", executed.output.trim())),
+            None => Err(format!("command {command:?} timed out after {timeout:?}")),
+        }
+    }
+}
+
+impl Endpoint {
+    async fn check(&self, probe: &Probe, timeout: Duration) -> Result<(), String> {
         let network = async {
             if let Some(action) = &probe.http_get {
-                self.http_get(action).await
+                let (url, status) = self.http_get(action).await?;
+                if status.is_success() || status.is_redirection() {
+                    return Ok(());
+                }
+                Err(format!("GET {url}: HTTP probe failed with statuscode: {}", status.as_u16()))
             } else if let Some(action) = &probe.tcp_socket {
                 let (host, port) = (self.host(action.host.as_deref()), self.port(&action.port)?);
                 connect(&host, port).await.map(drop)
@@ -65,7 +107,8 @@ impl Target {
         }
     }
 
-    async fn http_get(&self, action: &HTTPGetAction) -> Result<(), String> {
+    /// What was asked for, and the answer's status.
+    async fn http_get(&self, action: &HTTPGetAction) -> Result<(String, http::StatusCode), String> {
         let (host, port) = (self.host(action.host.as_deref()), self.port(&action.port)?);
         let tls = action.scheme.as_deref() == Some("HTTPS");
         let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
@@ -94,8 +137,7 @@ impl Target {
             ask(stream, request).await
         };
         match status {
-            Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
-            Ok(status) => Err(format!("GET {url}: HTTP probe failed with statuscode: {}", status.as_u16())),
+            Ok(status) => Ok((url, status)),
             Err(error) => Err(format!("GET {url}: {error}")),
         }
     }
@@ -173,3 +215,6 @@ impl ServerCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests;

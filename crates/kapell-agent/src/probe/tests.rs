@@ -22,7 +22,15 @@ fn quick_repeats_do_not_use_up_the_failure_threshold() {
         assert_eq!(step.next, QUICK_RETRY);
         verdicts.extend(step.verdict.map(|verdict| (at, verdict)));
     }
-    assert_eq!(verdicts, [(Duration::from_secs(1), false)], "three failures half a period apart at least");
+    assert_eq!(verdicts, [(Duration::from_secs(2), false)], "as without the repeats: at 0, 1 and 2 periods");
+}
+
+#[test]
+fn attempts_a_period_apart_count_however_long_each_takes() {
+    let mut series = series(Kind::Liveness, 1, 3);
+    // The first one took all of its timeout, the others failed at once.
+    let verdicts = [900, 1900, 2000].map(|millis| series.observe(false, Duration::from_millis(millis)).verdict);
+    assert_eq!(verdicts, [None, None, Some(false)]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use super::{DecodeError, Decoded, Duplicate, MOST_DUPLICATES, Position, Positions};
-use crate::field_path;
+use crate::field_path::Place;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     let duplicates = RefCell::new(Vec::new());
@@ -26,32 +26,6 @@ fn decode_error(error: serde_json::Error) -> DecodeError {
     match message {
         "recursion limit exceeded" => DecodeError::TooDeep { position },
         _ => DecodeError::Syntax { message: message.to_owned(), position },
-    }
-}
-
-/// Where a value stands: a list along the call stack, turned into a path only when there is something to report.
-#[derive(Clone, Copy)]
-enum Place<'a> {
-    Root,
-    Key(&'a Place<'a>, &'a str),
-    Index(&'a Place<'a>, usize),
-}
-
-impl Place<'_> {
-    fn path(&self) -> String {
-        match self {
-            Place::Root => String::new(),
-            Place::Key(parent, key) => {
-                let mut path = parent.path();
-                field_path::push_key(&mut path, key);
-                path
-            }
-            Place::Index(parent, index) => {
-                let mut path = parent.path();
-                field_path::push_index(&mut path, *index);
-                path
-            }
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Workflows and their runs. What the document says beyond its head is checked by the validator that the server
 //! hands to the API server.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, or_none, seconds};
 use super::field::{Field, at, carry_over, drop_key, same, text, truth};
@@ -11,7 +11,7 @@ use crate::kind::{Column, Kind, Now, SelectableField, Subresource};
 use crate::names;
 use crate::problem::Problem;
 use crate::time;
-use crate::workflow::{GROUP, VERSION, Workflow, WorkflowRun};
+use crate::workflow::{GROUP, RUN_FINALIZER, VERSION, Workflow, WorkflowRun};
 
 pub(super) const WORKFLOW: Kind = Kind {
     group: GROUP,
@@ -64,12 +64,27 @@ pub(super) const WORKFLOW_RUN: Kind = Kind {
     schema: schema_of::<WorkflowRun>,
     has_generation: true,
     unconditional_update: false,
-    prepare_create: drop_status,
+    prepare_create: prepare_run,
     prepare_update: keep_status,
     validate: validate_run,
     validate_update: validate_run_update,
     ..PLAIN
 };
+
+/// The finalizer is there from the start, which saves the engine a write.
+fn prepare_run(run: &mut Value) {
+    drop_status(run);
+    let Some(metadata) = run.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    let finalizers = metadata.entry("finalizers").or_insert(Value::Null);
+    match finalizers {
+        Value::Null => *finalizers = json!([RUN_FINALIZER]),
+        Value::Array(present) if !present.iter().any(|finalizer| finalizer == RUN_FINALIZER) => {
+            present.push(json!(RUN_FINALIZER));
+        }
+        // Anything that is not a list is refused later.
+        _ => {}
+    }
+}
 
 fn duration(run: &Value, now: Now) -> Value {
     match seconds(at(run, "/status/startTime")) {

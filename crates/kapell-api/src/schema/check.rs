@@ -153,7 +153,7 @@ fn missing_below(s: &Schema, id: NodeId, value: &Value, path: &mut String, depth
     }
     let length = path.len();
     match (s.node(id), value) {
-        (Node::Object { required, fields }, Value::Object(map)) => {
+        (Node::Object { required, fields, .. }, Value::Object(map)) => {
             for name in required.iter().filter(|name| map.get(*name).is_none_or(Value::is_null)) {
                 field_path::push_key(path, name);
                 problems.push(Problem::required(path.clone(), ""));

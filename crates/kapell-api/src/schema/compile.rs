@@ -111,7 +111,8 @@ impl<'a> Compiler<'a> {
             fields.insert(name.clone(), Field { node: self.node(property, ""), merge });
         }
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-        Node::Object { fields, required: required.filter_map(|r| r.as_str().map(str::to_owned)).collect() }
+        let required = required.filter_map(|r| r.as_str().map(str::to_owned)).collect();
+        Node::Object { fields, required, atomic: facts::atomic(definition) }
     }
 }
 

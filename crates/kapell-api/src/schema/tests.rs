@@ -1,4 +1,4 @@
-use k8s_openapi::api::{apps, coordination, core, discovery};
+use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, discovery, networking, policy, rbac, storage};
 use schemars::{JsonSchema, schema_for};
 use serde_json::json;
 
@@ -54,6 +54,25 @@ fn every_merge_fact_belongs_to_a_field_that_exists() {
         schema_for!(discovery::v1::EndpointSlice),
         schema_for!(apps::v1::Deployment),
         schema_for!(apps::v1::ReplicaSet),
+        schema_for!(apps::v1::StatefulSet),
+        schema_for!(apps::v1::DaemonSet),
+        schema_for!(autoscaling::v1::HorizontalPodAutoscaler),
+        schema_for!(autoscaling::v2::HorizontalPodAutoscaler),
+        schema_for!(batch::v1::CronJob),
+        schema_for!(batch::v1::Job),
+        schema_for!(coordination::v1::Lease),
+        schema_for!(core::v1::Endpoints),
+        schema_for!(core::v1::Event),
+        schema_for!(core::v1::PersistentVolume),
+        schema_for!(core::v1::PersistentVolumeClaim),
+        schema_for!(core::v1::ReplicationController),
+        schema_for!(core::v1::ResourceQuota),
+        schema_for!(networking::v1::Ingress),
+        schema_for!(networking::v1::NetworkPolicy),
+        schema_for!(policy::v1::PodDisruptionBudget),
+        schema_for!(rbac::v1::RoleBinding),
+        schema_for!(storage::v1::CSINode),
+        schema_for!(storage::v1::StorageClass),
     ];
     let property = |definition: &str, field: &str| {
         roots.iter().find_map(|root| {
@@ -70,6 +89,20 @@ fn every_merge_fact_belongs_to_a_field_that_exists() {
     }
     for (definition, field) in facts::RETAIN_KEYS {
         assert!(property(definition, field).is_some(), "{definition}.{field}");
+    }
+    for (definition, field) in facts::ATOMIC_MAPS {
+        let found = property(definition, field).unwrap_or_else(|| panic!("{definition} has no field {field}"));
+        assert!(found["additionalProperties"].is_object(), "{definition}.{field}");
+    }
+    for (definition, fields) in facts::ALWAYS_PRESENT {
+        for field in *fields {
+            assert!(property(definition, field).is_some(), "{definition}.{field}");
+        }
+    }
+    for definition in facts::ATOMIC_TYPES {
+        let short = |name: &String| name.ends_with(&format!(".{definition}"));
+        let known = |root: &schemars::Schema| root.as_value()["$defs"].as_object().is_some_and(|d| d.keys().any(short));
+        assert!(roots.iter().any(known), "{definition}");
     }
     let pod = of::<core::v1::Pod>();
     let ports = at(&pod, &["spec", "containers", "ports"]).merge;

@@ -8,7 +8,7 @@ use kapell_api::status::Status;
 use kapell_api::time;
 use serde_json::{Value, json};
 
-use super::{Call, Engine, Mode, Target};
+use super::{Call, Engine, Mode, Ownership, Target};
 use crate::{body, reply};
 
 impl Engine {
@@ -20,7 +20,10 @@ impl Engine {
             return Err(Status::bad_request(format!("a {kind} is not a Binding")));
         }
         let now = Timestamp::now();
-        self.update(target, Mode::Own, dry_run, |pod| Ok((bind(target, pod, &binding, now)?, Vec::new()))).await?;
+        self.update(target, Mode::Own, Ownership::Nobody, dry_run, |pod| {
+            Ok((bind(target, pod, &binding, now)?, Vec::new()))
+        })
+        .await?;
         let success = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "code": StatusCode::CREATED.as_u16(),

@@ -9,7 +9,7 @@ use kapell_api::status::{Cause, Status};
 use kapell_store::Expect;
 use serde_json::{Value, json};
 
-use super::{Call, Engine, Target, Written, metadata, name_of, read_failed, undecodable};
+use super::{Call, Engine, Ownership, Target, Written, metadata, name_of, ownership, read_failed, undecodable};
 use crate::body::{self, FieldValidation};
 use crate::resources::Resource;
 use crate::stored;
@@ -23,14 +23,27 @@ impl Engine {
         let validation = FieldValidation::from_query(&call.query)?;
         let dry_run = body::dry_run(&call.query)?;
         let (object, mut warnings) = body::object(resource, &call.headers, &call.body, validation)?;
-        let mut written = self.create_object(resource, namespace, object, dry_run).await?;
-        if resource.is_core("Namespace") && !dry_run {
-            let object: Value = serde_json::from_slice(&written.stored).map_err(|e| undecodable(resource.kind, &e))?;
-            self.ensure_account(name_of(&object)).await?;
-        }
+        let manager = ownership::manager(call)?;
+        let ownership = Ownership::Changed { by: &manager, subresource: "" };
+        let mut written = self.create_object(resource, namespace, object, ownership, dry_run).await?;
+        self.follow_create(resource, &written, dry_run).await?;
         warnings.append(&mut written.warnings);
         written.warnings = warnings;
         self.answer(call, resource, StatusCode::CREATED, &written)
+    }
+
+    /// What the server itself adds to a new object: a namespace has an account.
+    pub(super) async fn follow_create(
+        &self,
+        resource: &Resource,
+        written: &Written,
+        dry_run: bool,
+    ) -> Result<(), Status> {
+        if !resource.is_core("Namespace") || dry_run {
+            return Ok(());
+        }
+        let object: Value = serde_json::from_slice(&written.stored).map_err(|e| undecodable(resource.kind, &e))?;
+        self.ensure_account(name_of(&object)).await
     }
 
     /// Creates an object that has been decoded; also used for what the server itself needs to exist.
@@ -39,6 +52,7 @@ impl Engine {
         resource: &Resource,
         namespace: Option<&str>,
         mut object: Value,
+        ownership: Ownership<'_>,
         dry_run: bool,
     ) -> Result<Written, Status> {
         let namespace = settle_namespace(resource, namespace, &object)?;
@@ -50,11 +64,9 @@ impl Engine {
         if let Some(namespace) = namespace {
             self.admit_into_namespace(resource, namespace, &object).await?;
         }
+        let given = metadata::of(&mut object).shift_remove("managedFields");
         metadata::begin(resource, &mut object, namespace, Timestamp::now());
         (resource.kind.prepare_create)(&mut object);
-        if resource.is_core("Pod") {
-            self.admit_service_account(&mut object, namespace.unwrap_or_default()).await?;
-        }
         let generated = metadata::wants_generated_name(&object);
         for _ in 0..NAME_ATTEMPTS {
             if generated {
@@ -62,6 +74,11 @@ impl Engine {
             }
             // After the name, which some defaults repeat in a label.
             (resource.kind.default)(&mut object);
+            // Defaults are the creator's; what is allocated from here on is nobody's.
+            ownership.of_new(resource, &mut object, given.clone());
+            if resource.is_core("Pod") {
+                self.admit_service_account(&mut object, namespace.unwrap_or_default()).await?;
+            }
             if let Some(written) = self.try_create(resource, namespace, object.clone(), dry_run).await? {
                 return Ok(written);
             }

@@ -12,8 +12,8 @@ use crate::resources::Resource;
 /// Fields that only the server writes; an update carries them over from the stored object.
 const SERVER_OWNED: [&str; 7] =
     ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
-/// Fields that are never stored: one is obsolete, one belongs to server-side apply, one is the entry's revision.
-const NEVER_STORED: [&str; 3] = ["selfLink", "managedFields", "resourceVersion"];
+/// Fields that are never stored: one is obsolete, one is the entry's revision.
+const NEVER_STORED: [&str; 2] = ["selfLink", "resourceVersion"];
 
 pub(crate) fn of(object: &mut Value) -> &mut Map<String, Value> {
     if !object["metadata"].is_object() {

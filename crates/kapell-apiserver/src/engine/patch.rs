@@ -6,11 +6,12 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use kapell_api::decode;
 use kapell_api::patch::{self, PatchError};
+use kapell_api::problem::Problem;
 use kapell_api::status::Status;
 use serde_json::Value;
 
 use super::update::check_identity;
-use super::{Call, Engine, Mode, Target};
+use super::{Call, Engine, Mode, Ownership, Target, ownership};
 use crate::body::{self, FieldValidation};
 use crate::negotiate::{self, PatchForm};
 use crate::resources::Resource;
@@ -24,19 +25,13 @@ pub(super) struct Patch {
 
 impl Patch {
     pub(super) fn parse(call: &Call) -> Result<Self, Status> {
-        const ACCEPTED: [&str; 3] =
-            ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
-        let form = match negotiate::patch_form(&call.headers) {
-            Ok(PatchForm::Apply) => {
-                let mut status = Status::unsupported_media_type(&ACCEPTED);
-                status.message = "server-side apply (application/apply-patch+yaml) is not supported yet; \
-                                  use client-side apply or one of the other patch types"
-                    .to_owned();
-                return Err(status);
-            }
-            Ok(form) => form,
-            Err(_) => return Err(Status::unsupported_media_type(&ACCEPTED)),
-        };
+        let form = form(call)?;
+        if call.query.get("force").is_some() {
+            return Err(ownership::wrong_option(Problem::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            )));
+        }
         let decoded = decode::from_json(&call.body)
             .map_err(|error| Status::bad_request(format!("the patch cannot be decoded: {error}")))?;
         let duplicates = decoded.duplicates.iter().map(|d| format!("duplicate field {:?}", d.path)).collect();
@@ -69,14 +64,30 @@ impl Patch {
     }
 }
 
+/// The form of a patch, or 415.
+pub(super) fn form(call: &Call) -> Result<PatchForm, Status> {
+    const ACCEPTED: [&str; 4] = [
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/strategic-merge-patch+json",
+        "application/apply-patch+yaml",
+    ];
+    negotiate::patch_form(&call.headers).map_err(|_| Status::unsupported_media_type(&ACCEPTED))
+}
+
 impl Engine {
     pub(super) async fn patch(&self, call: &Call, target: Target<'_>, mode: Mode) -> Result<Response<Body>, Status> {
+        if form(call)? == PatchForm::Apply {
+            return self.apply(call, target, mode).await;
+        }
         let validation = FieldValidation::from_query(&call.query)?;
         let dry_run = body::dry_run(&call.query)?;
         let patch = Patch::parse(call)?;
+        let manager = ownership::manager(call)?;
+        let ownership = Ownership::Changed { by: &manager, subresource: mode.subresource() };
         let resource = target.resource;
         let written = self
-            .update(target, mode, dry_run, |old| {
+            .update(target, mode, ownership, dry_run, |old| {
                 let mut new = patch.apply(resource, target.name, old)?;
                 check_identity(target, &new)?;
                 let warnings = body::patched(resource, &mut new, validation, patch.duplicates.clone())?;

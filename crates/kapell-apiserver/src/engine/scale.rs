@@ -8,9 +8,11 @@ use kapell_api::selector::Selector;
 use kapell_api::status::Status;
 use serde_json::{Map, Value, json};
 
-use super::patch::Patch;
-use super::{Call, Engine, Mode, Target, decode, undecodable};
+use super::apply::Application;
+use super::patch::{self, Patch};
+use super::{Call, Engine, Mode, Ownership, Target, Written, decode, ownership, undecodable};
 use crate::body;
+use crate::negotiate::PatchForm;
 use crate::{reply, stored};
 
 impl Engine {
@@ -38,12 +40,17 @@ impl Engine {
             Method::PUT => Some(body::parse(&call.headers, &call.body)?.0),
             _ => None,
         };
+        if call.method == Method::PATCH && patch::form(call)? == PatchForm::Apply {
+            return self.apply_scale(call, target, paths, dry_run).await;
+        }
         let patch = match call.method {
             Method::PATCH => Some(Patch::parse(call)?),
             _ => None,
         };
+        let manager = ownership::manager(call)?;
+        let ownership = Ownership::Changed { by: &manager, subresource: "scale" };
         let written = self
-            .update(target, Mode::Own, dry_run, |old| {
+            .update(target, Mode::Own, ownership, dry_run, |old| {
                 let wanted = match (&put, &patch) {
                     (Some(scale), _) => scale.clone(),
                     (None, Some(patch)) => patch.apply_plainly(target.resource, target.name, &scale_of(old, paths))?,
@@ -62,12 +69,45 @@ impl Engine {
                 Ok((new, Vec::new()))
             })
             .await?;
-        let mut object: Value = serde_json::from_slice(&written.stored).map_err(|error| undecodable(kind, &error))?;
-        if let Some(revision) = written.revision {
-            stored::set_revision(&mut object, revision);
-        }
-        Ok(reply::value(StatusCode::OK, &scale_of(&object, paths), &written.warnings))
+        scaled(target, paths, &written)
     }
+
+    /// An applied `Scale` is an applied configuration of the object that says its replicas and nothing else.
+    async fn apply_scale(
+        &self,
+        call: &Call,
+        target: Target<'_>,
+        paths: &ScalePaths,
+        dry_run: bool,
+    ) -> Result<Response<Body>, Status> {
+        let mut application = Application::from_call(call, "scale")?;
+        let scale = &application.config;
+        let replicas = wanted_replicas(target, scale)?;
+        let mut config = json!({"apiVersion": target.resource.kind.api_version(), "kind": target.resource.kind.kind});
+        for field in ["resourceVersion", "uid", "managedFields"] {
+            if let Some(given) = scale["metadata"].get(field).filter(|v| v.as_str() != Some("")) {
+                config["metadata"][field] = given.clone();
+            }
+        }
+        set(&mut config, paths.spec_replicas, json!(replicas));
+        application.config = config;
+        let written = self
+            .update(target, Mode::Own, Ownership::Applied, dry_run, |old| {
+                Ok((application.apply(target.resource, old)?, Vec::new()))
+            })
+            .await?;
+        scaled(target, paths, &written)
+    }
+}
+
+/// The answer: the `Scale` of an object as it was written.
+fn scaled(target: Target<'_>, paths: &ScalePaths, written: &Written) -> Result<Response<Body>, Status> {
+    let kind = target.resource.kind;
+    let mut object: Value = serde_json::from_slice(&written.stored).map_err(|error| undecodable(kind, &error))?;
+    if let Some(revision) = written.revision {
+        stored::set_revision(&mut object, revision);
+    }
+    Ok(reply::value(StatusCode::OK, &scale_of(&object, paths), &written.warnings))
 }
 
 /// `spec.replicas` of a `Scale`; absent means none, as for Go clients that omit zeros.

@@ -9,7 +9,7 @@ use kapell_api::status::Status;
 use kapell_store::{Entry, Expect};
 use serde_json::{Map, Value};
 
-use super::{ATTEMPTS, Call, Engine, Target, Written, decode, metadata};
+use super::{ATTEMPTS, Call, Engine, Ownership, Target, Written, decode, metadata, ownership};
 use crate::body::{self, FieldValidation};
 use crate::resources::Resource;
 use crate::stored;
@@ -27,6 +27,17 @@ pub(crate) enum Mode {
     Own,
 }
 
+impl Mode {
+    /// The subresource under whose name owners of fields are noted.
+    pub(super) fn subresource(self) -> &'static str {
+        match self {
+            Mode::Main | Mode::Own => "",
+            Mode::Status => "status",
+            Mode::Finalize => "finalize",
+        }
+    }
+}
+
 impl Engine {
     pub(super) async fn put(&self, call: &Call, target: Target<'_>, mode: Mode) -> Result<Response<Body>, Status> {
         let validation = FieldValidation::from_query(&call.query)?;
@@ -40,7 +51,10 @@ impl Engine {
             let problem = Problem::new("metadata.resourceVersion", Reason::Invalid, detail);
             return Err(Status::invalid(resource.kind, target.name, &[problem]));
         }
-        let mut written = self.update(target, mode, dry_run, |_| Ok((object.clone(), warnings.clone()))).await?;
+        let manager = ownership::manager(call)?;
+        let ownership = Ownership::Changed { by: &manager, subresource: mode.subresource() };
+        let mut written =
+            self.update(target, mode, ownership, dry_run, |_| Ok((object.clone(), warnings.clone()))).await?;
         written.warnings.dedup();
         self.answer(call, resource, StatusCode::OK, &written)
     }
@@ -51,6 +65,7 @@ impl Engine {
         &self,
         target: Target<'_>,
         mode: Mode,
+        ownership: Ownership<'_>,
         dry_run: bool,
         compute: impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync,
     ) -> Result<Written, Status> {
@@ -60,7 +75,9 @@ impl Engine {
             let old = decode(resource.kind, &entry)?;
             let (mut new, mut warnings) = compute(&old)?;
             check_preconditions(target, &new, &old)?;
+            let given = metadata::of(&mut new).shift_remove("managedFields");
             self.settle(resource, mode, &mut new, &old)?;
+            ownership.of_changed(resource, &mut new, &old, given);
             if mode == Mode::Main {
                 warnings.extend((resource.kind.warnings)(&new));
             }

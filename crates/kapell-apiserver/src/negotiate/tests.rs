@@ -57,10 +57,10 @@ fn bodies_without_a_type_are_json() {
     assert_eq!(body_form(&HeaderMap::new()), Ok(BodyForm::Json));
     assert_eq!(body_form(&typed("application/json; charset=utf-8")), Ok(BodyForm::Json));
     assert_eq!(body_form(&typed("application/yaml")), Ok(BodyForm::Yaml));
-    assert_eq!(
-        body_form(&typed("application/vnd.kubernetes.protobuf")),
-        Err("application/vnd.kubernetes.protobuf".to_owned())
-    );
+    for protobuf in ["application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf;stream=watch"] {
+        assert_eq!(body_form(&typed(protobuf)), Ok(BodyForm::Protobuf));
+    }
+    assert_eq!(body_form(&typed("application/cbor")), Err("application/cbor".to_owned()));
     assert_eq!(patch_form(&typed("application/merge-patch+json")), Ok(PatchForm::Merge));
     assert_eq!(patch_form(&typed("application/json")), Err("application/json".to_owned()));
 }

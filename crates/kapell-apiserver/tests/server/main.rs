@@ -1,6 +1,7 @@
 //! The API as its clients see it: in process through a `kube::Client` and through raw requests, over the model store,
 //! and over TLS.
 
+mod applying;
 mod deletion;
 mod discovery;
 mod listing;

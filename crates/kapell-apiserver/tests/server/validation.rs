@@ -42,15 +42,27 @@ async fn unknown_and_duplicate_fields_are_named() {
 }
 
 #[tokio::test]
-async fn bodies_come_as_json_or_yaml_and_others_are_refused_by_name() {
+async fn bodies_come_as_json_yaml_or_protobuf_and_others_are_refused_by_name() {
     let api = Api::start().await;
     let yaml = "metadata: {name: a}\ndata:\n  k: v\n";
     let typed = async |media_type: &str, body: &str| {
         api.request(Method::POST, CONFIG_MAPS, &[("content-type", media_type)], body.to_owned()).await
     };
     typed("application/yaml", yaml).await.expect(201);
-    let protobuf = typed("application/vnd.kubernetes.protobuf", "k8s\0").await.expect(415);
-    assert!(protobuf["message"].as_str().unwrap().contains("protobuf"), "{protobuf}");
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    // The envelope says `v1 ConfigMap`; in it are `metadata.name: p`, a generation that Go writes though it is zero, and `data`.
+    let config_map = "k8s\0\n\x0f\n\x02v1\x12\x09ConfigMap\x12\x0f\n\x05\n\x01p8\0\x12\x06\n\x01k\x12\x01v";
+    let created = typed(protobuf, config_map).await.expect(201);
+    assert_eq!((&created["metadata"]["name"], &created["data"]), (&json!("p"), &json!({"k": "v"})), "{created}");
+    let other_kind = typed(protobuf, "k8s\0\n\x0c\n\x02v1\x12\x06Secret\x12\0").await.expect(400);
+    assert!(other_kind["message"].as_str().unwrap().contains("Secret"), "{other_kind}");
+    let cut = typed(protobuf, &config_map[..20]).await.expect(400);
+    assert!(cut["message"].as_str().unwrap().contains("envelope"), "{cut}");
+    let options = "k8s\0\n\x13\n\x02v1\x12\rDeleteOptions\x12\x0c\"\nBackground";
+    let typed_delete = [("content-type", protobuf)];
+    api.request(Method::DELETE, &format!("{CONFIG_MAPS}/p"), &typed_delete, options).await.expect(200);
+    let cbor = typed("application/cbor", "").await.expect(415);
+    assert!(cbor["message"].as_str().unwrap().contains("application/cbor"), "{cbor}");
     typed("application/json", "{").await.expect(400);
     typed("application/json", "[]").await.expect(400);
     typed("application/json", r#"{"kind": "Secret", "metadata": {"name": "x"}}"#).await.expect(400);

@@ -50,7 +50,14 @@ fn limits_in_the_words_of_both_versions() {
     let limits =
         Limits { cpu_milli: Some(250), memory_bytes: Some(1 << 20), pids: Some(7), cpu_request_milli: Some(500) };
     let v2: Vec<String> = v2_settings(&limits).into_iter().map(|(file, value)| format!("{file}={value}")).collect();
-    let expected = ["cpu.max=25000 100000", "cpu.weight=50", "memory.max=1048576", "memory.swap.max=0", "pids.max=7"];
+    let expected = [
+        "cpu.max=25000 100000",
+        "cpu.weight=50",
+        "memory.max=1048576",
+        "memory.swap.max=0",
+        "memory.oom.group=1",
+        "pids.max=7",
+    ];
     assert_eq!(v2, expected);
     assert_eq!(v1_settings("cpu", &limits), [("cpu.cfs_quota_us", "25000".into()), ("cpu.shares", "512".into())]);
     assert_eq!(v1_settings("freezer", &limits), []);

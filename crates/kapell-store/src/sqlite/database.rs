@@ -1,11 +1,11 @@
 //! The file on disk: its schema and the statements on it.
 //!
-//! Schema version 1. All revisions are the store's; times are not kept.
+//! Schema version 2. All revisions are the store's; times are not kept.
 //!
 //! - `changes`: one row for each change whose outcome can still be read. `value` is NULL for a deletion, `replaced` is
 //!   the revision of the row that this one supersedes. That pointer is what compaction follows, instead of an index
 //!   over the keys, which would double the cost of a write. The newest row is never removed: it carries the revision.
-//! - `streams`, `journal`: the workflow journal. A closed stream has `open = 0`.
+//! - `journal`, `streams`: the workflow journal, in [`streams`].
 //! - `meta`: `compacted`, the oldest readable revision; `swept`, how far superseded rows have been removed (at most
 //!   `compacted`: readers lose the past at once, its rows go later).
 
@@ -18,16 +18,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, params};
 
 use super::OpenError;
-use super::plan::{Plan, RecordEffect, Stream};
+use super::plan::{Plan, Stream};
 use super::state::State;
+use super::streams::{self, StreamTable};
 use crate::{Change, Entry, Revision, StreamId};
 
 pub(crate) const FILE: &str = "kapell.db";
 
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// "Kapl", at byte 68 of the file, so that `file` and we can tell whose database it is.
 const APPLICATION_ID: i64 = 0x4b61_706c;
@@ -40,14 +41,6 @@ const SCHEMA: &str = "
         created INTEGER NOT NULL,
         replaced INTEGER
     );
-    CREATE TABLE streams (stream BLOB PRIMARY KEY, next INTEGER NOT NULL, open INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE INDEX open_streams ON streams (stream) WHERE open = 1;
-    CREATE TABLE journal (
-        stream BLOB NOT NULL,
-        sequence INTEGER NOT NULL,
-        record BLOB NOT NULL,
-        PRIMARY KEY (stream, sequence)
-    ) WITHOUT ROWID;
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO meta VALUES ('compacted', 0), ('swept', 0);
 ";
@@ -63,12 +56,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_SIZE: i64 = 16 << 20;
 
 /// SQLite's integers are signed; a revision or sequence beyond 2^63 does not happen.
-fn sql(number: u64) -> i64 {
+pub(super) fn sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 pub(crate) struct Database {
     connection: Connection,
+    streams: StreamTable,
     pub(crate) path: PathBuf,
 }
 
@@ -87,8 +81,10 @@ impl Database {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
         let size = file.and_then(|file| file.metadata()).map_err(|source| OpenError::from_io(&path, source))?.len();
         let connection = connect(&path).map_err(|source| OpenError::from_sqlite(&path, source))?;
-        let database = Self { connection, path };
+        let mut database = Self { connection, streams: StreamTable::default(), path };
         database.prepare(size, max_bytes)?;
+        database.streams =
+            StreamTable::open(&database.connection).map_err(|source| OpenError::from_sqlite(&database.path, source))?;
         Ok(database)
     }
 
@@ -110,7 +106,18 @@ impl Database {
             .and_then(|_| self.connection.pragma_update(None, "synchronous", "full"))
             .and_then(|()| self.connection.pragma_update_and_check(None, "journal_size_limit", LOG_SIZE, |_| Ok(())))
             .map_err(database)?;
-        if fresh { self.create().map_err(database) } else { Ok(()) }
+        if fresh {
+            return self.create().map_err(database);
+        }
+        let version = self.connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+        if version.map_err(database)? == 1 { self.upgrade().map_err(database) } else { Ok(()) }
+    }
+
+    /// From version 1, all or nothing.
+    fn upgrade(&self) -> rusqlite::Result<()> {
+        self.atomically(|| {
+            self.connection.execute_batch(&format!("{} PRAGMA user_version = {VERSION}", streams::UPGRADE_FROM_1))
+        })
     }
 
     /// Whether the file is empty; an error when it is not ours.
@@ -139,7 +146,8 @@ impl Database {
 
     fn create(&self) -> rusqlite::Result<()> {
         self.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT"
+            "BEGIN IMMEDIATE; {SCHEMA} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT",
+            streams::SCHEMA
         ))
     }
 
@@ -191,25 +199,32 @@ impl Database {
     }
 
     /// Where the streams of this list stand; those that do not exist are left out.
-    pub(crate) fn streams(&self, ids: impl Iterator<Item = StreamId>) -> rusqlite::Result<HashMap<StreamId, Stream>> {
-        let mut statement = self.connection.prepare_cached("SELECT next, open FROM streams WHERE stream = ?1")?;
-        let mut streams = HashMap::new();
-        for id in ids {
-            let found = statement
-                .query_row([id.0], |row| Ok(Stream { next: row.get::<_, i64>(0)?.unsigned_abs(), open: row.get(1)? }))
-                .optional()?;
-            streams.extend(found.map(|stream| (id, stream)));
-        }
-        Ok(streams)
+    pub(crate) fn streams(
+        &mut self,
+        ids: impl Iterator<Item = StreamId>,
+    ) -> rusqlite::Result<HashMap<StreamId, Stream>> {
+        self.streams.look_up(&self.connection, ids)
     }
 
     /// Writes and syncs the whole plan; after an error none of it is there.
-    pub(crate) fn commit(&self, plan: &Plan) -> rusqlite::Result<()> {
+    pub(crate) fn commit(&mut self, plan: &Plan) -> rusqlite::Result<()> {
+        let mut moves = streams::Moves::default();
         self.atomically(|| {
             self.insert_changes(&plan.changes)?;
-            self.write_records(&plan.records)?;
-            self.write_streams(plan)
-        })
+            moves = self.streams.write(&self.connection, plan)?;
+            Ok(())
+        })?;
+        self.streams.accept(moves);
+        Ok(())
+    }
+
+    /// Brings the table of streams up to date, when there is much that it does not say yet.
+    pub(crate) fn settle_streams(&mut self) -> rusqlite::Result<()> {
+        if self.streams.is_behind() {
+            self.atomically(|| self.streams.settle(&self.connection))?;
+            self.streams.settled();
+        }
+        Ok(())
     }
 
     fn insert_changes(&self, changes: &[Arc<Change>]) -> rusqlite::Result<()> {
@@ -221,37 +236,6 @@ impl Database {
             let born = change.entry.as_ref().or(change.previous.as_ref()).map_or(0, |entry| entry.created);
             let replaced = change.previous.as_ref().map(|entry| sql(entry.modified));
             insert.execute(params![sql(change.revision), &change.key[..], value, sql(born), replaced])?;
-        }
-        Ok(())
-    }
-
-    fn write_records(&self, records: &[RecordEffect]) -> rusqlite::Result<()> {
-        let mut append =
-            self.connection.prepare_cached("INSERT INTO journal (stream, sequence, record) VALUES (?1, ?2, ?3)")?;
-        let mut delete = self.connection.prepare_cached("DELETE FROM journal WHERE stream = ?1")?;
-        for effect in records {
-            match effect {
-                RecordEffect::Append { stream, sequence, record } => {
-                    append.execute(params![stream.0, sql(*sequence), &record[..]])?;
-                }
-                RecordEffect::DeleteAll { stream } => {
-                    delete.execute([stream.0])?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn write_streams(&self, plan: &Plan) -> rusqlite::Result<()> {
-        let mut put = self
-            .connection
-            .prepare_cached("INSERT OR REPLACE INTO streams (stream, next, open) VALUES (?1, ?2, ?3)")?;
-        let mut delete = self.connection.prepare_cached("DELETE FROM streams WHERE stream = ?1")?;
-        for (id, stream) in &plan.streams {
-            match stream {
-                Some(stream) => put.execute(params![id.0, sql(stream.next), stream.open])?,
-                None => delete.execute([id.0])?,
-            };
         }
         Ok(())
     }
@@ -319,18 +303,11 @@ impl JournalReader {
     }
 
     pub(crate) fn records(&self, stream: StreamId, from: u64) -> rusqlite::Result<Vec<Bytes>> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT record FROM journal WHERE stream = ?1 AND sequence >= ?2 ORDER BY sequence")?;
-        let rows = statement.query_map(params![stream.0, sql(from)], |row| row.get::<_, Vec<u8>>(0))?;
-        rows.map(|record| record.map(Bytes::from)).collect()
+        streams::records(&self.connection, stream, from)
     }
 
     pub(crate) fn open_streams(&self) -> rusqlite::Result<Vec<StreamId>> {
-        let mut statement =
-            self.connection.prepare_cached("SELECT stream FROM streams WHERE open = 1 ORDER BY stream")?;
-        let rows = statement.query_map([], |row| row.get(0).map(StreamId))?;
-        rows.collect()
+        streams::open_streams(&self.connection)
     }
 }
 

@@ -3,7 +3,8 @@
 //! Whatever waits when it comes round goes into one batch: planned against the state, written and synced as one
 //! SQLite transaction, published to readers and watchers, and only then acknowledged. When the disk refuses, the
 //! whole batch fails (also the transactions that were refused for what another one in it had done), nothing is
-//! published and no revision is used up. Between batches it removes superseded rows, a chunk at a time.
+//! published and no revision is used up. Between batches it tidies: superseded rows go, a chunk at a
+//! time, and the table of streams is brought up to date.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +64,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     jobs: mpsc::Receiver<Job>,
     horizon: Horizon,
-    /// A sweep failed (the disk is full): no other is tried before a commit has worked.
+    /// Tidying failed (the disk is full): it is not tried again before a commit has worked.
     sweep_blocked: bool,
     sync_failed: bool,
     /// Held as long as the database is open.
@@ -103,6 +104,7 @@ impl Writer {
                 }
             }
             self.commit(batch);
+            self.settle_streams();
             self.sweep_chunk();
         }
         let Self { database, .. } = self;
@@ -133,6 +135,10 @@ impl Writer {
                     // A caller that stopped waiting learns the outcome by reading.
                     let _ = reply.send(verdict);
                 }
+                // After the replies: whoever wrote is waiting for that alone, and should not queue behind the watchers.
+                if let Some(last) = plan.changes.last() {
+                    self.shared.latest.send_replace(last.revision);
+                }
             }
             Err(error) => {
                 let error = Arc::new(self.failed(error));
@@ -143,7 +149,7 @@ impl Writer {
         }
     }
 
-    /// Plans, writes, syncs and publishes.
+    /// Plans, writes, syncs and publishes to readers.
     fn write(&mut self, transactions: Vec<Transaction>) -> rusqlite::Result<Plan> {
         let streams = self.database.streams(transactions.iter().flat_map(streams_of))?;
         let plan = plan_batch(&self.shared.state.read(), &streams, transactions);
@@ -155,9 +161,8 @@ impl Writer {
         }
         self.database.commit(&plan)?;
         self.sweep_blocked = false;
-        if let Some(last) = plan.changes.last() {
+        if !plan.changes.is_empty() {
             self.shared.state.write().publish(plan.changes.iter().cloned(), Instant::now());
-            self.shared.latest.send_replace(last.revision);
         }
         Ok(plan)
     }
@@ -184,6 +189,18 @@ impl Writer {
             self.shared.latest.send_replace(latest);
         }
         Ok(())
+    }
+
+    /// Between batches, so that nobody waits for it who is not yet to come.
+    fn settle_streams(&mut self) {
+        if self.sweep_blocked || self.sync_failed {
+            return;
+        }
+        if let Err(error) = self.database.settle_streams() {
+            self.sweep_blocked = true;
+            let error = self.failed(error);
+            tracing::warn!(error = &error as &dyn std::error::Error, "the table of streams could not be written");
+        }
     }
 
     /// Removes superseded rows of a few revisions; says whether there was anything to do.

@@ -6,7 +6,7 @@ use kapell_api::problem::{Problem, Reason};
 use serde_json::Value;
 
 use super::data::undefined;
-use super::{Compiler, Position};
+use super::{Compiler, EXTENSION, Position};
 use crate::expression::Datum;
 use crate::node::{Members, Node, member_path, not_supported, unknown, wrong_type};
 use crate::program::{Block, Case, Flow, ForLoop, Fork, Task, TaskId, TaskKind};
@@ -31,9 +31,6 @@ const KINDS: [(&str, &[&str]); 9] = [
 
 /// Kinds of tasks that the DSL has and this engine not yet.
 const UNSUPPORTED: [&str; 3] = ["emit", "listen", "run"];
-
-/// Where our own extensions of tasks stand, inside `metadata`.
-const EXTENSION: &str = "kapell.dev/v1";
 
 /// The names that tasks of one list may jump to.
 pub(super) type Names = HashMap<String, usize>;

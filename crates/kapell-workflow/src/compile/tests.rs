@@ -206,6 +206,11 @@ fn the_header_is_checked() {
         ),
         ("version", json!(1.0), "spec.document.version: Invalid value: must be a string, not a number"),
         ("titel", json!("x"), "spec.document.titel: Unknown field `titel`, did you mean `title`?"),
+        (
+            "metadata",
+            json!({ "of": "another", "kapell.dev/v1": { "exampleInput": {}, "exampel": {} } }),
+            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput",
+        ),
     ];
     for (key, value, expected) in table {
         let mut document = good.clone();

@@ -1,17 +1,21 @@
 //! Writes steps to the journal, those of many runs in one transaction, and then lets them have their effects.
+//!
+//! Several transactions of a partition may be under way at a time, in any order: a run has one step in them at most.
 
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use kapell_store::{CommitError, JournalWrite, StreamId, Transaction};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
 
+use super::pace::Pace;
 use super::partition::Command;
-use super::{Notice, Shared, effects};
+use super::{Notice, Shared, effects, rescue};
 use crate::core::state::Effect;
-
-/// Steps in one transaction. More would make the first wait for the encoding of the last.
-const MOST_STEPS: usize = 256;
 
 /// How long to wait before a write that failed is tried again: a full disk is not emptied in microseconds.
 const FIRST_RETRY: Duration = Duration::from_millis(20);
@@ -22,48 +26,92 @@ pub(super) struct Work {
     pub(super) stream: StreamId,
     pub(super) namespace: String,
     pub(super) uid: String,
-    pub(super) writes: Vec<JournalWrite>,
+    pub(super) write: Option<JournalWrite>,
     pub(super) effects: Vec<Effect>,
     pub(super) notice: Option<Notice>,
+    pub(super) pace: Arc<Pace>,
 }
 
-/// Commits until its partition is gone, then finishes what it was given.
-pub(super) async fn run(shared: Arc<Shared>, mut work: mpsc::UnboundedReceiver<Work>) {
-    let mut batch = Vec::with_capacity(MOST_STEPS);
-    while work.recv_many(&mut batch, MOST_STEPS).await > 0 {
-        let journal: Vec<JournalWrite> = batch.iter_mut().flat_map(|work| std::mem::take(&mut work.writes)).collect();
-        let lost = if journal.is_empty() { Vec::new() } else { commit(&shared, journal).await };
-        for work in batch.drain(..).filter(|work| !lost.contains(&work.stream)) {
-            finish(&shared, work);
+/// Where commits wait for the disk.
+#[derive(Clone)]
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    under_way: TaskTracker,
+}
+
+impl Committer {
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, runtime: Handle::current(), under_way: TaskTracker::new() }
+    }
+
+    /// Makes the calling thread one that can spawn tasks.
+    pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
+    /// Hands steps to the store; what follows happens once they are on disk.
+    pub(super) fn submit(&self, steps: Vec<Work>) {
+        if steps.is_empty() {
+            return;
         }
+        let mut task: Pin<Box<_>> = Box::pin(carry_out(self.shared.clone(), steps));
+        // Begun here, so that the store has the transaction without another thread having to wake up for it.
+        let begun = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if begun == Poll::Pending {
+            self.under_way.spawn_on(task, &self.runtime);
+        }
+    }
+
+    /// Waits for everything that was submitted; the partitions have ended.
+    pub(super) async fn finish(&self) {
+        self.under_way.close();
+        self.under_way.wait().await;
+    }
+}
+
+async fn carry_out(shared: Arc<Shared>, mut steps: Vec<Work>) {
+    let journal: Vec<JournalWrite> = steps.iter_mut().filter_map(|step| step.write.take()).collect();
+    let lost = if journal.is_empty() { Vec::new() } else { commit(&shared, journal).await };
+    for step in steps.into_iter().filter(|step| !lost.contains(&step.stream)) {
+        finish(&shared, step);
     }
 }
 
 /// Commits, however long that takes: the runs' states are ahead of the disk and cannot go back. Returns the streams
 /// that someone else has written to.
-async fn commit(shared: &Shared, mut journal: Vec<JournalWrite>) -> Vec<StreamId> {
+async fn commit(shared: &Arc<Shared>, mut journal: Vec<JournalWrite>) -> Vec<StreamId> {
     let mut lost = Vec::new();
     let mut delay = FIRST_RETRY;
     loop {
         let transaction = Transaction { writes: Vec::new(), journal: journal.clone() };
-        match shared.store.commit(transaction).await {
+        let stream = match shared.store.commit(transaction).await {
             Ok(_) => return lost,
             Err(CommitError::Sequence { stream, expected, got }) => {
-                // Another owner, or a defect. This run stops here; what its journal says will be taken up at the
-                // next start.
-                tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), expected, got, "a run's journal has moved on");
-                journal.retain(|write| stream_of(write) != stream);
-                lost.push(stream);
+                // Another owner, or a defect: the run goes on from what its journal says.
+                let run = uuid::Uuid::from_bytes(stream.0);
+                tracing::error!(%run, expected, got, "a run's journal has moved on");
+                rescue::retake(shared, stream);
+                stream
+            }
+            Err(CommitError::Closed { stream }) => {
+                tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), "a run's journal was closed by someone else");
                 shared.tell(stream, Command::Forget { stream });
-                if journal.is_empty() {
-                    return lost;
-                }
+                stream
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the journal cannot be written, trying again");
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(LONGEST_RETRY);
+                continue;
             }
+        };
+        journal.retain(|write| stream_of(write) != stream);
+        lost.push(stream);
+        if journal.is_empty() {
+            return lost;
         }
     }
 }
@@ -76,12 +124,15 @@ fn stream_of(write: &JournalWrite) -> StreamId {
     }
 }
 
-fn finish(shared: &Arc<Shared>, work: Work) {
-    for effect in work.effects {
-        effects::perform(shared, work.stream, &work.namespace, &work.uid, effect);
+fn finish(shared: &Arc<Shared>, step: Work) {
+    let stream = step.stream;
+    for effect in step.effects {
+        effects::perform(shared, stream, &step.namespace, &step.uid, effect);
     }
-    if let Some(notice) = work.notice {
-        shared.publish(work.stream, notice);
+    if let Some(notice) = step.notice {
+        shared.publish(stream, notice);
     }
-    shared.tell(work.stream, Command::Committed { stream: work.stream });
+    if step.pace.committed() {
+        shared.tell(stream, Command::Committed { stream });
+    }
 }

@@ -50,8 +50,7 @@ fn call(shared: &Arc<Shared>, stream: StreamId, namespace: String, frame: FrameI
     let task = {
         let shared = shared.clone();
         async move {
-            // The semaphore is never closed.
-            let _permit = shared.permits.clone().acquire_owned().await;
+            let _turn = shared.turns.take(&namespace).await;
             let event = match answer(&shared, &namespace, &request, &key).await {
                 Ok(reply) => Event::Replied { frame, reply },
                 Err(failure) => Event::Unanswered { frame, failure },
@@ -64,7 +63,10 @@ fn call(shared: &Arc<Shared>, stream: StreamId, namespace: String, frame: FrameI
     // Held while spawning, so that the task cannot remove its entry before it is there.
     let mut calls = shared.calls.lock();
     let handle = tokio::spawn(task).abort_handle();
-    calls.insert((stream, frame), handle);
+    if let Some(former) = calls.insert((stream, frame), handle) {
+        // Of the same run before it was taken up again.
+        former.abort();
+    }
 }
 
 async fn answer(shared: &Shared, namespace: &str, request: &Request, key: &str) -> Result<Reply, Unanswered> {

@@ -10,9 +10,10 @@ use kapell_client::ObjectKey;
 use kapell_store::{JournalWrite, StreamId};
 use tokio::sync::mpsc;
 
-use super::committer::Work;
+use super::committer::{Committer, Work};
+use super::pace::Pace;
 use super::timers::{Alarm, Wake};
-use super::{Notice, Shared, now};
+use super::{Notice, Shared, now, rescue};
 use crate::core::record::{Entry, Identity};
 use crate::core::state::{Compensation, Phase, Run};
 use crate::core::{self, Event, Step};
@@ -20,6 +21,9 @@ use crate::expression::Datum;
 use crate::expression::meter::{DEEP_STACK, describe_stack};
 use crate::journal;
 use crate::program::Program;
+
+/// Steps in one transaction. With more, the first would wait for the last to be taken: up to a millisecond or two.
+const MOST_STEPS: usize = 64;
 
 /// A run that waits longer than this says in its status what for.
 const LONG_WAIT: i64 = 1000;
@@ -44,7 +48,7 @@ pub(super) enum Command {
         stream: StreamId,
         event: Event,
     },
-    /// The latest step is on disk.
+    /// The latest step is on disk, and the run has more to do.
     Committed {
         stream: StreamId,
     },
@@ -53,7 +57,7 @@ pub(super) enum Command {
         stream: StreamId,
         sequence: u64,
     },
-    /// The run has ended and is written down.
+    /// The run has ended and is written down, or is not ours any more.
     Forget {
         stream: StreamId,
     },
@@ -80,8 +84,8 @@ struct Active {
     key: ObjectKey,
     /// Number of the next journal record.
     sequence: u64,
-    /// A step is on its way to the disk; what comes meanwhile waits in `events`.
-    committing: bool,
+    /// A step may be on its way to the disk; what comes meanwhile waits in `events`.
+    pace: Arc<Pace>,
     more: bool,
     events: VecDeque<Event>,
     /// A [`Command::Describe`] is under way.
@@ -94,25 +98,25 @@ pub(super) fn spawn(
     index: usize,
     shared: Arc<Shared>,
     mut commands: mpsc::UnboundedReceiver<Command>,
-    work: mpsc::UnboundedSender<Work>,
+    committer: Committer,
 ) -> Option<JoinHandle<()>> {
     let body = move || {
         describe_stack(DEEP_STACK);
-        let mut partition = Partition { shared, work, runs: HashMap::new() };
+        let _runtime = committer.enter();
+        let mut partition = Partition { shared, committer: committer.clone(), steps: Vec::new(), runs: HashMap::new() };
         while let Some(command) = commands.blocking_recv() {
-            if matches!(command, Command::Stop) {
-                return;
+            let mut next = Some(command);
+            while let Some(command) = next.take() {
+                if matches!(command, Command::Stop) {
+                    partition.submit();
+                    return;
+                }
+                partition.take(command);
+                if partition.steps.len() < MOST_STEPS {
+                    next = commands.try_recv().ok();
+                }
             }
-            let stream = command.stream();
-            // Unwind safety: a run whose step panicked is dropped, and nothing else has been touched.
-            let handled = catch_unwind(AssertUnwindSafe(|| partition.handle(command)));
-            if handled.is_err()
-                && let Some(stream) = stream
-            {
-                let run = uuid::Uuid::from_bytes(stream.0);
-                tracing::error!(%run, "a step panicked; the run rests until the next start");
-                partition.runs.remove(&stream);
-            }
+            partition.submit();
         }
     };
     let thread = std::thread::Builder::new().name(format!("workflow-{index}")).stack_size(DEEP_STACK).spawn(body);
@@ -121,11 +125,37 @@ pub(super) fn spawn(
 
 struct Partition {
     shared: Arc<Shared>,
-    work: mpsc::UnboundedSender<Work>,
+    committer: Committer,
+    /// Taken, not submitted.
+    steps: Vec<Work>,
     runs: HashMap<StreamId, Active>,
 }
 
 impl Partition {
+    fn submit(&mut self) {
+        self.committer.submit(std::mem::take(&mut self.steps));
+    }
+
+    /// Handles a command; a panic costs the run that it was for its state, which its journal has.
+    fn take(&mut self, command: Command) {
+        let stream = command.stream();
+        // Unwind safety: a run whose step panicked is dropped, and nothing else has been touched.
+        let handled = catch_unwind(AssertUnwindSafe(|| self.handle(command)));
+        if handled.is_err()
+            && let Some(stream) = stream
+        {
+            tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), "a step panicked; the run goes on from its journal");
+            self.forget(stream);
+            rescue::retake(&self.shared, stream);
+        }
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        if self.runs.remove(&stream).is_some_and(|active| !active.run.is_ended()) {
+            self.shared.active.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn handle(&mut self, command: Command) {
         match command {
             Command::Start { stream, program, hash, identity, input } => {
@@ -142,15 +172,10 @@ impl Partition {
                 }
             }
             Command::Committed { stream } => {
-                if let Some(active) = self.runs.get_mut(&stream) {
-                    active.committing = false;
-                    self.advance(stream);
-                }
+                self.advance(stream);
             }
             Command::Describe { stream, sequence } => self.describe(stream, sequence),
-            Command::Forget { stream } => {
-                self.runs.remove(&stream);
-            }
+            Command::Forget { stream } => self.forget(stream),
             Command::Stop => {}
         }
     }
@@ -178,26 +203,23 @@ impl Partition {
             let effects = active.run.pending();
             let namespace = active.key.namespace.clone();
             let uid = active.run.identity.uid.clone();
-            let _ = self.work.send(Work { stream, namespace, uid, writes: Vec::new(), effects, notice: Some(notice) });
+            let pace = active.pace.clone();
+            self.steps.push(Work { stream, namespace, uid, write: None, effects, notice: Some(notice), pace });
         }
         self.runs.insert(stream, active);
         self.step(stream, Event::Continue, None);
+        self.watch_wait(stream);
     }
 
     /// Takes the run's next step, if it may take one.
     fn advance(&mut self, stream: StreamId) {
         while let Some(active) = self.runs.get_mut(&stream) {
-            if active.committing {
+            let waits = !active.more && active.events.is_empty();
+            if waits || !active.pace.is_free() {
                 return;
             }
-            let event = if active.more {
-                Event::Continue
-            } else {
-                match active.events.pop_front() {
-                    Some(event) => event,
-                    None => return self.settle(stream),
-                }
-            };
+            let event = if active.more { None } else { active.events.pop_front() };
+            let event = event.unwrap_or(Event::Continue);
             self.step(stream, event, None);
         }
     }
@@ -213,8 +235,9 @@ impl Partition {
             Ok(step) => step,
             Err(misfit) => {
                 // A defect in the core. The journal is sound, so the run is left as it is for a version without it.
-                tracing::error!(run = %active.key, %misfit, "a run is stuck");
-                self.runs.remove(&stream);
+                tracing::error!(run = %active.key, %misfit, "a run is stuck until the next start");
+                self.forget(stream);
+                self.shared.rests(stream);
                 return;
             }
         };
@@ -225,22 +248,27 @@ impl Partition {
             return;
         }
         let record = journal::encode(&entries);
-        let writes = vec![JournalWrite::Append { stream, sequence: active.sequence, record }];
+        let write = Some(JournalWrite::Append { stream, sequence: active.sequence, record });
         active.sequence += 1;
-        active.committing = true;
+        active.pace.begin();
         let ended = active.run.is_ended();
         if ended {
             self.shared.active.fetch_sub(1, Ordering::Relaxed);
+        } else if active.more {
+            // The commit is to say when it is done.
+            let _ = active.pace.is_free();
         }
         let tell = starting || ended || active.compensation != active.run.compensation;
         active.compensation = active.run.compensation;
         let notice = tell.then(|| active.notice(false));
         let (namespace, uid) = (active.key.namespace.clone(), active.run.identity.uid.clone());
-        let _ = self.work.send(Work { stream, namespace, uid, writes, effects, notice });
+        let pace = active.pace.clone();
+        self.steps.push(Work { stream, namespace, uid, write, effects, notice, pace });
+        self.watch_wait(stream);
     }
 
-    /// The run waits for something outside: if that takes long, its status shall say so.
-    fn settle(&mut self, stream: StreamId) {
+    /// If the run waits for something outside for long, its status shall say so.
+    fn watch_wait(&mut self, stream: StreamId) {
         let Some(active) = self.runs.get_mut(&stream) else { return };
         if active.run.is_ended() || active.describing {
             return;
@@ -253,11 +281,11 @@ impl Partition {
     fn describe(&mut self, stream: StreamId, sequence: u64) {
         let Some(active) = self.runs.get_mut(&stream) else { return };
         active.describing = false;
-        if active.run.is_ended() || active.committing {
+        if active.run.is_ended() {
             return;
         }
-        if active.sequence != sequence {
-            return self.settle(stream);
+        if active.sequence != sequence || active.pace.is_committing() {
+            return self.watch_wait(stream);
         }
         let notice = active.notice(true);
         self.shared.publish(stream, notice);
@@ -273,7 +301,7 @@ impl Active {
             hash,
             key,
             sequence,
-            committing: false,
+            pace: Arc::default(),
             more: false,
             events: VecDeque::new(),
             describing: false,

@@ -1,17 +1,20 @@
 //! Between `WorkflowRun` objects and runs: starts what is to be started, cancels what is to be cancelled, and writes
 //! statuses. Reconciles by looking at everything, so that it does not matter what happened while nobody looked.
 //!
-//! A run that was started keeps its object by the finalizer [`FINALIZER`] until its outcome is in the status: deleting
-//! a running WorkflowRun cancels it, compensations included. The journal is closed after the final status has been
-//! written, so a crash in between leaves an open stream that has ended, which is found at the next start.
+//! A run has the finalizer [`RUN_FINALIZER`] from its creation on: deleting a running WorkflowRun cancels it,
+//! compensations included, and an ended one goes when its journal has been deleted. The journal is closed after the
+//! final status has been written, so a crash in between leaves an open stream that has ended, which is found at the
+//! next start.
+//!
+//! A run that ends within [`SHORT`] costs one write to its object, the final status.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapell_api::workflow::{Workflow, WorkflowRun};
+use kapell_api::workflow::{RUN_FINALIZER, Workflow, WorkflowRun};
 use kapell_client::reconcile::{self, Next};
-use kapell_client::{Informer, ObjectKey};
+use kapell_client::{Change, Informer, ObjectKey};
 use kapell_store::{CommitError, JournalWrite, ReadError, StreamId, Transaction};
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;
@@ -20,85 +23,43 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::partition::Command;
+use super::rescue::Recovered;
 use super::{Notice, Shared, now};
 use crate::core::Event;
 use crate::core::record::{Identity, Time};
 use crate::core::state::{Compensation, Outcome};
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
-use crate::journal;
 
-/// Keeps a started run's object until its outcome is written.
-const FINALIZER: &str = "kapell.dev/run";
+/// A run that has not ended after this says that it is running.
+const SHORT: i64 = 250;
 
 /// Objects looked at side by side. Each look is mostly waiting for the API, whose writes share syncs to disk.
 const WORKERS: usize = 32;
 
-/// How long to wait before the store is asked again at the start.
-const READ_RETRY: Duration = Duration::from_millis(200);
+const LOWEST: StreamId = StreamId([0; 16]);
+const HIGHEST: StreamId = StreamId([u8::MAX; 16]);
 
 /// The journal stream of a run.
 pub(super) fn stream_of(uid: &str) -> Option<StreamId> {
     uuid::Uuid::parse_str(uid).ok().map(|uid| StreamId(uid.into_bytes()))
 }
 
-/// Takes up every run whose journal is open, and returns them. A journal that makes no sense is reported and left
-/// alone.
-pub(super) async fn recover(shared: &Arc<Shared>) -> HashSet<StreamId> {
-    let mut recovered = HashSet::new();
-    let streams = loop {
-        match shared.store.open_streams().await {
-            Ok(streams) => break streams,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot list the open journals, trying again");
-                tokio::time::sleep(READ_RETRY).await;
-            }
-        }
-    };
-    for stream in streams {
-        let records = match shared.store.read_stream(stream, 0).await {
-            Ok(records) => records,
-            Err(error) => {
-                let run = uuid::Uuid::from_bytes(stream.0);
-                tracing::error!(%run, error = &error as &dyn std::error::Error, "a journal cannot be read");
-                continue;
-            }
-        };
-        let blocking = shared.clone();
-        let replayed = tokio::task::spawn_blocking(move || {
-            let count = records.len() as u64;
-            let entries = journal::decode(&records)?;
-            let definition = journal::definition(&entries)?.to_value();
-            let program = blocking.programs.of_journal(&entries)?;
-            let run = journal::replay(program, &entries)?;
-            Ok::<_, journal::JournalError>((super::programs::hash_of(&definition), run, count))
-        });
-        match replayed.await {
-            Ok(Ok((hash, run, records))) => {
-                recovered.insert(stream);
-                shared.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records });
-            }
-            Ok(Err(error)) => {
-                tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up");
-            }
-            Err(error) => tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up"),
-        }
-    }
-    recovered
-}
-
 /// Watches objects until `shutdown`.
-pub(super) async fn run(
-    client: kube::Client,
-    shared: Arc<Shared>,
-    recovered: HashSet<StreamId>,
-    shutdown: CancellationToken,
-) {
+pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, recovered: Recovered, shutdown: CancellationToken) {
     let queue = shared.queue.clone();
     let runs = {
-        let queue = queue.clone();
+        let shared = shared.clone();
         let api: Api<WorkflowRun> = Api::all(client.clone());
-        Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| queue.add(change.key()))
+        Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
+            let key = change.key();
+            if let Change::Deleted(run) = &change
+                && let Some(stream) = run.metadata.uid.as_deref().and_then(stream_of)
+            {
+                shared.gone.lock().insert((key.clone(), stream));
+            }
+            shared.queue.add(key);
+        })
     };
     let workflows = {
         let (queue, runs) = (queue.clone(), runs.clone());
@@ -117,8 +78,9 @@ pub(super) async fn run(
         () = shutdown.cancelled() => return,
         () = async { tokio::join!(runs.synced(), workflows.synced()); } => {}
     }
-    let desk =
-        Arc::new(Desk { client, shared, runs, workflows, started: Mutex::new(recovered), crowd: Mutex::default() });
+    let Recovered { taken, unreadable } = recovered;
+    let started = Mutex::new(taken);
+    let desk = Arc::new(Desk { client, shared, runs, workflows, started, unreadable, crowd: Mutex::default() });
     reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
@@ -158,6 +120,8 @@ struct Desk {
     /// Streams begun or taken up by this process whose final status our own copy does not show yet: beginning them again would
     /// be an error.
     started: Mutex<HashSet<StreamId>>,
+    /// Streams that could not be taken up at the start.
+    unreadable: HashSet<StreamId>,
     /// Runs that wait until others have ended.
     crowd: Mutex<BTreeSet<ObjectKey>>,
 }
@@ -179,17 +143,26 @@ impl Desk {
                     let reason = if deleting { "the WorkflowRun was deleted" } else { "cancellation was asked for" };
                     self.cancel(stream, reason);
                 }
+                let age = now() - notice.started_at;
+                if phase(&run) != Some("Running") && (0..SHORT).contains(&age) {
+                    return Ok(Next::After(Duration::from_millis((SHORT - age).unsigned_abs())));
+                }
                 self.write_status(&run, running_status(&notice)).await?;
             }
             None if is_final(&run) => {
                 self.started.lock().remove(&stream);
-                self.remove_finalizer(&run).await?;
+                if deleting {
+                    self.journal(JournalWrite::Delete { stream }).await?;
+                    self.remove_finalizer(&run).await?;
+                }
                 let next = self.crowd.lock().pop_first();
                 next.into_iter().for_each(|key| self.shared.queue.add(key));
             }
             // Its first step is on its way to the journal; a notice will come.
             None if self.started.lock().contains(&stream) => {}
             None if phase(&run) == Some("Running") => self.report_lost(&run, stream).await?,
+            // Begun before this process, shortly before a crash, and not taken up.
+            None if self.unreadable.contains(&stream) => self.report_lost(&run, stream).await?,
             None if deleting => self.remove_finalizer(&run).await?,
             None => self.start(&run, stream, uid).await?,
         }
@@ -207,6 +180,18 @@ impl Desk {
             } else {
                 self.cancel(stream, "its WorkflowRun is gone");
             }
+        }
+        // Ended before, and deleted by someone who removed our finalizer.
+        let gone: Vec<StreamId> = {
+            let gone = self.shared.gone.lock();
+            gone.range((key.clone(), LOWEST)..=(key.clone(), HIGHEST)).map(|(_, stream)| *stream).collect()
+        };
+        for stream in gone {
+            let known = self.shared.notices.lock().get(stream).is_some() || self.started.lock().contains(&stream);
+            if !known {
+                self.journal(JournalWrite::Delete { stream }).await?;
+            }
+            self.shared.gone.lock().remove(&(key.clone(), stream));
         }
         Ok(())
     }
@@ -275,7 +260,7 @@ impl Desk {
         let deleting = run.metadata.deletion_timestamp.is_some();
         self.journal(if deleting { JournalWrite::Delete { stream } } else { JournalWrite::Close { stream } }).await?;
         self.forget(stream);
-        // The finalizer goes when our copy of the object shows the final status; see `reconcile`. If it does already
+        // The rest follows when our copy of the object shows the final status; see `reconcile`. If it does already
         // (a crash came after the status was written), nothing will change, so look again now.
         if is_final(run) {
             self.shared.queue.add(notice.key.clone());
@@ -289,6 +274,7 @@ impl Desk {
 
     fn forget(&self, stream: StreamId) {
         self.shared.notices.lock().remove(stream);
+        self.shared.falls.lock().remove(&stream);
         self.shared.tell(stream, Command::Forget { stream });
     }
 
@@ -335,19 +321,19 @@ impl Desk {
 
     async fn add_finalizer(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
         let mut finalizers = run.metadata.finalizers.clone().unwrap_or_default();
-        if finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+        if finalizers.iter().any(|finalizer| finalizer == RUN_FINALIZER) {
             return Ok(());
         }
-        finalizers.push(FINALIZER.to_owned());
+        finalizers.push(RUN_FINALIZER.to_owned());
         self.write_finalizers(run, &finalizers).await
     }
 
     async fn remove_finalizer(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
         let mut finalizers = run.metadata.finalizers.clone().unwrap_or_default();
-        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+        if !finalizers.iter().any(|finalizer| finalizer == RUN_FINALIZER) {
             return Ok(());
         }
-        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        finalizers.retain(|finalizer| finalizer != RUN_FINALIZER);
         self.write_finalizers(run, &finalizers).await
     }
 

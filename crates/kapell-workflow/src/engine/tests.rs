@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use kapell_store::Store;
 use kapell_store::memory::MemoryStore;
+use kapell_store::{JournalWrite, Store, Transaction};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::{CallFailure, Config, Headless, ServiceCaller};
+use crate::core::record::{Entry, Record};
 use crate::core::state::Outcome;
 
 /// Counts calls by URI and key; some URIs never answer, and some cannot be reached at first.
@@ -170,4 +171,24 @@ async fn compensation_goes_on_after_a_crash_in_the_middle_of_it() {
     again.has_seen("/never").await;
     assert_eq!(again.keys("/never"), script.keys("/never"));
     assert_eq!(again.keys("/undo-c").len(), 0, "what is undone is not undone again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_journal_moved_on_goes_on_from_it() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let script = Arc::new(Script::default());
+    let engine = Headless::start(Config::default(), store.clone(), script.clone());
+    let workflow = document(json!([{ "pause": { "wait": { "milliseconds": 500 } } }, { "b": call("/b") }]));
+    let stream = engine.begin(&workflow, &json!({}));
+    while store.read_stream(stream, 0).await.unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let foreign = Entry(super::now(), Record::Cancelled { reason: "by another owner".to_owned() });
+    let record = crate::journal::encode(&[foreign]);
+    let journal = vec![JournalWrite::Append { stream, sequence: 1, record }];
+    store.commit(Transaction { writes: Vec::new(), journal }).await.unwrap();
+
+    let notice = engine.ended().await.unwrap();
+    assert!(matches!(notice.ended, Some((_, Outcome::Cancelled(_)))), "{notice:?}");
+    assert_eq!(script.keys("/b").len(), 0);
 }

@@ -65,7 +65,11 @@ pub(super) async fn run(shared: Arc<Shared>, mut alarms: mpsc::UnboundedReceiver
             () = stop.cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(sleep.unsigned_abs())) => {}
             alarm = alarms.recv() => match alarm {
-                Some(alarm) => heap.push(Reverse(alarm)),
+                Some(alarm) => {
+                    heap.push(Reverse(alarm));
+                    // Without arming a timer for each of many.
+                    heap.extend(std::iter::from_fn(|| alarms.try_recv().ok()).map(Reverse));
+                }
                 None => return,
             },
         }

@@ -1,6 +1,8 @@
 //! `kapell apply`: creates what is missing and changes what differs, field by field, as `kubectl apply` does on the
 //! client side: fields that an earlier file set and this one no longer has are removed, all others are left alone.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::cli::{ApplyArgs, DryRun};
@@ -51,20 +53,24 @@ pub(crate) async fn apply(cluster: &Cluster, manifest: &Manifest, dry_run: DryRu
         pairs.push(("dryRun", "All"));
     }
     let query = query(&pairs);
-    let collection = cluster.path(manifest.kind, manifest.namespace(), None);
     let located = |failure| manifest.locate(failure);
+    let namespace = match manifest.kind.namespaced {
+        true => Some(cluster.namespace_for(manifest.namespace()).map_err(located)?),
+        false => None,
+    };
+    let collection = cluster.path(manifest.kind, namespace, None);
     if manifest.name().is_empty() {
         let created = cluster.post(&format!("{collection}{query}"), &manifest.value).await.map_err(located)?;
         return Ok((Applied::Created, created));
     }
     let path = format!("{collection}/{}", manifest.name());
+    let wanted = annotated(&manifest.value, namespace);
     let Some(live) = cluster.get_if_exists(&path).await? else {
-        let body = annotated(&manifest.value);
-        let created = cluster.post(&format!("{collection}{query}"), &body).await.map_err(located)?;
+        let created = cluster.post(&format!("{collection}{query}"), &wanted).await.map_err(located)?;
         return Ok((Applied::Created, created));
     };
     let last = live["metadata"]["annotations"][LAST_APPLIED].as_str().and_then(|text| serde_json::from_str(text).ok());
-    let patch = three_way(&last.unwrap_or(Value::Null), &annotated(&manifest.value), &live);
+    let patch = three_way(&last.unwrap_or(Value::Null), &wanted, &live);
     if patch.as_object().is_some_and(Map::is_empty) {
         return Ok((Applied::Unchanged, live));
     }
@@ -75,14 +81,45 @@ pub(crate) async fn apply(cluster: &Cluster, manifest: &Manifest, dry_run: DryRu
     Ok((if same && !would_change { Applied::Unchanged } else { Applied::Configured }, after))
 }
 
-fn annotated(value: &Value) -> Value {
+/// The object with what kubectl would remember of it, byte for byte, so that either tool finds the other's work unchanged:
+/// keys in order, the namespace filled in, an empty `annotations`, a newline at the end.
+fn annotated(value: &Value, namespace: Option<&str>) -> Value {
     let mut value = value.clone();
-    let text = format!("{value}\n");
+    if let Some(namespace) = namespace {
+        value["metadata"]["namespace"] = namespace.into();
+    }
     if !value["metadata"]["annotations"].is_object() {
         value["metadata"]["annotations"] = json!({});
     }
+    if let Some(annotations) = value["metadata"]["annotations"].as_object_mut() {
+        annotations.remove(LAST_APPLIED);
+    }
+    let text = as_go_writes(&sorted(&value)) + "\n";
     value["metadata"]["annotations"][LAST_APPLIED] = text.into();
     value
+}
+
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Go's encoder escapes what HTML or JavaScript could misread; outside strings these characters do not occur in JSON.
+fn as_go_writes(value: &Value) -> String {
+    let mut text = String::new();
+    for character in value.to_string().chars() {
+        match character {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => text.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => text.push(other),
+        }
+    }
+    text
 }
 
 /// The merge patch (RFC 7386) that brings `live` to `wanted`: sets what differs, and removes what `last` had and
@@ -110,3 +147,6 @@ fn three_way(last: &Value, wanted: &Value, live: &Value) -> Value {
     }
     Value::Object(patch)
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,7 @@ pub(crate) async fn delete_all(
         options["gracePeriodSeconds"] = seconds.into();
     }
     let mut pending = Vec::new();
+    let mut missing = Vec::new();
     for (label, path) in paths {
         match cluster.delete(path, &options).await? {
             Some(_) => {
@@ -50,7 +51,7 @@ pub(crate) async fn delete_all(
                 pending.push((label, path));
             }
             None if ignore_missing => {}
-            None => return Err(Failure::new(format!("{label} does not exist"))),
+            None => missing.push(format!("{label} does not exist")),
         }
     }
     if wait {
@@ -58,7 +59,8 @@ pub(crate) async fn delete_all(
             wait_until_gone(cluster, label, path).await?;
         }
     }
-    Ok(())
+    // One name that is wrong does not keep the others.
+    if missing.is_empty() { Ok(()) } else { Err(Failure::new(missing.join("\n       "))) }
 }
 
 async fn wait_until_gone(cluster: &Cluster, label: &str, path: &str) -> Outcome {

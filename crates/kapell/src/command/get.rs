@@ -19,25 +19,37 @@ struct Wanted {
 pub(crate) async fn run(cluster: &Cluster, args: &GetArgs) -> Outcome {
     let wanted = parse_targets(&args.targets)?;
     let namespace = args.all_namespaces.then_some("");
-    match args.output {
-        None | Some(Output::Wide) => tables(cluster, args, &wanted, namespace).await,
-        Some(output) => objects(cluster, args, &wanted, namespace, output).await,
+    let rows = matches!(args.output, None | Some(Output::Wide));
+    if args.watch && (!rows || wanted.len() > 1) {
+        return Err(Failure::usage("--watch prints the rows of one kind").hint("kapell get pods --watch"));
+    }
+    if args.all_namespaces && wanted.iter().any(|want| !want.names.is_empty()) {
+        return Err(Failure::usage("an object is named in one namespace, --all-namespaces lists all of them"));
+    }
+    if rows {
+        tables(cluster, args, &wanted, namespace).await
+    } else {
+        objects(cluster, args, &wanted, namespace).await
     }
 }
 
 /// `pods`, `pods,services`, `pod/a deployment/b`, `pod a b`, `all`.
 fn parse_targets(words: &[String]) -> Outcome<Vec<Wanted>> {
-    if words.iter().all(|word| word.contains('/')) {
-        return words
-            .iter()
-            .map(|word| {
-                let named = crate::cluster::named(std::slice::from_ref(word))?;
-                Ok(Wanted { kind: named.kind, names: vec![named.name] })
-            })
-            .collect();
+    let mut wanted: Vec<Wanted> = Vec::new();
+    if words.iter().any(|word| word.contains('/')) {
+        for word in words {
+            let named = crate::cluster::named(std::slice::from_ref(word))?;
+            match wanted.iter_mut().find(|want| want.kind.kind == named.kind.kind) {
+                Some(want) => want.names.push(named.name),
+                None => wanted.push(Wanted { kind: named.kind, names: vec![named.name] }),
+            }
+        }
+        return Ok(wanted);
     }
-    let (kinds, names) = words.split_first().expect("the parser demands one word");
-    let mut wanted = Vec::new();
+    let Some((kinds, names)) = words.split_first() else { return Ok(wanted) };
+    for name in names {
+        crate::cluster::check_name(name)?;
+    }
     for word in kinds.split(',') {
         let names = names.to_vec();
         if word == "all" {
@@ -63,6 +75,7 @@ fn selection(args: &GetArgs) -> Vec<(&str, &str)> {
 
 async fn tables(cluster: &Cluster, args: &GetArgs, wanted: &[Wanted], namespace: Option<&str>) -> Outcome {
     let mut found = false;
+    let mut missing = None;
     for want in wanted {
         let prefix = (wanted.len() > 1).then(|| match want.kind.group {
             "" => want.kind.singular.to_owned(),
@@ -81,10 +94,16 @@ async fn tables(cluster: &Cluster, args: &GetArgs, wanted: &[Wanted], namespace:
         let mut rows = Vec::new();
         let mut version = String::new();
         for path in &paths {
-            let table = cluster.get_as(path, AS_TABLE).await?;
-            header = view.header(&table);
-            rows.extend(view.rows(&table));
-            version = table["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            match cluster.get_as(path, AS_TABLE).await {
+                Ok(table) => {
+                    header = view.header(&table);
+                    rows.extend(view.rows(&table));
+                    version = table["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                }
+                // One name that is wrong does not hide the others.
+                Err(failure) if !want.names.is_empty() && !args.watch => missing = Some(note(missing, failure)),
+                Err(failure) => return Err(failure),
+            }
         }
         if !rows.is_empty() {
             if found {
@@ -94,17 +113,38 @@ async fn tables(cluster: &Cluster, args: &GetArgs, wanted: &[Wanted], namespace:
             print::out(&print::columns(&header, &rows))?;
         }
         if args.watch {
-            return follow(cluster, args, want, namespace, &view, &version).await;
+            let widths = if rows.is_empty() { Vec::new() } else { print::widths(&header, &rows) };
+            return follow(cluster, args, want, namespace, &view, &version, widths).await;
         }
     }
-    if !found {
-        let place = if args.all_namespaces { String::new() } else { format!(" in namespace {}", cluster.namespace) };
-        eprintln!("nothing found{place}");
+    match missing {
+        Some(failure) => Err(failure),
+        None if found => Ok(()),
+        None => nothing_found(cluster, args.all_namespaces).await,
+    }
+}
+
+fn note(before: Option<Failure>, failure: Failure) -> Failure {
+    match before {
+        Some(before) => Failure { message: format!("{}\n       {}", before.message, failure.message), ..before },
+        None => failure,
+    }
+}
+
+/// An empty list is an answer, not a failure; that the namespace does not exist is worth knowing.
+async fn nothing_found(cluster: &Cluster, everywhere: bool) -> Outcome {
+    let namespace = &cluster.namespace;
+    if everywhere {
+        eprintln!("nothing found");
+    } else if cluster.get_if_exists(&cluster.path(kind_called("namespace")?, None, Some(namespace))).await?.is_none() {
+        eprintln!("nothing found: there is no namespace {namespace}");
+    } else {
+        eprintln!("nothing found in namespace {namespace}");
     }
     Ok(())
 }
 
-/// Prints a row for each change until interrupted.
+/// Prints a row for each change until interrupted, in the columns of the rows above.
 async fn follow(
     cluster: &Cluster,
     args: &GetArgs,
@@ -112,10 +152,15 @@ async fn follow(
     namespace: Option<&str>,
     view: &TableView,
     version: &str,
+    mut widths: Vec<usize>,
 ) -> Outcome {
-    let field = want.names.first().map(|name| format!("metadata.name={name}"));
     let mut pairs = vec![("watch", "true"), ("resourceVersion", version)];
     pairs.extend(selection(args));
+    // The server follows one name or all; of several the rows are picked here.
+    let field = match want.names.as_slice() {
+        [one] => Some(format!("metadata.name={one}")),
+        _ => None,
+    };
     if let Some(field) = &field {
         pairs.push(("fieldSelector", field));
     }
@@ -126,20 +171,25 @@ async fn follow(
         if event["type"] == "ERROR" {
             return Err(Failure::new(event["object"]["message"].as_str().unwrap_or("the watch ended").to_owned()));
         }
-        for row in view.rows(&event["object"]) {
-            print::out(&format!("{}\n", row.join("   ")))?;
+        let name = event["object"]["rows"][0]["object"]["metadata"]["name"].as_str().unwrap_or_default();
+        if !want.names.is_empty() && !want.names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let rows = view.rows(&event["object"]);
+        if widths.is_empty() {
+            let header = view.header(&event["object"]);
+            widths = print::widths(&header, &rows);
+            print::out(&print::padded(&header, &widths))?;
+        }
+        for row in rows {
+            print::out(&print::padded(&row, &widths))?;
         }
     }
     Ok(())
 }
 
-async fn objects(
-    cluster: &Cluster,
-    args: &GetArgs,
-    wanted: &[Wanted],
-    namespace: Option<&str>,
-    output: Output,
-) -> Outcome {
+async fn objects(cluster: &Cluster, args: &GetArgs, wanted: &[Wanted], namespace: Option<&str>) -> Outcome {
+    let output = args.output.unwrap_or(Output::Yaml);
     let mut items = Vec::new();
     let mut single = false;
     for want in wanted {
@@ -198,3 +248,6 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

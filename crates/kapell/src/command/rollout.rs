@@ -10,7 +10,8 @@ use crate::error::{Failure, Outcome};
 use crate::print;
 use crate::readiness::Readiness;
 
-use super::{list, text, up};
+use super::settle::{self, News};
+use super::{list, text};
 
 /// The annotation in which upstream's deployment controller counts its revisions.
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -35,12 +36,15 @@ fn deployment(words: &[String]) -> Outcome<Named> {
 async fn status(cluster: &Cluster, target: &Named, timeout: Duration) -> Outcome {
     let object = cluster.get(&cluster.path_of(target)).await?;
     let mut last = String::new();
-    up::wait_until_ready(cluster, vec![object], timeout, |_, state| {
-        if let Readiness::Waiting(why) = state
-            && *why != last
-        {
+    settle::until_ready(cluster, vec![object], timeout, |_, news| {
+        let why = match news {
+            News::State(Readiness::Waiting(why)) => why,
+            News::Reason(why) => why,
+            News::State(_) => return,
+        };
+        if why != last {
             eprintln!("deployment {}: {why}", target.name);
-            last.clone_from(why);
+            why.clone_into(&mut last);
         }
     })
     .await?;

@@ -109,7 +109,7 @@ pub(crate) async fn find_or_start(target: &Target, args: &UpArgs) -> Outcome<Ses
     }
     let server = Server::start(Config { data: data.clone(), api_port, node_name: None }).await.map_err(not_started)?;
     announce(&server);
-    let cluster = Cluster::from_file(server.kubeconfig(), target.namespace.clone()).await?;
+    let cluster = Cluster::from_file(server.kubeconfig(), target).await?;
     Ok(Session { cluster, data, ours: Some(server) })
 }
 
@@ -122,16 +122,19 @@ fn port_of_last_time(data: &std::path::Path) -> u16 {
 
 async fn running(data: &std::path::Path, target: &Target) -> Option<Cluster> {
     Running::read(data)?;
-    let cluster = Cluster::from_file(&data.join("kubeconfig"), target.namespace.clone()).await.ok()?;
+    let cluster = Cluster::from_file(&data.join("kubeconfig"), target).await.ok()?;
     cluster.get("/version").await.ok().map(|_| cluster)
 }
 
 async fn start_detached(data: &std::path::Path, api_port: u16) -> Outcome {
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
     use std::os::unix::process::CommandExt as _;
 
-    std::fs::create_dir_all(data).map_err(|error| Failure::new(format!("{}: {error}", data.display())))?;
+    // Objects may hold secrets: a directory that we make is its owner's alone.
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| Failure::new(format!("cannot create the data directory {}: {error}", data.display())))?;
     let log = data.join("server.log");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&log)?;
     let begun = file.metadata()?.len();
     let mut child = std::process::Command::new(std::env::current_exe()?)
         .args(["server", "--api-port", &api_port.to_string(), "--data"])

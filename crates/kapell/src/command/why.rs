@@ -7,6 +7,7 @@ use crate::cluster::{Cluster, kind_called, named};
 use crate::error::Outcome;
 use crate::print;
 use crate::readiness::{Readiness, condition, readiness};
+use crate::timeline;
 
 use super::{events_of, pods_selected_by, text};
 
@@ -18,8 +19,11 @@ pub(crate) async fn run(cluster: &Cluster, args: &NamedArgs) -> Outcome {
     match sentences.as_slice() {
         [] => print::out(&format!("{label} waits for nothing\n")),
         sentences => {
+            // A Service may work and yet not be where its file wants it.
+            let serves = target.kind.kind == "Service" && readiness(&object) == Readiness::Ready;
+            let verb = if serves { "has an address, but" } else { "waits" };
             let lines: String = sentences.iter().map(|line| format!("  {line}\n")).collect();
-            print::out(&format!("{label} waits:\n{lines}"))
+            print::out(&format!("{label} {verb}:\n{lines}"))
         }
     }
 }
@@ -50,18 +54,19 @@ async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     if let Some(scheduled) = condition(object, "PodScheduled").filter(|condition| condition["status"] == "False") {
         lines.push(format!("for a node: {}", text(scheduled, "/message")));
     }
-    for list in ["initContainerStatuses", "containerStatuses"] {
-        for container in object["status"][list].as_array().into_iter().flatten() {
-            lines.extend(container_line(container));
-        }
+    let lines_of = |list: &str| object["status"][list].as_array().into_iter().flatten();
+    let first: Vec<String> = lines_of("initContainerStatuses").filter_map(init_container_line).collect();
+    // Until the init containers have finished, the others can only say that they wait for them.
+    if first.is_empty() {
+        lines.extend(lines_of("containerStatuses").filter_map(container_line));
+    } else {
+        lines.extend(first);
     }
-    // A message of the container's state usually repeats the newest warning; say it once.
     let events = events_of(cluster, object).await?;
-    let warning = events.iter().rev().find(|event| event["type"] == "Warning");
-    if let Some(message) = warning.map(|event| text(event, "/message"))
-        && !lines.iter().any(|line| line.contains(message))
-    {
-        lines.push(message.to_owned());
+    // That it backs off is in the state already, with more.
+    let warning = events.iter().rev().find(|event| event["type"] == "Warning" && event["reason"] != "BackOff");
+    if let Some(message) = warning.map(|event| text(event, "/message")) {
+        add_unless_said(&mut lines, message);
     }
     if lines.is_empty() {
         lines.push("its node has not reported on it yet".to_owned());
@@ -69,21 +74,57 @@ async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     Ok(lines)
 }
 
+/// A warning event usually repeats what the state says, or the state is its beginning: the longer one is kept.
+fn add_unless_said(lines: &mut Vec<String>, message: &str) {
+    let bare = message.strip_prefix("Error: ").unwrap_or(message);
+    let essence = bare.split_once(": ").map_or(bare, |(_, rest)| rest);
+    if lines.iter().any(|line| line.contains(essence)) {
+        return;
+    }
+    match lines.iter_mut().find(|line| line.split_once(": ").is_some_and(|(_, rest)| message.starts_with(rest))) {
+        Some(line) => {
+            let subject = line.split_once(": ").map_or("", |(subject, _)| subject);
+            *line = format!("{subject}: {message}");
+        }
+        None => lines.push(message.to_owned()),
+    }
+}
+
+fn init_container_line(container: &Value) -> Option<String> {
+    let running = container.pointer("/state/running").is_some();
+    if running {
+        return Some(format!("init container {} has not finished yet", text(container, "/name")));
+    }
+    container_line(container).map(|line| format!("init {line}"))
+}
+
 fn container_line(container: &Value) -> Option<String> {
     let name = text(container, "/name");
     if let Some(waiting) = container.pointer("/state/waiting") {
         let message = text(waiting, "/message");
+        let before = match container.pointer("/lastState/terminated") {
+            Some(ended) => format!(", after {}", ending(ended)),
+            None => String::new(),
+        };
         return Some(format!(
-            "container {name}: {}{}{message}",
+            "container {name}: {}{before}{}{message}",
             text(waiting, "/reason"),
             if message.is_empty() { "" } else { ": " }
         ));
     }
     if let Some(ended) = container.pointer("/state/terminated").filter(|ended| ended["exitCode"] != 0) {
-        return Some(format!("container {name} ended with exit code {}", ended["exitCode"]));
+        return Some(format!("container {name} ended with {}", ending(ended)));
     }
     let unready = container["ready"] == false && container.pointer("/state/running").is_some();
     unready.then(|| format!("container {name} runs, but its probe does not find it ready"))
+}
+
+/// `exit code 3`, or the signal that ended it.
+fn ending(ended: &Value) -> String {
+    match ended["signal"].as_i64().filter(|signal| *signal != 0) {
+        Some(signal) => format!("signal {signal}"),
+        None => format!("exit code {}", ended["exitCode"]),
+    }
 }
 
 async fn replicas(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
@@ -116,7 +157,8 @@ async fn service(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     if let Readiness::Waiting(why) = readiness(object) {
         lines.push(why);
     }
-    if let Some(listening) = condition(object, "kapell.dev/Listening").filter(|condition| condition["status"] != "True")
+    if let Some(listening) =
+        condition(object, "kapell.dev/Listening").filter(|condition| condition["reason"] != "AllPorts")
     {
         lines.push(text(listening, "/message").to_owned());
     }
@@ -136,29 +178,37 @@ async fn workflow_run(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>>
     if matches!(phase, "Completed" | "Faulted" | "Cancelled") {
         return Ok(Vec::new());
     }
-    let mut lines = Vec::new();
-    let waiting = text(object, "/status/waitingFor");
-    if !waiting.is_empty() {
-        lines.push(waiting.to_owned());
-    }
+    let waiting = text(object, "/status/waitingFor").split("; ").filter(|clause| !clause.is_empty());
+    let mut lines: Vec<String> = waiting.map(str::to_owned).collect();
     let path = cluster.path(kind_called("workflowruns")?, None, Some(text(object, "/metadata/name"))) + "/timeline";
     if let Some(timeline) = cluster.get_if_exists(&path).await? {
-        let items = timeline["items"].as_array().into_iter().flatten();
-        let current = items.filter(|item| matches!(text(item, "/outcome"), "Running" | "Retrying"));
-        lines.extend(current.map(|item| {
-            format!(
-                "task {} ({}), attempt {}: {}",
-                text(item, "/name"),
-                text(item, "/outcome").to_lowercase(),
-                item["attempt"],
-                text(item, "/detail")
-            )
-        }));
+        let said = lines.concat();
+        lines.extend(under_way(timeline["items"].as_array().map_or(&[][..], Vec::as_slice), &said));
     }
     if lines.is_empty() {
         lines.push("to be picked up by the workflow engine".to_owned());
     }
     Ok(lines)
+}
+
+/// A sentence for each innermost task that has not ended, unless `said` speaks of it.
+fn under_way(items: &[Value], said: &str) -> Vec<String> {
+    let open: Vec<&Value> = items.iter().filter(|item| item["endTime"].is_null()).collect();
+    let holds_another = |item: &Value| {
+        let task = text(item, "/task");
+        open.iter().any(|other| text(other, "/task").strip_prefix(task).is_some_and(|rest| rest.starts_with('/')))
+    };
+    let innermost = open.iter().filter(|item| !holds_another(item));
+    let unsaid = innermost.filter(|item| !said.contains(&format!("task {} ", text(item, "/name"))));
+    unsaid
+        .map(|item| {
+            let (step, detail) = (timeline::step(text(item, "/task")), text(item, "/detail"));
+            let attempt = item["attempt"].as_u64().filter(|attempt| *attempt > 1);
+            let attempt = attempt.map_or(String::new(), |attempt| format!(", attempt {attempt}"));
+            let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+            format!("step {step} runs since {}{attempt}{detail}", text(item, "/startTime"))
+        })
+        .collect()
 }
 
 async fn other(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
@@ -171,3 +221,6 @@ async fn other(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! `kapell workflow run|list|show|cancel|wait`.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use crate::cli::{Output, WorkflowVerb};
 use crate::cluster::{AS_TABLE, Cluster, kind_called, query};
 use crate::error::{Failure, Outcome};
 use crate::print::{self, TableView};
+use crate::timeline;
 
 use super::{get::Lines, text};
 
@@ -19,6 +20,10 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
             let run = start(cluster, name, run_name.as_deref(), input).await?;
             let run_name = text(&run, "/metadata/name").to_owned();
             if *wait {
+                // A person who loses patience needs the name; a script has given one or does not care.
+                if std::io::stderr().is_terminal() && !ended(&run) {
+                    eprintln!("workflowrun/{run_name} started");
+                }
                 return finish(cluster, &run_name, *output).await;
             }
             match output {
@@ -52,7 +57,9 @@ fn read_input(argument: &str) -> Outcome<Value> {
         },
     };
     serde_json::from_str(&text).map_err(|error| {
-        Failure::usage(format!("{source}:{}:{}: the input is not JSON: {error}", error.line(), error.column()))
+        let words = error.to_string();
+        let words = words.split(" at line ").next().unwrap_or(&words);
+        Failure::usage(format!("{source}:{}:{}: the input is not JSON: {words}", error.line(), error.column()))
             .hint("kapell workflow run NAME --input '{\"key\": \"value\"}'")
     })
 }
@@ -90,10 +97,18 @@ async fn start(cluster: &Cluster, workflow: &str, run_name: Option<&str>, input:
                 "run {name:?} exists already, of workflow {:?} with another input; nothing was started",
                 text(&existing, "/spec/workflow")
             ))
-            .hint(format!("kapell workflow show {name}, or another --name")))
+            .hint(format!("{}, or another --name", cluster.command(&format!("workflow show {name}")))))
         }
         Err((_, failure)) => Err(failure),
     }
+}
+
+async fn existing(cluster: &Cluster, name: &str) -> Outcome<Value> {
+    let path = cluster.path(kind_called("workflowruns")?, None, Some(name));
+    cluster.get_if_exists(&path).await?.ok_or_else(|| {
+        Failure::new(format!("namespace {} has no run {name:?}", cluster.namespace))
+            .hint(format!("{}, or another namespace with -n", cluster.command("workflow list")))
+    })
 }
 
 fn ended(run: &Value) -> bool {
@@ -104,7 +119,7 @@ fn ended(run: &Value) -> bool {
 async fn until_ended(cluster: &Cluster, name: &str) -> Outcome<Value> {
     let runs = kind_called("workflowruns")?;
     loop {
-        let run = cluster.get(&cluster.path(runs, None, Some(name))).await?;
+        let run = existing(cluster, name).await?;
         if ended(&run) {
             return Ok(run);
         }
@@ -140,31 +155,7 @@ async fn finish(cluster: &Cluster, name: &str, output: Option<Output>) -> Outcom
             _ => print::out(&format!("{result:#}\n")),
         };
     }
-    Err(Failure::new(unhappy_end(name, &run)).hint(format!("kapell workflow show {name} -n {}", cluster.namespace)))
-}
-
-fn unhappy_end(name: &str, run: &Value) -> String {
-    let error = &run["status"]["error"];
-    let step = text(error, "/instance").rsplit('/').find(|part| part.parse::<usize>().is_err()).unwrap_or_default();
-    let phase = text(run, "/status/phase").to_lowercase();
-    let mut message = format!("run {name} {}", if phase == "cancelled" { "was cancelled" } else { &phase });
-    if !step.is_empty() && phase != "cancelled" {
-        message.push_str(&format!(" at step {step:?}"));
-    }
-    let causes: Vec<&str> =
-        ["/title", "/detail"].iter().map(|pointer| text(error, pointer)).filter(|cause| !cause.is_empty()).collect();
-    if !causes.is_empty() {
-        message.push_str(&format!(": {}", causes.join(": ")));
-    }
-    if let Some(status) = error["status"].as_u64() {
-        message.push_str(&format!(" (status {status})"));
-    }
-    match text(run, "/status/compensation") {
-        "Done" => message.push_str("; the completed steps were compensated"),
-        "Failed" => message.push_str("; COMPENSATION FAILED, some completed steps are not undone"),
-        _ => {}
-    }
-    message
+    Err(Failure::new(timeline::unhappy_end(name, &run)).hint(cluster.command(&format!("workflow show {name}"))))
 }
 
 async fn list(cluster: &Cluster, workflow: Option<&str>, output: Option<Output>, all: bool) -> Outcome {
@@ -185,64 +176,20 @@ async fn list(cluster: &Cluster, workflow: Option<&str>, output: Option<Output>,
 }
 
 async fn show(cluster: &Cluster, name: &str, output: Option<Output>) -> Outcome {
-    let path = cluster.path(kind_called("workflowruns")?, None, Some(name));
-    let mut run = cluster.get(&path).await?;
-    let timeline = cluster.get(&format!("{path}/timeline")).await?;
+    let mut run = existing(cluster, name).await?;
+    let path = cluster.path(kind_called("workflowruns")?, None, Some(name)) + "/timeline";
+    let timeline = cluster.get(&path).await?;
     if let Some(output) = output {
         run["timeline"] = timeline["items"].clone();
         return print::value(&run, output);
     }
-    let status = &run["status"];
-    let mut page = format!(
-        "Run        {name}\nWorkflow   {}\nPhase      {}\n",
-        text(&run, "/spec/workflow"),
-        text(status, "/phase")
-    );
-    for (title, pointer) in [
-        ("Started", "/startTime"),
-        ("Ended", "/completionTime"),
-        ("Waits for", "/waitingFor"),
-        ("Undone", "/compensation"),
-    ] {
-        let value = text(status, pointer);
-        if !value.is_empty() && value != "None" {
-            page.push_str(&format!("{title:<11}{value}\n"));
-        }
-    }
-    page.push_str(&format!("Input      {}\n", run["spec"]["input"]));
-    if !status["output"].is_null() {
-        page.push_str(&format!("Output     {}\n", status["output"]));
-    }
-    if !status["error"].is_null() {
-        page.push_str(&format!("Error      {}\n", unhappy_end(name, &run)));
-    }
-    let header = ["STEP", "ATTEMPT", "OUTCOME", "STARTED", "TOOK", "DETAIL"].map(str::to_owned);
-    let rows: Vec<Vec<String>> = timeline["items"].as_array().into_iter().flatten().map(timeline_row).collect();
-    page.push('\n');
-    page.push_str(&print::columns(&header, &rows));
-    print::out(&page)
-}
-
-fn timeline_row(item: &Value) -> Vec<String> {
-    let (start, end) = (text(item, "/startTime"), text(item, "/endTime"));
-    let took = match (start.parse::<jiff::Timestamp>(), end.parse::<jiff::Timestamp>()) {
-        (Ok(start), Ok(end)) => format!("{} ms", end.as_millisecond() - start.as_millisecond()),
-        _ => String::new(),
-    };
-    let clock = start.split_once('T').map_or(start, |(_, time)| time.trim_end_matches('Z'));
-    vec![
-        text(item, "/name").to_owned(),
-        item["attempt"].as_u64().unwrap_or(1).to_string(),
-        text(item, "/outcome").to_owned(),
-        clock.chars().take(12).collect(),
-        took,
-        text(item, "/detail").to_owned(),
-    ]
+    let items = timeline["items"].as_array().map_or(&[][..], Vec::as_slice);
+    print::out(&timeline::page(&run, items))
 }
 
 async fn cancel(cluster: &Cluster, name: &str, no_wait: bool) -> Outcome {
     let path = cluster.path(kind_called("workflowruns")?, None, Some(name));
-    let run = cluster.get(&path).await?;
+    let run = existing(cluster, name).await?;
     if ended(&run) {
         return Err(Failure::new(format!("run {name} has ended already ({})", text(&run, "/status/phase"))));
     }
@@ -254,7 +201,7 @@ async fn cancel(cluster: &Cluster, name: &str, no_wait: bool) -> Outcome {
     match text(&run, "/status/phase") {
         "Cancelled" => print::out(&format!(
             "{}\n",
-            unhappy_end(name, &run).replacen(&format!("run {name}"), &format!("workflowrun/{name}"), 1)
+            timeline::unhappy_end(name, &run).replacen(&format!("run {name}"), &format!("workflowrun/{name}"), 1)
         )),
         phase => Err(Failure::new(format!("run {name} ended before it could be cancelled ({phase})"))),
     }

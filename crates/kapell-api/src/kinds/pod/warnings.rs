@@ -130,8 +130,10 @@ fn warn_about_container(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
     warn_about(&container.field("securityContext"), OF_SECURITY, warnings);
     let lifecycle = container.field("lifecycle");
     for name in ["postStart", "preStop"] {
-        if lifecycle.field(name).is_set() {
-            warnings.push(format!("{}: not supported yet; the hook is not run", lifecycle.field(name).path()));
+        let hook = lifecycle.field(name);
+        let tcp = hook.field("tcpSocket");
+        if tcp.is_set() {
+            warnings.push(format!("{}: no handler of hooks; the hook will fail, as in Kubernetes", tcp.path()));
         }
     }
     if lifecycle.field("stopSignal").is_set() {

@@ -65,7 +65,11 @@ fn the_status_of_a_run_is_the_engines() {
     let claimed = with(&sample("WorkflowRun"), json!({ "status": { "phase": "Completed" } }));
     let mut created = claimed.clone();
     (row("WorkflowRun").prepare_create)(&mut created);
-    assert_eq!(created, sample("WorkflowRun"));
+    let finalizers = json!({ "metadata": { "finalizers": ["kapell.dev/run"] } });
+    assert_eq!(created, with(&sample("WorkflowRun"), finalizers));
+    let again = created.clone();
+    (row("WorkflowRun").prepare_create)(&mut created);
+    assert_eq!(created, again, "it is added once");
     let mut updated = claimed.clone();
     (row("WorkflowRun").prepare_update)(&mut updated, &sample("WorkflowRun"));
     assert_eq!(updated, sample("WorkflowRun"));

@@ -102,8 +102,7 @@ impl FakeApi {
         let ended = |run: Option<&Value>| {
             run.is_some_and(|run| {
                 let phase = run["status"]["phase"].as_str().unwrap_or_default();
-                let finalizers = run["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
-                ["Completed", "Faulted", "Cancelled"].contains(&phase) && finalizers == 0
+                ["Completed", "Faulted", "Cancelled"].contains(&phase)
             })
         };
         self.until(name, ended).await.unwrap_or_default()

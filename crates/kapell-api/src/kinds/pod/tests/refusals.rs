@@ -130,7 +130,7 @@ fn what_is_ignored_is_named() {
         (json!({ "image": "web" }), "image"),
         (json!({ "tty": true }), "tty"),
         (json!({ "stdin": true }), "stdin"),
-        (json!({ "lifecycle": { "preStop": { "exec": { "command": ["x"] } } } }), "lifecycle.preStop"),
+        (json!({ "lifecycle": { "preStop": { "tcpSocket": { "port": 1 } } } }), "lifecycle.preStop.tcpSocket"),
         (json!({ "securityContext": { "capabilities": { "drop": ["ALL"] } } }), "securityContext.capabilities"),
         (
             json!({ "securityContext": { "allowPrivilegeEscalation": false } }),

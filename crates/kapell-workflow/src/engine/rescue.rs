@@ -1,0 +1,128 @@
+//! Takes runs up from their journals: all at the start, and single ones whose step panicked or whose journal was
+//! written to by someone else.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use kapell_store::{ReadError, StreamId};
+use parking_lot::Mutex;
+
+use super::partition::Command;
+use super::{Shared, programs};
+use crate::core::state::Run;
+use crate::journal::{self, JournalError};
+
+/// How long to wait before the store is asked again at the start.
+const READ_RETRY: Duration = Duration::from_millis(200);
+
+/// Journals read and replayed side by side at the start. Twice the cores of a small machine: one is read while another
+/// one is replayed. Bounds what of the past is in memory beside the runs.
+const SIDE_BY_SIDE: usize = 8;
+
+/// How often a run that falls is taken up again before it rests until the next start, and how long each time waits.
+/// Its pending calls are made again each time.
+const MOST_FALLS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often each run has fallen since the start.
+pub(super) type Falls = Mutex<HashMap<StreamId, u32>>;
+
+/// A run as its journal says.
+struct Replayed {
+    hash: String,
+    run: Run,
+    records: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum TakeError {
+    #[error("its journal cannot be read: {0}")]
+    Read(#[from] ReadError),
+    #[error("its journal makes no sense: {0}")]
+    Journal(#[from] JournalError),
+    #[error("replaying its journal panicked")]
+    Panicked,
+}
+
+/// The open journals at the start.
+#[derive(Default)]
+pub(super) struct Recovered {
+    pub(super) taken: HashSet<StreamId>,
+    pub(super) unreadable: HashSet<StreamId>,
+}
+
+/// Takes up every run whose journal is open. A journal that makes no sense is reported and left alone.
+pub(super) async fn recover(shared: &Arc<Shared>) -> Recovered {
+    let streams = loop {
+        match shared.store.open_streams().await {
+            Ok(streams) => break streams,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot list the open journals, trying again");
+                tokio::time::sleep(READ_RETRY).await;
+            }
+        }
+    };
+    let taken = futures::stream::iter(streams).map(|stream| async move { (stream, take(shared, stream).await) });
+    let mut taken = taken.buffer_unordered(SIDE_BY_SIDE);
+    let mut recovered = Recovered::default();
+    while let Some((stream, is_taken)) = taken.next().await {
+        let set = if is_taken { &mut recovered.taken } else { &mut recovered.unreadable };
+        set.insert(stream);
+    }
+    recovered
+}
+
+/// Takes up a run that has fallen, after a while; gives up on one that does nothing but fall.
+pub(super) fn retake(shared: &Arc<Shared>, stream: StreamId) {
+    let falls = {
+        let mut falls = shared.falls.lock();
+        let falls = falls.entry(stream).or_default();
+        *falls += 1;
+        *falls
+    };
+    shared.tell(stream, Command::Forget { stream });
+    if falls > MOST_FALLS {
+        let run = uuid::Uuid::from_bytes(stream.0);
+        tracing::error!(%run, "the run rests until the next start: it has failed more than {MOST_FALLS} times");
+        shared.rests(stream);
+        return;
+    }
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(FIRST_PAUSE * 2u32.pow(falls - 1)).await;
+        take(&shared, stream).await;
+    });
+}
+
+async fn take(shared: &Arc<Shared>, stream: StreamId) -> bool {
+    match replay(shared, stream).await {
+        Ok(Some(Replayed { hash, run, records })) => {
+            shared.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records });
+            true
+        }
+        // It was deleted meanwhile.
+        Ok(None) => false,
+        Err(error) => {
+            tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up");
+            false
+        }
+    }
+}
+
+async fn replay(shared: &Arc<Shared>, stream: StreamId) -> Result<Option<Replayed>, TakeError> {
+    let records = shared.store.read_stream(stream, 0).await?;
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let shared = shared.clone();
+    let replayed = tokio::task::spawn_blocking(move || {
+        let entries = journal::decode(&records)?;
+        let definition = journal::definition(&entries)?.to_value();
+        let program = shared.programs.of_journal(&entries)?;
+        let run = journal::replay(program, &entries)?;
+        Ok::<_, JournalError>(Replayed { hash: programs::hash_of(&definition), run, records: records.len() as u64 })
+    });
+    Ok(Some(replayed.await.map_err(|_| TakeError::Panicked)??))
+}
