@@ -14,7 +14,9 @@ use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
 use kapell_workflow::Engine;
 
-use crate::handles::{Caller, PodLogs, Timeline};
+use crate::Workflows;
+use crate::caller::Caller;
+use crate::handles::{PodLogs, Timeline};
 
 /// Everything that runs, built and connected, but not yet started.
 pub(crate) struct Wired {
@@ -33,6 +35,7 @@ pub(crate) async fn wire(
     block: LoopbackBlock,
     store: Arc<dyn Store>,
     address: SocketAddr,
+    workflows: &Workflows,
 ) -> anyhow::Result<Wired> {
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
@@ -45,9 +48,16 @@ pub(crate) async fn wire(
     };
     let api = ApiServer::new(config, store.clone()).await.context("the API server cannot start")?;
     let gateway = Gateway::new(GatewayConfig::default(), client(&api, "system:kapell:gateway"));
-    let caller = Arc::new(Caller::new(gateway.clone()));
+    let mut egress = workflows.egress.clone();
+    egress.own.push(address);
+    let caller = Arc::new(Caller::new(gateway.clone(), egress.clone()));
     let engine_client = client(&api, "system:kapell:workflow");
-    let workflows = Arc::new(Engine::new(Default::default(), engine_client, store, caller));
+    let engine = kapell_workflow::Config {
+        egress,
+        resources: workflows.resources.clone(),
+        ..kapell_workflow::Config::default()
+    };
+    let workflows = Arc::new(Engine::new(engine, engine_client, store, caller));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
 

@@ -29,9 +29,12 @@ impl Bench {
     /// Runs the document once, to its end; no other run may be under way.
     ///
     /// # Panics
-    /// When the document is not valid, or the engine is gone.
+    /// When the engine is gone.
     pub async fn once(&self, document: &Value, input: &Value) -> Report {
-        let stream = self.engine.begin(document, input);
+        let stream = match self.engine.begin_with_resources(document, input).await {
+            Ok(stream) => stream,
+            Err(fault) => return Report { result: Err(Some(fault)), order: Vec::new() },
+        };
         let notice = self.engine.ended().await.expect("the engine runs");
         let result = match notice.ended.map(|(_, outcome)| outcome) {
             Some(Outcome::Completed(output)) => Ok(output.to_value()),
@@ -45,7 +48,11 @@ impl Bench {
     }
 
     pub fn new(store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
-        Self { engine: Headless::start(Config::default(), store, caller) }
+        Self::with_config(Config::default(), store, caller)
+    }
+
+    pub fn with_config(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
+        Self { engine: Headless::start(config, store, caller) }
     }
 
     /// Keeps `concurrency` runs of the document going for at least `time`; returns how many ended and how long it

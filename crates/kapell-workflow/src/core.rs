@@ -13,6 +13,7 @@ pub(crate) mod apply;
 mod arguments;
 mod decide;
 pub(crate) mod exchange;
+pub(crate) mod extension;
 pub(crate) mod record;
 #[cfg(test)]
 pub(crate) mod simulation;
@@ -20,6 +21,7 @@ pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use decide::admissible;
 use exchange::{Reply, Unanswered};
 use record::{Entry, FrameId, Identity, Record, Time, TimerId};
 use state::{Effect, Owner, Phase, Run};
@@ -27,6 +29,7 @@ use state::{Effect, Owner, Phase, Run};
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
 use crate::program::{Program, TaskKind};
+use crate::secrets::shown;
 
 /// Decisions taken in one go. More would make other runs wait, and one transaction large.
 const MAX_DECISIONS: usize = 512;
@@ -73,7 +76,7 @@ pub(crate) fn start(
     input: Datum,
     now: Time,
 ) -> Result<(Run, Entry), apply::Misfit> {
-    let definition = program.definition.clone();
+    let definition = program.pinned.clone();
     let entry = Entry(now, Record::Started { run: identity, definition, input });
     Ok((Run::start(program, &entry)?, entry))
 }
@@ -136,8 +139,8 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
         Event::Unanswered { frame, failure } => {
             let request = run.calls.get(&frame)?;
             let active = run.frames.get(&frame)?;
-            let detail = format!("{} {}: {}", request.method, request.uri, failure);
-            let fault = Fault::new(Standard::Communication, run.pointer(active), detail);
+            let detail = format!("{} {}: {}", request.method, shown(&request.uri), failure);
+            let fault = Fault::new(failure.standard(), run.pointer(active), detail);
             Some(Record::Failed { frame, fault: fault.with_status(failure.status()) })
         }
     }
@@ -161,7 +164,7 @@ impl Run {
             Owner::Workflow => None,
         };
         let calls = self.calls.iter().filter_map(|(frame, request)| {
-            Some(format!("task {} waits for an answer to {} {}", name(frame)?, request.method, request.uri))
+            Some(format!("task {} waits for an answer to {} {}", name(frame)?, request.method, shown(&request.uri)))
         });
         let timers = self.timers.iter().filter_map(|(timer, at)| {
             let until = jiff::Timestamp::from_millisecond(*at).ok()?;

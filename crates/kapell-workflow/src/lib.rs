@@ -15,18 +15,24 @@
 //! Each of the tasks that are to come (`emit`, `listen`, `run`, other calls) is one more variant of
 //! `program::TaskKind` with its reading, its decision and its record.
 
+mod authentication;
 #[doc(hidden)]
 pub mod bench;
 mod compile;
 mod core;
 mod duration;
+pub mod egress;
 mod engine;
 mod expression;
 mod fault;
+mod grpc;
 mod journal;
 mod node;
+mod openapi;
 mod program;
+mod resources;
 mod schema;
+mod secrets;
 mod timeline;
 
 pub use compile::validate;

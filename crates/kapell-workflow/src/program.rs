@@ -4,8 +4,11 @@
 
 use std::sync::Arc;
 
+use crate::authentication::Scheme;
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
+use crate::grpc::GrpcMethod;
+use crate::openapi::Operation;
 use crate::schema::Schema;
 
 /// Index into [`Program::tasks`].
@@ -16,9 +19,15 @@ pub(crate) struct TaskId(pub(crate) usize);
 pub(crate) struct Program {
     /// The document as `$workflow.definition` shows it.
     pub(crate) definition: Datum,
+    /// The same with what is pinned of its resources: what a run keeps.
+    pub(crate) pinned: Datum,
     pub(crate) input: DataFilter,
     pub(crate) output: DataFilter,
     pub(crate) timeout: Option<Timeout>,
+    /// The Secrets that `use.secrets` names.
+    pub(crate) secrets: Vec<String>,
+    /// Whether runs need tokens: for secrets, or for what a call proves itself with.
+    pub(crate) sealed: bool,
     pub(crate) root: Block,
     pub(crate) tasks: Vec<Task>,
 }
@@ -73,7 +82,9 @@ pub(crate) struct Task {
 pub(crate) enum TaskKind {
     Do(Block),
     Set(Template),
-    Call(HttpCall),
+    Call(Box<HttpCall>),
+    Function(Box<FunctionCall>),
+    Extended(Box<Extended>),
     Switch(Vec<Case>),
     For(ForLoop),
     Fork(Fork),
@@ -116,11 +127,12 @@ pub(crate) struct HttpCall {
     pub(crate) redirect: bool,
 }
 
-/// How a call says who it is; becomes the header `Authorization`.
+/// How a call says who it is.
 #[derive(Clone, Debug)]
-pub(crate) enum Authentication {
-    Basic { username: Template, password: Template },
-    Bearer { token: Template },
+pub(crate) struct Authentication {
+    pub(crate) scheme: Scheme,
+    /// Evaluates to the members of the policy.
+    pub(crate) settings: Template,
 }
 
 #[derive(Debug)]
@@ -128,6 +140,44 @@ pub(crate) enum Endpoint {
     /// Text with `{name}` where a top-level member of the task's input goes.
     UriTemplate(String),
     Computed(Template),
+    /// An operation of an OpenAPI document, which also decides on headers and body.
+    Operation(Box<OperationCall>),
+    Grpc(Box<GrpcCall>),
+}
+
+#[derive(Debug)]
+pub(crate) struct OperationCall {
+    pub(crate) operation: Operation,
+    pub(crate) parameters: Template,
+}
+
+#[derive(Debug)]
+pub(crate) struct GrpcCall {
+    pub(crate) method: GrpcMethod,
+    pub(crate) arguments: Template,
+}
+
+/// A task inside of its extensions.
+#[derive(Debug)]
+pub(crate) struct Extended {
+    /// The task itself, with nothing but its kind.
+    pub(crate) inner: TaskId,
+    pub(crate) extensions: Vec<Extension>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) when: Option<Expression>,
+    pub(crate) before: Block,
+    pub(crate) after: Block,
+}
+
+/// A custom function: a task with an input of its own.
+#[derive(Debug)]
+pub(crate) struct FunctionCall {
+    pub(crate) with: Template,
+    /// The function's task.
+    pub(crate) body: Block,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,7 +257,10 @@ pub(crate) enum Backoff {
     Constant,
     Linear,
     /// Each delay is `factor` times the one before, until `max`; both are ours, the DSL's factor is 2.
-    Exponential { factor: f64, max: Option<Millis> },
+    Exponential {
+        factor: f64,
+        max: Option<Millis>,
+    },
 }
 
 /// What `raise` raises; the members may be expressions.

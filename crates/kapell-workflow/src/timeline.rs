@@ -72,8 +72,9 @@ impl Timeline {
             Record::Faulted { fault } => match action {
                 Some(Action::Enter { .. }) => {
                     let detail = fault.as_ref().and_then(|fault| fault.detail.clone());
+                    let known = self.items.len();
                     self.begin_item(run, action, *at, "Faulted", detail);
-                    self.faulted.push(self.items.len() - 1);
+                    self.faulted.extend(known..self.items.len());
                 }
                 Some(action) => {
                     let carried = match action {
@@ -110,6 +111,7 @@ impl Timeline {
             let id = run.next_frame - 1;
             if let Some(frame) = run.frames.get(&id)
                 && let Owner::Task(task) = frame.owner
+                && !run.is_inner(frame.parent, frame.slot)
             {
                 let task = run.task(task);
                 self.open.insert(id, self.items.len());
@@ -146,6 +148,9 @@ impl Timeline {
         detail: Option<String>,
     ) {
         let Some(Action::Enter { parent, slot, .. }) = action else { return };
+        if run.is_inner(*parent, *slot) {
+            return;
+        }
         let Some(above) = run.frames.get(parent) else { return };
         let Some(task) = run.child(above, *slot).map(|task| run.task(task)) else { return };
         let attempt = match above.state {

@@ -83,6 +83,8 @@ pub(crate) struct UpArgs {
     /// Start the server in the background and return when everything is ready
     #[arg(short, long)]
     pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) workflows: WorkflowSettings,
 }
 
 #[derive(Debug, Args)]
@@ -100,6 +102,57 @@ pub(crate) struct ServerArgs {
     /// Name of this node (default: the host's name)
     #[arg(long, value_name = "NAME", env = "KAPELL_NODE_NAME")]
     pub(crate) node_name: Option<String>,
+    #[command(flatten)]
+    pub(crate) workflows: WorkflowSettings,
+}
+
+/// What workflows on the server may reach.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Workflows")]
+pub(crate) struct WorkflowSettings {
+    /// Let workflows call this host, address or network besides Services and public addresses (repeatable)
+    #[arg(long, value_name = "HOST|*.HOST|NETWORK", env = "KAPELL_EGRESS_ALLOW", value_delimiter = ',')]
+    pub(crate) egress_allow: Vec<kapell_server::EgressTarget>,
+    /// Do not let workflows call this host, address or network (repeatable)
+    #[arg(long, value_name = "HOST|*.HOST|NETWORK", env = "KAPELL_EGRESS_DENY", value_delimiter = ',')]
+    pub(crate) egress_deny: Vec<kapell_server::EgressTarget>,
+    /// Send workflows' calls for a host somewhere else (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]=URL", env = "KAPELL_EGRESS_REWRITE", value_delimiter = ',')]
+    pub(crate) egress_rewrite: Vec<kapell_server::EgressRewrite>,
+    /// Directory below which `file:` resources of workflows are
+    #[arg(long, value_name = "DIR", env = "KAPELL_WORKFLOW_RESOURCES")]
+    pub(crate) workflow_resources: Option<PathBuf>,
+}
+
+impl WorkflowSettings {
+    pub(crate) fn settings(&self) -> kapell_server::Workflows {
+        let egress = kapell_server::Egress {
+            rewrites: self.egress_rewrite.clone(),
+            allow: self.egress_allow.clone(),
+            deny: self.egress_deny.clone(),
+            own: Vec::new(),
+        };
+        kapell_server::Workflows { egress, resources: self.workflow_resources.clone() }
+    }
+
+    /// The same for another process.
+    pub(crate) fn arguments(&self) -> Vec<std::ffi::OsString> {
+        let mut arguments = Vec::new();
+        for target in &self.egress_allow {
+            arguments.push(format!("--egress-allow={target}").into());
+        }
+        for target in &self.egress_deny {
+            arguments.push(format!("--egress-deny={target}").into());
+        }
+        for rewrite in &self.egress_rewrite {
+            arguments.push(format!("--egress-rewrite={rewrite}").into());
+        }
+        if let Some(directory) = &self.workflow_resources {
+            let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+            arguments.extend(["--workflow-resources".into(), directory.into_os_string()]);
+        }
+        arguments
+    }
 }
 
 #[derive(Debug, Args)]

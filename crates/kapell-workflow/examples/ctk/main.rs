@@ -1,7 +1,7 @@
 //! Holds the engine against the specification: `cargo xtask ctk PATH`, where PATH is a checkout of it.
 //!
 //! Every scenario of `ctk/features` runs on the engine with an in-memory store; the hosts that the kit calls are
-//! played by `standin`, so nothing leaves the process. With `--examples` every file in `examples` is validated
+//! played by `standin`, to which the engine's egress rewrites lead, so nothing leaves the machine. With `--examples` every file in `examples` is validated
 //! instead, and what is refused is named. The specification is read where it lies; nothing of it is kept here.
 
 #![allow(clippy::print_stdout, reason = "a report goes to stdout")]
@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapell_store::memory::MemoryStore;
+use kapell_workflow::Config;
 use kapell_workflow::bench::{Bench, Report};
+use kapell_workflow::egress::Egress;
 use serde_json::Value;
 
 mod feature;
@@ -64,11 +66,15 @@ fn name(path: &Path) -> String {
 }
 
 async fn scenarios(specification: &Path) -> Result<bool, String> {
+    let address = standin::serve().await.map_err(|error| format!("the stand-in cannot listen: {error}"))?;
+    let rewrites = standin::HOSTS.map(|host| format!("{host}=http://{address}").parse());
+    let rewrites = rewrites.into_iter().collect::<Result<_, _>>().map_err(|error| format!("{error}"))?;
+    let egress = Egress { rewrites, ..Egress::default() };
     let (mut passed, mut failed) = (0, 0);
     for file in files(&specification.join("ctk/features"), "feature")? {
         for scenario in feature::scenarios(&read(&file)?)? {
             let label = format!("{}: {}", name(&file), scenario.name);
-            match run(&scenario).await {
+            match run(&scenario, &egress).await {
                 Ok(()) => {
                     passed += 1;
                     println!("ok      {label}");
@@ -84,12 +90,13 @@ async fn scenarios(specification: &Path) -> Result<bool, String> {
     Ok(failed == 0 && passed > 0)
 }
 
-async fn run(scenario: &Scenario) -> Result<(), String> {
+async fn run(scenario: &Scenario, egress: &Egress) -> Result<(), String> {
     let problems = kapell_workflow::validate(&scenario.definition);
     if let Some(problem) = problems.first() {
         return Err(problem.to_string());
     }
-    let bench = Bench::new(Arc::new(MemoryStore::new()), Arc::new(standin::StandIn));
+    let config = Config { egress: egress.clone(), ..Config::default() };
+    let bench = Bench::with_config(config, Arc::new(MemoryStore::new()), Arc::new(standin::Caller::new()));
     let report = tokio::time::timeout(LIMIT, bench.once(&scenario.definition, &scenario.input))
         .await
         .map_err(|_| format!("did not end within {} s", LIMIT.as_secs()))?;

@@ -10,12 +10,15 @@ use crate::duration::{DurationError, Millis, UNITS};
 use crate::expression::template::enclosed;
 use crate::expression::{CompileError, Datum, Expression, Template};
 use crate::node::{Node, not_supported, wrong_type};
-use crate::schema::Schema;
 use crate::program::{DataFilter, DurationTemplate, Timeout};
+use crate::resources::Kind;
+use crate::schema::Schema;
 
 impl Compiler {
     pub(super) fn scope(&self, position: Position) -> Vec<Arc<str>> {
-        position.arguments().iter().map(|name| Arc::from(*name)).chain(self.variables.iter().cloned()).collect()
+        let secrets = (!self.secrets.is_empty()).then_some("secrets");
+        let arguments = position.arguments().iter().copied().chain(secrets).map(Arc::from);
+        arguments.chain(self.variables.iter().cloned()).collect()
     }
 
     /// A value with `${ … }` inside.
@@ -58,7 +61,7 @@ impl Compiler {
     /// `schema`: a JSON schema inside of the document.
     fn schema(&mut self, node: &Node<'_>) -> Option<Schema> {
         let members = node.members(&mut self.problems)?;
-        members.known(&["format", "document"], &["resource"], &mut self.problems);
+        members.known(&["format", "document", "resource"], &[], &mut self.problems);
         if let Some(format) = members.get("format") {
             let text = format.text(&mut self.problems)?;
             // A version may follow: `json:2020-12`. What the schema says itself in `$schema` decides.
@@ -67,15 +70,24 @@ impl Compiler {
                 return None;
             }
         }
-        if members.has("resource") {
-            return None;
+        if let Some(resource) = members.get("resource") {
+            if members.has("document") {
+                self.problems.push(Problem::forbidden(members.path_of("document"), "there is a `resource` already"));
+            }
+            let fixed = self.external(&resource)?;
+            let pinned = self.pinned(fixed, Kind::Schema, &resource.path)?;
+            return self.compiled_schema(&Node::new(&pinned, resource.path));
         }
         let document = members.require("document", &mut self.problems)?;
+        self.compiled_schema(&document)
+    }
+
+    fn compiled_schema(&mut self, document: &Node<'_>) -> Option<Schema> {
         match Schema::compile(document.value) {
             Ok(schema) => Some(schema),
             Err(reason) => {
                 let message = format!("Invalid value: {reason}");
-                self.problems.push(Problem::new(document.path, Reason::Invalid, message));
+                self.problems.push(Problem::new(document.path.clone(), Reason::Invalid, message));
                 None
             }
         }
@@ -135,8 +147,9 @@ pub(super) fn undefined<'n>(path: &str, name: &str, place: &str, known: impl Ite
 
 fn bad_expression(path: String, text: &str, error: CompileError) -> Problem {
     match &error {
-        CompileError::Undefined { name, .. } if name == "$secrets" => not_supported(path, "`$secrets`"),
-        CompileError::Undefined { name, .. } if name == "$authorization" => not_supported(path, "`$authorization`"),
+        CompileError::Undefined { name, .. } if name == "$secrets" => {
+            Problem::new(path, Reason::NotFound, "Not found: `$secrets` has no members, as `use.secrets` names none")
+        }
         _ => {
             let shown: String = text.chars().take(100).collect();
             Problem::invalid(path, shown, &format!("not a jq expression: {error}"))

@@ -6,9 +6,9 @@ use kapell_api::problem::Problem;
 use serde_json::Value;
 
 use super::data::undefined;
+use super::task::Names;
 use super::{Compiler, Position};
 use crate::node::{Members, Node, wrong_type};
-use super::task::Names;
 use crate::program::{Backoff, Block, ErrorFilter, ErrorTemplate, Retry, TryCatch};
 
 const DEFINITION: Position = Position::TaskDefinition;
@@ -146,7 +146,11 @@ impl Compiler {
             let to = members.require("to", &mut self.problems).and_then(|node| self.duration(&node));
             retry.jitter = Some((from?, to?));
             if from > to {
-                self.problems.push(Problem::invalid(node.path, node.value, "`from` must not exceed `to`"));
+                self.problems.push(Problem::invalid(
+                    node.path,
+                    crate::node::json(node.value),
+                    "`from` must not exceed `to`",
+                ));
             }
         }
         if let Some(node) = members.get("limit") {
@@ -174,7 +178,7 @@ impl Compiler {
         }
         if chosen.len() != 1 {
             let detail = "must have exactly one of constant, linear and exponential";
-            self.problems.push(Problem::invalid(node.path.clone(), node.value, detail));
+            self.problems.push(Problem::invalid(node.path.clone(), crate::node::json(node.value), detail));
         }
         chosen.pop()
     }
@@ -188,7 +192,7 @@ impl Compiler {
                 Some(given) if (1.0..=100.0).contains(&given) => factor = given,
                 _ => {
                     let detail = "must be a number from 1 to 100";
-                    self.problems.push(Problem::invalid(node.path, node.value, detail));
+                    self.problems.push(Problem::invalid(node.path, crate::node::json(node.value), detail));
                 }
             }
         }

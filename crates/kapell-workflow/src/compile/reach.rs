@@ -6,6 +6,14 @@ use super::Compiler;
 use crate::program::{Block, Flow, Task, TaskKind};
 
 impl Compiler {
+    fn flows(&self, task: &Task) -> Vec<Flow> {
+        let TaskKind::Extended(extended) = &task.kind else { return flows(task, &task.kind) };
+        let mut all = flows(task, &self.tasks[extended.inner.0].kind);
+        // An extension may skip the task.
+        all.push(task.then);
+        all
+    }
+
     /// Reports the tasks of a complete list that neither the order nor a jump leads to; `places` are their paths.
     pub(super) fn check_reach(&mut self, block: &Block, places: &[String]) {
         let mut reached = vec![false; block.tasks.len()];
@@ -15,7 +23,7 @@ impl Compiler {
                 continue;
             }
             let task = &self.tasks[block.tasks[position].0];
-            ahead.extend(flows(task).into_iter().filter_map(|flow| match flow {
+            ahead.extend(self.flows(task).into_iter().filter_map(|flow| match flow {
                 Flow::Continue => Some(position + 1),
                 Flow::Goto(target) => Some(target),
                 Flow::Exit | Flow::End => None,
@@ -29,9 +37,9 @@ impl Compiler {
 }
 
 /// The ways out of a task.
-fn flows(task: &Task) -> Vec<Flow> {
+fn flows(task: &Task, kind: &TaskKind) -> Vec<Flow> {
     let mut flows = Vec::new();
-    match &task.kind {
+    match kind {
         TaskKind::Raise(_) => {}
         TaskKind::Switch(cases) => {
             flows.extend(cases.iter().map(|case| case.then));

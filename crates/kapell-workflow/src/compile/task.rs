@@ -64,7 +64,7 @@ impl Compiler {
     }
 
     /// An item of a task list: an object with the task's name as its only member.
-    fn named<'a>(&mut self, item: &Node<'a>) -> Option<(&'a str, Node<'a>)> {
+    pub(super) fn named<'a>(&mut self, item: &Node<'a>) -> Option<(&'a str, Node<'a>)> {
         let Value::Object(map) = item.value else {
             self.problems.push(wrong_type(&item.path, item.value, "an object with the task's name as its only key"));
             return None;
@@ -84,7 +84,7 @@ impl Compiler {
         }
     }
 
-    fn task(&mut self, name: &str, node: &Node<'_>, pointer: String, names: &Names) -> Option<TaskId> {
+    pub(super) fn task(&mut self, name: &str, node: &Node<'_>, pointer: String, names: &Names) -> Option<TaskId> {
         let members = node.members(&mut self.problems)?;
         let (keyword, further) = self.keyword(node, &members)?;
         let known: Vec<&str> = COMMON.iter().chain([&keyword]).chain(further).copied().collect();
@@ -100,8 +100,8 @@ impl Compiler {
         let export = members.get("export").map(|node| self.filter(&node, "as", Position::TaskExport));
 
         let definition = Datum::from_json(node.value).unwrap_or_default();
+        let kind = self.extended(keyword, kind?, name, &pointer, &definition);
         let name = name.to_owned();
-        let kind = kind?;
         self.tasks.push(Task {
             name,
             pointer,
@@ -150,7 +150,7 @@ impl Compiler {
                 }
                 TaskKind::Set(self.template(&node, DEFINITION))
             }
-            "call" => TaskKind::Call(self.call(&node, members)?),
+            "call" => self.call(&node, members)?,
             "switch" => TaskKind::Switch(self.switch(&node, names)),
             "for" => TaskKind::For(self.for_loop(&node, members, pointer)?),
             "fork" => TaskKind::Fork(self.fork(&node, pointer)?),

@@ -39,14 +39,26 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ("[{ a: { emit: {} } }]", "spec.do[0].a.emit: Unsupported value: task `emit` is not supported yet"),
         ("[{ a: { listen: {} } }]", "spec.do[0].a.listen: Unsupported value: task `listen` is not supported yet"),
         ("[{ a: { run: {} } }]", "spec.do[0].a.run: Unsupported value: task `run` is not supported yet"),
-        ("[{ a: { call: grpc, with: {} } }]", "spec.do[0].a.call: Unsupported value: call: grpc is not supported yet"),
+        ("[{ a: { call: mcp, with: {} } }]", "spec.do[0].a.call: Unsupported value: call: mcp is not supported yet"),
         (
-            "[{ a: { call: openapi, with: {} } }]",
-            "spec.do[0].a.call: Unsupported value: call: openapi is not supported yet",
+            "[{ a: { call: htp } }]",
+            "spec.do[0].a.call: Not found: there is no `htp` in use.functions, did you mean `http`?",
         ),
         (
-            "[{ a: { call: mine } }]",
-            "spec.do[0].a.call: Unsupported value: call: mine (a custom function) is not supported yet",
+            "[{ a: { call: 'log:1.0.0@nowhere' } }]",
+            "spec.do[0].a.call: Not found: there is no `nowhere` in use.catalogs",
+        ),
+        (
+            "[{ a: { call: 'log:1.0.0@default' } }]",
+            "spec.do[0].a.call: Unsupported value: a default catalog (define `default` in use.catalogs) is not supported yet",
+        ),
+        (
+            "[{ a: { call: openapi, with: { document: { endpoint: '${ .x }' }, operationId: x } } }]",
+            "spec.do[0].a.with.document.endpoint: Invalid value: \"${ .x }\": must be known before the run begins, so it can be neither an expression nor a template",
+        ),
+        (
+            "[{ a: { call: grpc, with: { proto: { endpoint: 'http://x/a.proto' }, service: { name: A, host: x, port: 70000 }, method: M } } }]",
+            "spec.do[0].a.with.service.port: Invalid value: 70000: must be a port from 1 to 65535",
         ),
         ("[{ a: { call: http } }]", "spec.do[0].a.with: Required value"),
         ("[{ a: { call: http, with: { method: get } } }]", "spec.do[0].a.with.endpoint: Required value"),
@@ -63,12 +75,20 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "spec.do[0].a.with.endpoint.authentication.use: Not found: there is no `b` in use.authentications",
         ),
         (
-            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { oauth2: {} } } } } }]",
-            "spec.do[0].a.with.endpoint.authentication.oauth2: Unsupported value: `oauth2` is not supported yet",
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { basic: { use: s } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.basic.use: Not found: there is no `s` in use.secrets",
         ),
         (
-            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { basic: { use: s } } } } } }]",
-            "spec.do[0].a.with.endpoint.authentication.basic.use: Unsupported value: a secret is not supported yet",
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: {} } } } }]",
+            "spec.do[0].a.with.endpoint.authentication: Required value: exactly one of basic, bearer, digest, oauth2 and oidc, or `use`",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { oauth2: { authority: 'http://a', client: { id: x }, grant: password, username: u } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.oauth2.password: Required value: the grant asks for it",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { oidc: { authority: 'http://a', client: { id: x, authentication: x } } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.oidc.client.authentication: Invalid value: \"x\": must be one of client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, none",
         ),
         (
             "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { basic: { username: u } } } } } }]",
@@ -92,23 +112,20 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ),
         (
             "[{ a: { set: { x: '${ $secrets.a }' } } }]",
-            "spec.do[0].a.set.x: Unsupported value: `$secrets` is not supported yet",
+            "spec.do[0].a.set.x: Not found: `$secrets` has no members, as `use.secrets` names none",
         ),
         (
             "[{ a: { set: {}, output: { as: $output } } }]",
             "spec.do[0].a.output.as: Invalid value: \"$output\": not a jq expression: there is no variable `$output` here",
         ),
-        (
-            "[{ a: { set: {}, input: { schema: {} } } }]",
-            "spec.do[0].a.input.schema.document: Required value",
-        ),
+        ("[{ a: { set: {}, input: { schema: {} } } }]", "spec.do[0].a.input.schema.document: Required value"),
         (
             "[{ a: { set: {}, output: { schema: { format: avro, document: {} } } } }]",
             "spec.do[0].a.output.schema.format: Unsupported value: the schema format `avro` is not supported yet",
         ),
         (
-            "[{ a: { set: {}, export: { schema: { resource: { endpoint: 'http://x/' } } } } }]",
-            "spec.do[0].a.export.schema.resource: Unsupported value: `resource` is not supported yet",
+            "[{ a: { set: {}, export: { schema: { resource: { endpoint: x } } } } }]",
+            "spec.do[0].a.export.schema.resource.endpoint: Invalid value: \"x\": must be an absolute URI: relative URL without a base",
         ),
         (
             "[{ a: { set: {}, input: { schema: { document: { $ref: '#' } } } } }]",
@@ -231,10 +248,6 @@ fn what_is_not_supported_is_refused_by_name() {
         with("schedule", json!({ "every": "PT1S" })),
         ["spec.schedule: Unsupported value: `schedule` is not supported yet"]
     );
-    for key in ["catalogs", "extensions", "functions", "secrets"] {
-        let expected = format!("spec.use.{key}: Unsupported value: `{key}` is not supported yet");
-        assert_eq!(with("use", json!({ key: {} })), [expected]);
-    }
     assert_eq!(
         with("evaluate", json!({ "language": "javascript" })),
         ["spec.evaluate.language: Unsupported value: the expression language `javascript` is not supported yet"]

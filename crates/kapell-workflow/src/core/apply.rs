@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::extension::Progress;
 use super::record::{Body, Entry, FrameId, Record, Time, TimerId, TimerKind};
 use super::state::{Action, Compensation, Done, Effect, Frame, FrameState, Outcome, Owner, Phase, ROOT, Run};
 use crate::expression::Datum;
@@ -208,6 +209,14 @@ impl Run {
                 frame.state = FrameState::For { items: items.clone(), index: 0 };
                 self.agenda.push_back(Action::Iterate { frame: id, index: 0, input });
             }
+            (TaskKind::Function(_), Body::With(input)) => {
+                self.agenda.push_back(Action::Enter { parent: id, slot: 0, input: input.clone() });
+            }
+            (TaskKind::Extended(_), Body::Extended(applied)) => {
+                frame.state = FrameState::Extended(Progress::new(applied.clone()));
+                let first = self.first_of_extended(id)?;
+                self.agenda.push_back(first);
+            }
             (TaskKind::Fork(fork), _) => {
                 frame.state = FrameState::Fork { outputs: BTreeMap::new() };
                 let branches = 0..fork.branches.len();
@@ -262,6 +271,10 @@ impl Run {
             (TaskKind::Try(catch), _) if matches!(frame.state, FrameState::Try { handling: Some(_), .. }) => {
                 catch.then.unwrap_or(task_definition.then)
             }
+            (TaskKind::Extended(_), _) => match frame.state {
+                FrameState::Extended(Progress { flow, .. }) if flow != Flow::Continue => flow,
+                _ => task_definition.then,
+            },
             _ => task_definition.then,
         };
         self.child_left(frame.parent, frame.slot, flow, output)
@@ -277,6 +290,9 @@ impl Run {
         }
         if let FrameState::Fork { .. } = above.state {
             return self.branch_left(parent, slot, output);
+        }
+        if let FrameState::Extended(_) = above.state {
+            return self.extended_child_left(parent, slot, flow, output);
         }
         let block = self.block(above)?;
         let next = match flow {

@@ -12,7 +12,9 @@ use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
 use crate::expression::{Datum, EvaluationError, Expression, Template};
 use crate::fault::{Fault, Standard, same_type};
-use crate::program::{Backoff, DataFilter, DurationTemplate, ErrorFilter, ErrorTemplate, Retry, Task, TaskKind, TryCatch};
+use crate::program::{
+    Backoff, DataFilter, DurationTemplate, ErrorFilter, ErrorTemplate, Extension, Retry, Task, TaskKind, TryCatch,
+};
 
 /// Data that tasks hand on is not nested deeper, so that what the journal wraps around it stays readable (its parser
 /// stops at 128 levels).
@@ -24,7 +26,7 @@ const UNDO_RETRIES: u32 = 10;
 const UNDO_DELAY: Time = 1000;
 const LONGEST_UNDO_DELAY: Time = 30_000;
 
-pub(super) fn admissible(value: &Datum) -> Result<(), String> {
+pub(crate) fn admissible(value: &Datum) -> Result<(), String> {
     if value.depth() > MAX_DATA_DEPTH {
         return Err(format!("data nested more than {MAX_DATA_DEPTH} levels deep"));
     }
@@ -114,6 +116,7 @@ fn enter(run: &Run, parent: FrameId, slot: usize, raw_input: &Datum, now: Time) 
     around.task = Some((task, raw_input.clone(), now));
     around.input = raw_input.clone();
     around.frame = parent;
+    around.belongs_to(parent, slot);
     if let Some(condition) = &task.condition {
         let holds = condition.evaluate(raw_input, &around).map_err(|error| failed("if", pointer, &error))?;
         if !holds.is_truthy() {
@@ -143,6 +146,21 @@ fn body(task: &Task, around: &Surroundings<'_>, now: Time) -> Result<Body, Fault
                 Fault::new(kind, pointer, error.to_string())
             })?;
             Body::Call(Box::new(request))
+        }
+        TaskKind::Function(function) => {
+            let with =
+                function.with.evaluate(&around.input, around).map_err(|error| failed("with", pointer, &error))?;
+            admissible(&with).map_err(|error| Fault::new(Standard::Expression, pointer, format!("with: {error}")))?;
+            Body::With(with)
+        }
+        TaskKind::Extended(extended) => {
+            let mut around = around.clone();
+            around.extends = true;
+            let applies = |extension: &Extension| match &extension.when {
+                Some(when) => holds(when, &around).map_err(|error| failed("extension.when", pointer, &error)),
+                None => Ok(true),
+            };
+            Body::Extended(extended.extensions.iter().map(applies).collect::<Result<_, _>>()?)
         }
         TaskKind::Wait(length) => Body::Wait(now + duration(length, "wait", around, pointer)?.0),
         TaskKind::For(each) => {

@@ -5,8 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::authentication::Credentials;
 use crate::expression::Datum;
 use crate::fault::Fault;
+use crate::secrets::Sealed;
 
 /// Milliseconds since the epoch.
 pub(crate) type Time = i64;
@@ -22,6 +24,9 @@ pub(crate) struct Identity {
     pub(crate) name: String,
     /// The Workflow object's name, for messages; the definition itself is in the record.
     pub(crate) workflow: String,
+    /// The secrets that expressions may name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secrets: Option<Sealed>,
 }
 
 /// A record with the time at which it was made.
@@ -111,6 +116,10 @@ pub(crate) enum Body {
     Call(Box<Request>),
     Wait(Time),
     For(Datum),
+    /// The input of a function.
+    With(Datum),
+    /// Which extensions apply.
+    Extended(Vec<bool>),
 }
 
 /// A member that is there is a value, also when it is `null`.
@@ -125,7 +134,7 @@ impl Body {
 }
 
 /// An HTTP request that is due; sent again, with the same key, when its answer is not in the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) uri: String,
@@ -133,6 +142,28 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<String>,
+    /// How the body is written here: the text itself, or bytes in base64.
+    #[serde(default, skip_serializing_if = "Encoding::is_text")]
+    pub(crate) encoding: Encoding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) authentication: Option<Box<Credentials>>,
+    /// The number in the tokens that this request holds, if any: see [`crate::secrets`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Encoding {
+    #[default]
+    Text,
+    Base64,
+}
+
+impl Encoding {
+    fn is_text(&self) -> bool {
+        *self == Encoding::Text
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

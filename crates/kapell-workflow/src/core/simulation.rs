@@ -11,9 +11,12 @@ use super::exchange::{Reply, Unanswered};
 use super::record::{Entry, FrameId, Identity, Record, Request, Time};
 use super::state::{Effect, Run};
 use super::{Event, Step, start, step};
+use crate::authentication::{nested, parameter};
+use crate::engine::exchange::disclosed;
 use crate::expression::Datum;
 use crate::journal;
 use crate::program::Program;
+use crate::secrets::{Disclosure, Sealed};
 
 /// What a service answers: a reply or a failure, after so many milliseconds.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub(crate) struct Services {
     pub(crate) answers: HashMap<String, VecDeque<Answer>>,
     /// Whether a service knows a key again and answers as before.
     pub(crate) idempotent: bool,
+    /// The Secrets of the namespace.
+    pub(crate) secrets: BTreeMap<String, BTreeMap<String, String>>,
     answered: HashMap<String, Answer>,
     pub(crate) seen: Vec<Seen>,
 }
@@ -45,7 +50,32 @@ impl Services {
         Self { answers, ..Self::default() }
     }
 
+    /// What goes over the wire. Schemes that ask somebody for a token are sent as they are described.
+    fn disclosed(&self, request: &Request) -> Result<Request, Unanswered> {
+        let mut disclosure = Disclosure::new(request.sealed.as_deref().unwrap_or_default());
+        for (name, data) in &self.secrets {
+            let data = data.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+            disclosure.learn(name, data.collect())?;
+        }
+        let mut proof = None;
+        if let Some(credentials) = &request.authentication {
+            let settings = nested(disclosure.disclosed_value(&credentials.settings.to_value())?);
+            let parameter = parameter(credentials.scheme, &settings)?;
+            let parameter = parameter.unwrap_or_else(|| format!("for {settings}"));
+            disclosure.learn_authorization(&parameter);
+            proof = Some(format!("{} {parameter}", credentials.scheme.authorization()));
+        }
+        let mut open = disclosed(request, &disclosure)?;
+        open.headers.extend(proof.map(|proof| ("authorization".to_owned(), proof)));
+        Ok(open)
+    }
+
     fn call(&mut self, at: Time, key: &str, request: &Request) -> Answer {
+        let request = match self.disclosed(request) {
+            Ok(request) => request,
+            Err(failure) => return Answer { after: 1, result: Err(failure) },
+        };
+        let request = &request;
         self.seen.push(Seen { at, key: key.to_owned(), request: request.clone() });
         if let Some(answer) = self.answered.get(key).filter(|_| self.idempotent) {
             return answer.clone();
@@ -89,6 +119,10 @@ impl World {
             namespace: "default".to_owned(),
             name: "test".to_owned(),
             workflow: "test".to_owned(),
+            secrets: program.sealed.then(|| {
+                let keys = services.secrets.iter().map(|(name, data)| (name.clone(), data.keys().cloned().collect()));
+                Sealed { nonce: "0".repeat(24), keys: keys.collect() }
+            }),
         };
         let (run, entry) = start(program.clone(), identity, input, EPOCH).expect("a run starts");
         Self {
@@ -202,6 +236,7 @@ impl World {
             if matches!(entry.1, Record::Entered { .. })
                 && let Some(frame) = run.frames.get(&(run.next_frame - 1))
                 && let super::state::Owner::Task(task) = frame.owner
+                && !run.is_inner(frame.parent, frame.slot)
             {
                 names.push(run.task(task).name.clone());
             }

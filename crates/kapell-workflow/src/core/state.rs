@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::extension::Progress;
 use super::record::{FrameId, Identity, Request, Time, TimerId};
 use crate::expression::Datum;
 use crate::fault::Fault;
@@ -121,6 +122,7 @@ pub(crate) enum FrameState {
     For { items: Datum, index: usize },
     Fork { outputs: BTreeMap<usize, Datum> },
     Try { attempt: u32, handling: Option<Fault> },
+    Extended(Progress),
 }
 
 /// A decision that is due.
@@ -197,6 +199,7 @@ impl Run {
             Owner::Task(task) => match (&self.task(task).kind, &frame.state) {
                 (TaskKind::Do(block), _) => Some(block),
                 (TaskKind::For(each), _) => Some(&each.body),
+                (TaskKind::Function(function), _) => Some(&function.body),
                 (TaskKind::Try(catch), FrameState::Try { handling: None, .. }) => Some(&catch.body),
                 (TaskKind::Try(catch), FrameState::Try { .. }) => catch.handler.as_ref(),
                 _ => None,
@@ -210,6 +213,11 @@ impl Run {
             && let TaskKind::Fork(fork) = &self.task(task).kind
         {
             return fork.branches.get(slot).copied();
+        }
+        if let Owner::Task(task) = frame.owner
+            && let TaskKind::Extended(extended) = &self.task(task).kind
+        {
+            return extended.child(slot);
         }
         self.block(frame)?.tasks.get(slot).copied()
     }
@@ -230,6 +238,10 @@ impl Run {
     /// The scope of the children of this frame.
     pub(crate) fn inner_scope(&self, frame: &Frame) -> String {
         let repeated = frame.visit > 0;
+        // The tasks of functions and extensions are the same wherever they are used.
+        let is_function =
+            matches!(frame.owner, Owner::Task(task) if matches!(self.task(task).kind, TaskKind::Function(_)));
+        let repeated = repeated || is_function;
         match &frame.state {
             FrameState::For { index, .. } => format!("{}@{index};", self.key(frame)),
             _ if repeated || matches!(frame.owner, Owner::Compensation(_)) => format!("{};", self.key(frame)),

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::link::{Linked, link};
 use super::partition::Command;
 use super::rescue::Recovered;
 use super::{Notice, Shared, now};
@@ -30,6 +31,7 @@ use crate::core::record::{Identity, Time};
 use crate::core::state::{Compensation, Outcome};
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
+use crate::secrets;
 
 /// A run that has not ended after this says that it is running.
 const SHORT: i64 = 250;
@@ -223,23 +225,16 @@ impl Desk {
             return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
         }
         let definition = Value::Object(workflow.spec.clone());
-        let blocking = self.shared.clone();
-        let compiled = tokio::task::spawn_blocking(move || blocking.programs.compile(&definition)).await;
+        let linked = link(&self.shared, &key.namespace, definition).await;
         let input = run.spec.input.as_ref().map_or(Ok(Datum::Object(Arc::default())), Datum::from_json);
-        let (program, hash, input) = match (compiled, input) {
-            (Ok(Ok((hash, program))), Ok(input)) => (program, hash, input),
-            (Ok(Err(problems)), _) => {
-                let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                let fault =
-                    Fault::new(Standard::Configuration, "/", format!("Workflow {}: {first}", run.spec.workflow));
+        let (Linked { hash, program, secrets }, input) = match (linked, input) {
+            (Ok(linked), Ok(input)) => (linked, input),
+            (Err(mut fault), _) => {
+                fault.detail = fault.detail.map(|detail| format!("Workflow {}: {detail}", run.spec.workflow));
                 return self.write_status(run, refused(&fault)).await;
             }
             (_, Err(error)) => {
                 let fault = Fault::new(Standard::Validation, "/input", error.to_string());
-                return self.write_status(run, refused(&fault)).await;
-            }
-            (Err(error), _) => {
-                let fault = Fault::new(Standard::Configuration, "/", error.to_string());
                 return self.write_status(run, refused(&fault)).await;
             }
         };
@@ -247,7 +242,8 @@ impl Desk {
         if !self.started.lock().insert(stream) {
             return Ok(());
         }
-        let identity = Identity { uid, namespace: key.namespace, name: key.name, workflow: run.spec.workflow.clone() };
+        let workflow = run.spec.workflow.clone();
+        let identity = Identity { uid, namespace: key.namespace, name: key.name, workflow, secrets };
         self.shared.tell(stream, Command::Start { stream, program, hash, identity, input });
         Ok(())
     }
@@ -392,6 +388,7 @@ fn final_status(notice: &Notice) -> Value {
             }
             Outcome::Cancelled(_) => status["phase"] = json!("Cancelled"),
         }
+        secrets::show(&mut status);
     }
     status
 }

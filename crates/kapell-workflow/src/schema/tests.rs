@@ -27,7 +27,10 @@ fn a_schema_that_cannot_be_checked_is_refused() {
         (json!({ "pattern": "(" }), "is not a JSON schema"),
         (json!({ "$ref": "https://example.com/schema.json" }), "is not a JSON schema"),
         (json!({ "$ref": "#" }), "leads back to itself"),
-        (json!({ "$defs": { "a": { "anyOf": [{ "$ref": "#/$defs/a" }] } }, "$ref": "#/$defs/a" }), "leads back to itself"),
+        (
+            json!({ "$defs": { "a": { "anyOf": [{ "$ref": "#/$defs/a" }] } }, "$ref": "#/$defs/a" }),
+            "leads back to itself",
+        ),
     ];
     for (schema, expected) in table {
         let error = Schema::compile(&schema).unwrap_err();
