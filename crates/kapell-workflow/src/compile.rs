@@ -20,7 +20,7 @@ mod call;
 pub(crate) use call::check_http_url;
 mod authentication;
 mod data;
-mod extension;
+mod extended;
 mod faults;
 mod function;
 mod reach;
@@ -29,7 +29,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use extension::Extender;
+use extended::Extender;
 use function::Reading;
 use resource::Fixed;
 
