@@ -14,11 +14,13 @@ use crate::expression::meter::on_deep_stack;
 use crate::expression::{Datum, template::Mode};
 use crate::node::{Members, Node, Problems, not_supported, wrong_type};
 use crate::program::{ErrorTemplate, Program, Retry, Task, Timeout};
+use crate::settings::Settings;
 
 mod call;
 pub(crate) use call::check_http_url;
 mod data;
 mod faults;
+mod settings;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -52,6 +54,7 @@ struct Compiler {
     errors: HashMap<String, ErrorTemplate>,
     retries: HashMap<String, Retry>,
     timeouts: HashMap<String, Timeout>,
+    settings: Settings,
     /// Arguments that the enclosing tasks define: loop variables and caught errors.
     variables: Vec<Arc<str>>,
 }
@@ -59,6 +62,8 @@ struct Compiler {
 /// Where an expression stands, which decides on its arguments (the table in dsl.md, "Runtime expression arguments").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
+    /// Before a run begins.
+    Admission,
     WorkflowInput,
     WorkflowOutput,
     TaskInput,
@@ -69,6 +74,7 @@ enum Position {
 impl Position {
     fn arguments(self) -> &'static [&'static str] {
         match self {
+            Position::Admission => &[],
             Position::WorkflowInput => &["workflow", "runtime"],
             Position::WorkflowOutput => &["context", "workflow", "runtime"],
             Position::TaskInput => &["context", "task", "workflow", "runtime"],
@@ -96,7 +102,9 @@ impl Compiler {
         let output = members.get("output").and_then(|node| self.filter(&node, "as", Position::WorkflowOutput));
         let definition = Datum::from_json(node.value).unwrap_or_default();
         header?;
-        Some(Program { definition, input, output, timeout, root: root?, tasks: std::mem::take(&mut self.tasks) })
+        let settings = std::mem::take(&mut self.settings);
+        let tasks = std::mem::take(&mut self.tasks);
+        Some(Program { definition, input, output, timeout, settings, root: root?, tasks })
     }
 
     fn header(&mut self, node: &Node<'_>) -> Option<()> {
@@ -118,7 +126,9 @@ impl Compiler {
         if let Some(ours) = metadata.and_then(|metadata| metadata.get(EXTENSION))
             && let Some(ours) = ours.members(&mut self.problems)
         {
-            ours.known(&["exampleInput"], &[], &mut self.problems);
+            let known: Vec<&str> = ["exampleInput"].into_iter().chain(settings::SETTINGS).collect();
+            ours.known(&known, &[], &mut self.problems);
+            self.settings = self.settings(&ours);
         }
         Some(())
     }

@@ -13,7 +13,9 @@ pub(crate) mod apply;
 mod arguments;
 mod decide;
 pub(crate) mod exchange;
+mod operate;
 pub(crate) mod record;
+pub(crate) mod rewind;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub(crate) mod state;
@@ -53,6 +55,16 @@ pub(crate) enum Event {
     Cancel {
         reason: String,
     },
+    /// Begin no further task.
+    Suspend,
+    /// Begin tasks again.
+    Resume,
+    /// Take this for what the task produces; `number` counts such requests from 1.
+    Substitute {
+        number: u32,
+        task: String,
+        output: Datum,
+    },
 }
 
 /// What a step asks for.
@@ -90,7 +102,7 @@ pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore
         run.apply(&entry)?;
         step.entries.push(entry);
     }
-    while let Some(action) = run.agenda.front() {
+    while let Some(action) = run.agenda.front().filter(|_| !run.operated.suspended) {
         if step.entries.len() >= MAX_DECISIONS {
             step.more = true;
             break;
@@ -118,8 +130,10 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
         Event::Continue => None,
         Event::Cancel { reason } => (run.phase == Phase::Running).then_some(Record::Cancelled { reason }),
         Event::TimerDue { timer } => {
-            run.timers.get(&timer).is_some_and(|at| *at <= now).then_some(Record::Fired { timer })
+            let due = !run.operated.suspended && run.timers.get(&timer).is_some_and(|at| *at <= now);
+            due.then_some(Record::Fired { timer })
         }
+        request @ (Event::Suspend | Event::Resume | Event::Substitute { .. }) => run.admit_request(&request),
         Event::Replied { frame, reply } => {
             let request = run.calls.get(&frame)?;
             let active = run.frames.get(&frame)?;
@@ -156,6 +170,9 @@ impl Run {
 
     /// What the run waits for, as a sentence; `None` when it does not wait.
     pub(crate) fn waiting_for(&self) -> Option<String> {
+        if self.operated.suspended {
+            return Some("to be resumed".to_owned());
+        }
         let name = |frame: &FrameId| match self.frames.get(frame)?.owner {
             Owner::Task(task) | Owner::Compensation(task) => Some(self.task(task).name.clone()),
             Owner::Workflow => None,

@@ -26,6 +26,7 @@ mod fault;
 mod journal;
 mod node;
 mod program;
+mod settings;
 mod timeline;
 
 pub use compile::validate;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
+use crate::settings::Settings;
 
 /// Index into [`Program::tasks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +19,8 @@ pub(crate) struct Program {
     pub(crate) input: DataFilter,
     pub(crate) output: DataFilter,
     pub(crate) timeout: Option<Timeout>,
+    /// What the document says about its runs as a whole.
+    pub(crate) settings: Settings,
     pub(crate) root: Block,
     pub(crate) tasks: Vec<Task>,
 }

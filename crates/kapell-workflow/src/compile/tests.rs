@@ -165,7 +165,7 @@ fn the_header_is_checked() {
         (
             "metadata",
             json!({ "of": "another", "kapell.dev/v1": { "exampleInput": {}, "exampel": {} } }),
-            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput",
+            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput, retention, searchAttributes, concurrency, priority",
         ),
     ];
     for (key, value, expected) in table {

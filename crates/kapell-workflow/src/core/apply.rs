@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::record::{Body, Entry, FrameId, Record, Time, TimerId, TimerKind};
-use super::state::{Action, Compensation, Done, Effect, Frame, FrameState, Outcome, Owner, Phase, ROOT, Run};
+use super::state::{Action, Compensation, Done, Effect, Frame, FrameState, Operated, Outcome, Owner, Phase, ROOT, Run};
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
 use crate::program::{Flow, Program, TaskKind};
@@ -34,6 +34,7 @@ impl Run {
             scope: String::new(),
             visit: 0,
             attempt: 1,
+            round: 0,
             raw_input: input.clone(),
             input: input.clone(),
             started_at: *at,
@@ -58,6 +59,8 @@ impl Run {
             calls: BTreeMap::new(),
             timers: BTreeMap::new(),
             records: 1,
+            latest: *at,
+            operated: Operated::default(),
             outbox: Vec::new(),
         })
     }
@@ -66,7 +69,9 @@ impl Run {
         let Entry(at, record) = entry;
         let number = self.records;
         self.records += 1;
-        self.apply_record(*at, record).ok_or(Misfit { number, record: name_of(record) })
+        let applied = self.apply_record(*at, record);
+        self.latest = *at;
+        applied.ok_or(Misfit { number, record: name_of(record) })
     }
 
     fn apply_record(&mut self, at: Time, record: &Record) -> Option<()> {
@@ -86,6 +91,10 @@ impl Run {
             Record::Fired { timer } => self.fired(*timer)?,
             Record::Cancelled { reason } => self.end_with(Outcome::Cancelled(reason.clone())),
             Record::Aborted { fault } => self.end_with(Outcome::Faulted(fault.clone())),
+            Record::Suspended => self.suspend(),
+            Record::Resumed => self.resume(),
+            Record::Substituted { task, output } => self.substitute(task, output.clone()),
+            Record::Rewound(rewind) => self.rewound(at, rewind)?,
             decided => {
                 let action = self.agenda.pop_front()?;
                 self.decided(at, action, decided)?;
@@ -174,6 +183,7 @@ impl Run {
             scope,
             visit,
             attempt,
+            round: self.operated.round,
             raw_input,
             input,
             started_at: at,
@@ -192,6 +202,10 @@ impl Run {
         let Owner::Task(task) = frame.owner else { return None };
         let input = frame.input.clone();
         match (&program.task(task).kind, body) {
+            (_, Body::Substituted(output)) => {
+                self.operated.substitutes.remove(&task);
+                self.agenda.push_back(Action::Finish { frame: id, output: output.clone() });
+            }
             (TaskKind::Do(_), _) => self.agenda.push_back(Action::Enter { parent: id, slot: 0, input }),
             (TaskKind::Set(_) | TaskKind::Switch(_) | TaskKind::Raise(_), _) => {
                 self.agenda.push_back(Action::Perform { frame: id });
@@ -421,6 +435,7 @@ impl Run {
             scope: format!("undo:{};", done.key),
             visit: 0,
             attempt: self.undo_faults + 1,
+            round: self.operated.round,
             raw_input: input.clone(),
             input: input.clone(),
             started_at: at,
@@ -455,8 +470,9 @@ impl Run {
     }
 
     /// Everything active is dropped; what is completed will be undone.
-    fn end_with(&mut self, outcome: Outcome) {
+    pub(super) fn end_with(&mut self, outcome: Outcome) {
         self.clear();
+        self.operated.suspended = false;
         self.phase = Phase::Ending(outcome);
         self.agenda.push_back(Action::Undo);
     }
@@ -472,13 +488,13 @@ impl Run {
         self.outbox.push(Effect::End);
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.remove_children(ROOT);
         self.timers.clear();
         self.agenda.clear();
     }
 
-    fn set_timer(&mut self, timer: TimerId, at: Option<Time>) {
+    pub(super) fn set_timer(&mut self, timer: TimerId, at: Option<Time>) {
         if let Some(at) = at {
             self.timers.insert(timer, at);
             self.outbox.push(Effect::Timer { timer, at });
@@ -490,7 +506,7 @@ impl Run {
     }
 
     /// Removes the frame with all that happens inside of it.
-    fn remove(&mut self, id: FrameId) {
+    pub(super) fn remove(&mut self, id: FrameId) {
         self.remove_children(id);
         self.abandon(id);
         if let Some(frame) = self.frames.remove(&id) {
@@ -499,7 +515,7 @@ impl Run {
         self.forget(id);
     }
 
-    fn remove_children(&mut self, id: FrameId) {
+    pub(super) fn remove_children(&mut self, id: FrameId) {
         let children: Vec<FrameId> =
             self.children.range((id, 0)..=(id, FrameId::MAX)).map(|(_, child)| *child).collect();
         for child in children {
@@ -509,14 +525,14 @@ impl Run {
     }
 
     /// Drops what the frame waits for and what was to be decided about it.
-    fn forget(&mut self, id: FrameId) {
+    pub(super) fn forget(&mut self, id: FrameId) {
         for kind in [TimerKind::Wait, TimerKind::Retry, TimerKind::Attempt, TimerKind::Timeout] {
             self.timers.remove(&TimerId { frame: id, kind });
         }
         self.agenda.retain(|action| action.frame() != id);
     }
 
-    fn abandon(&mut self, id: FrameId) {
+    pub(super) fn abandon(&mut self, id: FrameId) {
         if self.calls.remove(&id).is_some() {
             self.outbox.push(Effect::Abandon { frame: id });
         }
@@ -542,5 +558,9 @@ fn name_of(record: &Record) -> &'static str {
         Record::Undoing => "undoing",
         Record::UndoFailed { .. } => "undoFailed",
         Record::Ended => "ended",
+        Record::Suspended => "suspended",
+        Record::Resumed => "resumed",
+        Record::Substituted { .. } => "substituted",
+        Record::Rewound(_) => "rewound",
     }
 }

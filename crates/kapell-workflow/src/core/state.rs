@@ -36,8 +36,28 @@ pub(crate) struct Run {
     pub(crate) timers: BTreeMap<TimerId, Time>,
     /// Records applied so far.
     pub(crate) records: u64,
+    /// When the latest of them was made.
+    pub(crate) latest: Time,
+    /// What operators have asked for.
+    pub(crate) operated: Operated,
     /// What applying records has made due; not part of the state, taken by whoever performs it.
     pub(crate) outbox: Vec<Effect>,
+}
+
+/// What operators have asked of a run, as far as it is in its journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Operated {
+    pub(crate) suspended: bool,
+    /// Number of the latest retry.
+    pub(crate) retries: u32,
+    /// The retry whose deeds are new ones; 0 for the run as it began.
+    pub(crate) round: u32,
+    /// How many substitutions were asked for.
+    pub(crate) substitutions: u32,
+    /// Outputs of tasks that are not to be done when they begin next.
+    pub(crate) substitutes: BTreeMap<TaskId, Datum>,
+    /// Why the latest request has no effect.
+    pub(crate) refusal: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -99,6 +119,8 @@ pub(crate) struct Frame {
     pub(crate) visit: u32,
     /// Number of the attempt of the innermost `try` around it, from 1.
     pub(crate) attempt: u32,
+    /// The round of retries in which it began.
+    pub(crate) round: u32,
     pub(crate) raw_input: Datum,
     pub(crate) input: Datum,
     pub(crate) started_at: Time,
@@ -224,7 +246,8 @@ impl Run {
 
     /// Names what this activation does, whichever attempt it is.
     pub(crate) fn key(&self, frame: &Frame) -> String {
-        format!("{}{}#{}", frame.scope, self.pointer(frame), frame.visit)
+        let key = format!("{}{}#{}", frame.scope, self.pointer(frame), frame.visit);
+        if frame.round == 0 { key } else { format!("{key}~{}", frame.round) }
     }
 
     /// The scope of the children of this frame.
