@@ -19,6 +19,7 @@ use crate::settings::Settings;
 mod call;
 pub(crate) use call::check_http_url;
 mod data;
+mod extension;
 mod faults;
 mod settings;
 mod task;
@@ -55,6 +56,8 @@ struct Compiler {
     retries: HashMap<String, Retry>,
     timeouts: HashMap<String, Timeout>,
     settings: Settings,
+    /// The tasks that are read now stand in a `do` with `mode: dag`.
+    in_dag: bool,
     /// Arguments that the enclosing tasks define: loop variables and caught errors.
     variables: Vec<Arc<str>>,
 }

@@ -11,9 +11,11 @@ use rand::RngCore;
 
 pub(crate) mod apply;
 mod arguments;
+mod dag;
 mod decide;
 pub(crate) mod exchange;
 mod operate;
+mod parallel;
 pub(crate) mod record;
 pub(crate) mod rewind;
 #[cfg(test)]
@@ -173,10 +175,7 @@ impl Run {
         if self.operated.suspended {
             return Some("to be resumed".to_owned());
         }
-        let name = |frame: &FrameId| match self.frames.get(frame)?.owner {
-            Owner::Task(task) | Owner::Compensation(task) => Some(self.task(task).name.clone()),
-            Owner::Workflow => None,
-        };
+        let name = |frame: &FrameId| Some(self.task(self.frames.get(frame)?.owner.task()?).name.clone());
         let calls = self.calls.iter().filter_map(|(frame, request)| {
             Some(format!("task {} waits for an answer to {} {}", name(frame)?, request.method, request.uri))
         });

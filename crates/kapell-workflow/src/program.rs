@@ -61,6 +61,7 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) enum TaskKind {
     Do(Block),
+    Dag(Dag),
     Set(Template),
     Call(HttpCall),
     Switch(Vec<Case>),
@@ -69,6 +70,14 @@ pub(crate) enum TaskKind {
     Try(Box<TryCatch>),
     Raise(Box<ErrorTemplate>),
     Wait(DurationTemplate),
+}
+
+/// A `do` with `mode: dag`: each task begins when those that it needs are done.
+#[derive(Debug)]
+pub(crate) struct Dag {
+    pub(crate) tasks: Vec<TaskId>,
+    /// Positions of what each task needs.
+    pub(crate) needs: Vec<Vec<usize>>,
 }
 
 /// Where to go after a task, with names resolved to a position in the task's own block.
@@ -134,6 +143,25 @@ pub(crate) struct ForLoop {
     pub(crate) items: Template,
     pub(crate) condition: Option<Expression>,
     pub(crate) body: Block,
+    pub(crate) parallel: Option<Parallel>,
+}
+
+/// `metadata."kapell.dev/v1".parallel` of a loop: its iterations run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parallel {
+    /// How many at a time.
+    pub(crate) max: usize,
+    pub(crate) on_error: OnError,
+}
+
+/// What becomes of a parallel loop when an iteration faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// It faults, and the other iterations are dropped.
+    #[default]
+    Fail,
+    /// It goes on; in the output `{error: …}` stands in the iteration's place.
+    Continue,
 }
 
 #[derive(Debug)]

@@ -165,6 +165,7 @@ impl Timeline {
         let expected = match record {
             Record::Entered { .. } => self.frames + 1,
             Record::Left { .. } => self.frames - 1,
+            Record::Iterated if matches!(action, Some(Action::Spawn { .. })) => self.frames + 1,
             _ => self.frames,
         };
         if run.frames.len() == expected {

@@ -130,6 +130,7 @@ impl Run {
                 }
                 self.agenda.push_back(Action::Enter { parent: frame, slot: 0, input });
             }
+            (Record::Iterated, Action::Spawn { frame }) => self.spawned(at, frame)?,
             (Record::Left { output, context, case }, action) => {
                 let frame = action.frame();
                 let carried = match action {
@@ -218,6 +219,12 @@ impl Run {
             (TaskKind::Wait(_), Body::Wait(until)) => {
                 self.set_timer(TimerId { frame: id, kind: TimerKind::Wait }, Some(*until));
             }
+            (TaskKind::For(each), Body::For(items)) if each.parallel.is_some() => self.begin_parallel(id, items)?,
+            (TaskKind::Dag(dag), _) => {
+                frame.state = FrameState::Dag { outputs: BTreeMap::new() };
+                let ready = dag.needs.iter().enumerate().filter(|(_, needs)| needs.is_empty());
+                self.agenda.extend(ready.map(|(slot, _)| Action::Enter { parent: id, slot, input: input.clone() }));
+            }
             (TaskKind::For(_), Body::For(items)) => {
                 frame.state = FrameState::For { items: items.clone(), index: 0 };
                 self.agenda.push_back(Action::Iterate { frame: id, index: 0, input });
@@ -262,6 +269,7 @@ impl Run {
                 self.agenda.push_back(Action::Undo);
                 return Some(());
             }
+            Owner::Iteration(_) => return self.iteration_left(frame.parent, frame.slot, output),
             Owner::Workflow => return None,
         };
         let program = self.program.clone();
@@ -286,8 +294,10 @@ impl Run {
             self.agenda.push_back(Action::Conclude { output });
             return Some(());
         }
-        if let FrameState::Fork { .. } = above.state {
-            return self.branch_left(parent, slot, output);
+        match above.state {
+            FrameState::Fork { .. } => return self.branch_left(parent, slot, output),
+            FrameState::Dag { .. } => return self.dag_left(parent, slot, output),
+            _ => {}
         }
         let block = self.block(above)?;
         let next = match flow {
@@ -348,8 +358,14 @@ impl Run {
                 return Some(());
             }
             other => {
-                let parent = self.frames.get(&other.frame())?.parent;
+                let frame = self.frames.get(&other.frame())?;
+                let (parent, slot, owner) = (frame.parent, frame.slot, frame.owner);
                 self.remove(other.frame());
+                if let Owner::Iteration(task) = owner
+                    && self.goes_on(task)
+                {
+                    return self.iteration_left(parent, slot, super::parallel::instead(&fault));
+                }
                 parent
             }
         };

@@ -37,6 +37,7 @@ pub(super) fn decide(run: &Run, action: &Action, now: Time, rng: &mut dyn RngCor
         Action::Enter { parent, slot, input } => enter(run, *parent, *slot, input, now),
         Action::Perform { frame } => perform(run, *frame),
         Action::Iterate { frame, index, input } => iterate(run, *frame, *index, input),
+        Action::Spawn { .. } => Ok(Record::Iterated),
         Action::Finish { frame, output } => finish(run, *frame, output, None),
         Action::Catch { frame, fault } => Ok(catch(run, *frame, fault, now, rng)),
         Action::Propagate { frame, .. } => Ok(propagate(run, *frame, now)),

@@ -133,16 +133,56 @@ pub(crate) struct Frame {
 pub(crate) enum Owner {
     Workflow,
     Task(TaskId),
+    /// One of the parallel iterations of this loop.
+    Iteration(TaskId),
     /// Undoes this task.
     Compensation(TaskId),
+}
+
+impl Owner {
+    /// The task that is executed, or undone.
+    pub(crate) fn task(self) -> Option<TaskId> {
+        match self {
+            Owner::Workflow => None,
+            Owner::Task(task) | Owner::Iteration(task) | Owner::Compensation(task) => Some(task),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FrameState {
     Plain,
-    For { items: Datum, index: usize },
-    Fork { outputs: BTreeMap<usize, Datum> },
-    Try { attempt: u32, handling: Option<Fault> },
+    For {
+        items: Datum,
+        index: usize,
+    },
+    Fork {
+        outputs: BTreeMap<usize, Datum>,
+    },
+    Try {
+        attempt: u32,
+        handling: Option<Fault>,
+    },
+    Dag {
+        outputs: BTreeMap<usize, Datum>,
+    },
+    Parallel(Iterations),
+    /// Of [`Owner::Iteration`]; its position is the frame's `slot`.
+    Iteration {
+        item: Datum,
+    },
+}
+
+/// How far a parallel loop is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Iterations {
+    pub(crate) items: Datum,
+    /// The next to begin.
+    pub(crate) next: usize,
+    pub(crate) going: usize,
+    /// An [`Action::Spawn`] is on the agenda.
+    pub(crate) spawning: bool,
+    pub(crate) outputs: BTreeMap<usize, Datum>,
 }
 
 /// A decision that is due.
@@ -156,6 +196,8 @@ pub(crate) enum Action {
     Perform { frame: FrameId },
     /// Begin this iteration, or end the loop.
     Iterate { frame: FrameId, index: usize, input: Datum },
+    /// Begin the next iteration of a parallel loop.
+    Spawn { frame: FrameId },
     /// Filter a task's output.
     Finish { frame: FrameId, output: Datum },
     /// Find out whether a `try` handles this.
@@ -176,6 +218,7 @@ impl Action {
             Action::Enter { parent, .. } => *parent,
             Action::Perform { frame }
             | Action::Iterate { frame, .. }
+            | Action::Spawn { frame }
             | Action::Finish { frame, .. }
             | Action::Catch { frame, .. }
             | Action::Propagate { frame, .. } => *frame,
@@ -216,6 +259,10 @@ impl Run {
         match frame.owner {
             Owner::Workflow => Some(&self.program.root),
             Owner::Compensation(task) => self.task(task).compensate.as_ref(),
+            Owner::Iteration(task) => match &self.task(task).kind {
+                TaskKind::For(each) => Some(&each.body),
+                _ => None,
+            },
             Owner::Task(task) => match (&self.task(task).kind, &frame.state) {
                 (TaskKind::Do(block), _) => Some(block),
                 (TaskKind::For(each), _) => Some(&each.body),
@@ -228,20 +275,19 @@ impl Run {
 
     /// The task at a position below this frame.
     pub(crate) fn child(&self, frame: &Frame, slot: usize) -> Option<TaskId> {
-        if let Owner::Task(task) = frame.owner
-            && let TaskKind::Fork(fork) = &self.task(task).kind
-        {
-            return fork.branches.get(slot).copied();
+        if let Owner::Task(task) = frame.owner {
+            match &self.task(task).kind {
+                TaskKind::Fork(fork) => return fork.branches.get(slot).copied(),
+                TaskKind::Dag(dag) => return dag.tasks.get(slot).copied(),
+                _ => {}
+            }
         }
         self.block(frame)?.tasks.get(slot).copied()
     }
 
     /// JSON pointer of what the frame executes.
     pub(crate) fn pointer(&self, frame: &Frame) -> &str {
-        match frame.owner {
-            Owner::Workflow => "/do",
-            Owner::Task(task) | Owner::Compensation(task) => &self.task(task).pointer,
-        }
+        frame.owner.task().map_or("/do", |task| &self.task(task).pointer)
     }
 
     /// Names what this activation does, whichever attempt it is.
