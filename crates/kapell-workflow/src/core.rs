@@ -99,6 +99,7 @@ pub(crate) fn start(
 /// Never in a correct engine: a decision that does not fit the state that it was made from.
 pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore) -> Result<Step, apply::Misfit> {
     let mut step = Step::default();
+    run.rearm(&event, now);
     if let Some(record) = admit(run, event, now) {
         let entry = Entry(now, record);
         run.apply(&entry)?;

@@ -80,6 +80,15 @@ impl Run {
         }
     }
 
+    /// A timer that rings too early, because the clock was set back meanwhile, has to ring again.
+    pub(super) fn rearm(&mut self, event: &Event, now: Time) {
+        if let Event::TimerDue { timer } = event
+            && let Some(at) = self.timers.get(timer).filter(|at| **at > now)
+        {
+            self.outbox.push(Effect::Timer { timer: *timer, at: *at });
+        }
+    }
+
     /// Moves everything that was to come by `shift` milliseconds.
     pub(super) fn postpone(&mut self, shift: Time) {
         for at in self.timers.values_mut() {
