@@ -133,9 +133,7 @@ impl Model {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let (JournalWrite::Append { stream: id, .. }
-        | JournalWrite::Close { stream: id }
-        | JournalWrite::Delete { stream: id }) = write;
+        let id = write.stream();
         let state = touched.entry(id).or_insert_with(|| self.streams.get(&id).cloned());
         match write {
             JournalWrite::Append { sequence, record, .. } => {
@@ -149,9 +147,9 @@ impl Model {
                 }
                 stream.records.push(record);
             }
-            JournalWrite::Close { .. } => {
+            JournalWrite::Close { .. } | JournalWrite::Reopen { .. } => {
                 if let Some(stream) = state {
-                    stream.closed = true;
+                    stream.closed = matches!(write, JournalWrite::Close { .. });
                 }
             }
             JournalWrite::Delete { .. } => *state = None,

@@ -15,16 +15,19 @@ use crate::expression::{Datum, template::Mode};
 use crate::node::{Members, Node, Problems, member_path, not_supported, wrong_type};
 use crate::program::{Authentication, ErrorTemplate, Program, Retry, Task, Timeout};
 use crate::resources::{Need, PINNED, Resources};
+use crate::settings::Settings;
 
 mod call;
 pub(crate) use call::check_http_url;
 mod authentication;
 mod data;
 mod extended;
+mod extension;
 mod faults;
 mod function;
 mod reach;
 mod resource;
+mod settings;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -74,6 +77,11 @@ pub(crate) fn program(definition: &Value) -> Result<Program, Failure> {
     })
 }
 
+/// What a document says about its runs as a whole, whatever it needs from elsewhere; `None` when it is wrong.
+pub(crate) fn settings(document: &Value) -> Option<Settings> {
+    on_deep_stack(|| Compiler::default().document(&Node::new(document, "spec")).map(|program| program.settings))
+}
+
 /// The definition with one more resource pinned.
 pub(crate) fn pin(definition: &mut Value, need: &Need, pinned: Value) {
     let Some(members) = definition.as_object_mut() else { return };
@@ -110,6 +118,9 @@ struct Compiler {
     needs: Vec<Need>,
     /// Tasks that no path leads to.
     unreachable: Problems,
+    settings: Settings,
+    /// The tasks that are read now stand in a `do` with `mode: dag`.
+    in_dag: bool,
     /// Arguments that the enclosing tasks define: loop variables and caught errors.
     variables: Vec<Arc<str>>,
 }
@@ -117,6 +128,8 @@ struct Compiler {
 /// Where an expression stands, which decides on its arguments (the table in dsl.md, "Runtime expression arguments").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Position {
+    /// Before a run begins.
+    Admission,
     WorkflowInput,
     WorkflowOutput,
     TaskInput,
@@ -127,6 +140,7 @@ enum Position {
 impl Position {
     fn arguments(self) -> &'static [&'static str] {
         match self {
+            Position::Admission => &[],
             Position::WorkflowInput => &["workflow", "runtime"],
             Position::WorkflowOutput => &["context", "workflow", "runtime"],
             Position::TaskInput => &["context", "task", "workflow", "runtime"],
@@ -155,10 +169,12 @@ impl Compiler {
         let definition = Datum::from_json(node.value).unwrap_or_default();
         header?;
         let (input, output) = (input.unwrap_or_default(), output.unwrap_or_default());
+        let settings = std::mem::take(&mut self.settings);
         let secrets = std::mem::take(&mut self.secrets);
         let sealed = self.sealed || !secrets.is_empty();
-        let tasks = std::mem::take(&mut self.tasks);
-        Some(Program { pinned: Datum::Null, definition, input, output, timeout, secrets, sealed, root: root?, tasks })
+        let (root, tasks) = (root?, std::mem::take(&mut self.tasks));
+        let pinned = Datum::Null;
+        Some(Program { pinned, definition, input, output, timeout, secrets, sealed, settings, root, tasks })
     }
 
     fn header(&mut self, node: &Node<'_>) -> Option<()> {
@@ -180,7 +196,9 @@ impl Compiler {
         if let Some(ours) = metadata.and_then(|metadata| metadata.get(EXTENSION))
             && let Some(ours) = ours.members(&mut self.problems)
         {
-            ours.known(&["exampleInput"], &[], &mut self.problems);
+            let known: Vec<&str> = ["exampleInput"].into_iter().chain(settings::SETTINGS).collect();
+            ours.known(&known, &[], &mut self.problems);
+            self.settings = self.settings(&ours);
         }
         Some(())
     }

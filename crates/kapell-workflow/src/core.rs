@@ -11,10 +11,14 @@ use rand::RngCore;
 
 pub(crate) mod apply;
 mod arguments;
+mod dag;
 mod decide;
 pub(crate) mod exchange;
 pub(crate) mod extension;
+mod operate;
+mod parallel;
 pub(crate) mod record;
+pub(crate) mod rewind;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub(crate) mod state;
@@ -56,6 +60,16 @@ pub(crate) enum Event {
     Cancel {
         reason: String,
     },
+    /// Begin no further task.
+    Suspend,
+    /// Begin tasks again.
+    Resume,
+    /// Take this for what the task produces; `number` counts such requests from 1.
+    Substitute {
+        number: u32,
+        task: String,
+        output: Datum,
+    },
 }
 
 /// What a step asks for.
@@ -88,12 +102,13 @@ pub(crate) fn start(
 /// Never in a correct engine: a decision that does not fit the state that it was made from.
 pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore) -> Result<Step, apply::Misfit> {
     let mut step = Step::default();
+    run.rearm(&event, now);
     if let Some(record) = admit(run, event, now) {
         let entry = Entry(now, record);
         run.apply(&entry)?;
         step.entries.push(entry);
     }
-    while let Some(action) = run.agenda.front() {
+    while let Some(action) = run.agenda.front().filter(|_| !run.operated.suspended) {
         if step.entries.len() >= MAX_DECISIONS {
             step.more = true;
             break;
@@ -121,8 +136,10 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
         Event::Continue => None,
         Event::Cancel { reason } => (run.phase == Phase::Running).then_some(Record::Cancelled { reason }),
         Event::TimerDue { timer } => {
-            run.timers.get(&timer).is_some_and(|at| *at <= now).then_some(Record::Fired { timer })
+            let due = !run.operated.suspended && run.timers.get(&timer).is_some_and(|at| *at <= now);
+            due.then_some(Record::Fired { timer })
         }
+        request @ (Event::Suspend | Event::Resume | Event::Substitute { .. }) => run.admit_request(&request),
         Event::Replied { frame, reply } => {
             let request = run.calls.get(&frame)?;
             let active = run.frames.get(&frame)?;
@@ -159,10 +176,10 @@ impl Run {
 
     /// What the run waits for, as a sentence; `None` when it does not wait.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        let name = |frame: &FrameId| match self.frames.get(frame)?.owner {
-            Owner::Task(task) | Owner::Compensation(task) => Some(self.task(task).name.clone()),
-            Owner::Workflow => None,
-        };
+        if self.operated.suspended {
+            return Some("to be resumed".to_owned());
+        }
+        let name = |frame: &FrameId| Some(self.task(self.frames.get(frame)?.owner.task()?).name.clone());
         let calls = self.calls.iter().filter_map(|(frame, request)| {
             Some(format!("task {} waits for an answer to {} {}", name(frame)?, request.method, shown(&request.uri)))
         });

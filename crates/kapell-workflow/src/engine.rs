@@ -160,6 +160,8 @@ struct Shared {
     /// Objects to look at.
     queue: Queue<ObjectKey>,
     active: AtomicUsize,
+    /// Which runs may begin.
+    gate: Mutex<runs::Gate>,
     falls: rescue::Falls,
 }
 
@@ -197,6 +199,7 @@ impl Shared {
             gone: Mutex::default(),
             queue: Queue::new(),
             active: AtomicUsize::new(0),
+            gate: Mutex::default(),
             falls: rescue::Falls::default(),
         });
         let receivers = Receivers { partitions: receivers, timers: timer_receiver };

@@ -33,6 +33,7 @@ mod program;
 mod resources;
 mod schema;
 mod secrets;
+mod settings;
 mod timeline;
 
 pub use compile::validate;

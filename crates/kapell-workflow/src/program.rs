@@ -10,6 +10,7 @@ use crate::expression::{Datum, Expression, Template};
 use crate::grpc::GrpcMethod;
 use crate::openapi::Operation;
 use crate::schema::Schema;
+use crate::settings::Settings;
 
 /// Index into [`Program::tasks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +29,8 @@ pub(crate) struct Program {
     pub(crate) secrets: Vec<String>,
     /// Whether runs need tokens: for secrets, or for what a call proves itself with.
     pub(crate) sealed: bool,
+    /// What the document says about its runs as a whole.
+    pub(crate) settings: Settings,
     pub(crate) root: Block,
     pub(crate) tasks: Vec<Task>,
 }
@@ -81,6 +84,7 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) enum TaskKind {
     Do(Block),
+    Dag(Dag),
     Set(Template),
     Call(Box<HttpCall>),
     Function(Box<FunctionCall>),
@@ -91,6 +95,14 @@ pub(crate) enum TaskKind {
     Try(Box<TryCatch>),
     Raise(Box<ErrorTemplate>),
     Wait(DurationTemplate),
+}
+
+/// A `do` with `mode: dag`: each task begins when those that it needs are done.
+#[derive(Debug)]
+pub(crate) struct Dag {
+    pub(crate) tasks: Vec<TaskId>,
+    /// Positions of what each task needs.
+    pub(crate) needs: Vec<Vec<usize>>,
 }
 
 /// Where to go after a task, with names resolved to a position in the task's own block.
@@ -203,6 +215,25 @@ pub(crate) struct ForLoop {
     pub(crate) items: Template,
     pub(crate) condition: Option<Expression>,
     pub(crate) body: Block,
+    pub(crate) parallel: Option<Parallel>,
+}
+
+/// `metadata."kapell.dev/v1".parallel` of a loop: its iterations run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parallel {
+    /// How many at a time.
+    pub(crate) max: usize,
+    pub(crate) on_error: OnError,
+}
+
+/// What becomes of a parallel loop when an iteration faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// It faults, and the other iterations are dropped.
+    #[default]
+    Fail,
+    /// It goes on; in the output `{error: …}` stands in the iteration's place.
+    Continue,
 }
 
 #[derive(Debug)]

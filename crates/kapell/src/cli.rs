@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) mod runs;
+
 /// Runs services, connects them, orchestrates them with durable workflows.
 #[derive(Debug, Parser)]
 #[command(name = "kapell", version, propagate_version = true, max_term_width = 100)]
@@ -307,33 +309,28 @@ pub(crate) enum WorkflowVerb {
         output: Option<Output>,
     },
     /// List runs
-    List {
-        /// Only the runs of this workflow
-        #[arg(value_name = "WORKFLOW")]
-        workflow: Option<String>,
-        /// How to print
-        #[arg(short, long, value_name = "FORMAT")]
-        output: Option<Output>,
-        /// Runs in all namespaces
-        #[arg(short = 'A', long)]
-        all_namespaces: bool,
-    },
+    List(runs::ListArgs),
     /// Show a run with the timeline of every attempt
     Show {
         /// Name of the run
         run: String,
+        /// Also the input and output of every step
+        #[arg(long)]
+        full: bool,
         /// How to print
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
-    /// Cancel a run: what it completed is compensated
-    Cancel {
-        /// Name of the run
-        run: String,
-        /// Return at once
-        #[arg(long)]
-        no_wait: bool,
-    },
+    /// Cancel runs: what they completed is compensated
+    Cancel(runs::CancelArgs),
+    /// Let runs begin no further task; what is under way is finished
+    Suspend(runs::RunsArgs),
+    /// Let suspended runs go on
+    Resume(runs::RunsArgs),
+    /// Let runs that faulted or were cancelled go on
+    Retry(runs::RetryArgs),
+    /// Give the output of a task instead of doing it; a run that has faulted there goes on
+    Skip(runs::SkipArgs),
     /// Wait for the end of a run and print its output
     Wait {
         /// Name of the run

@@ -20,8 +20,18 @@ pub(crate) struct Stream {
 }
 
 pub(crate) enum RecordEffect {
-    Append { stream: StreamId, sequence: u64, record: Bytes },
-    DeleteAll { stream: StreamId },
+    Append {
+        stream: StreamId,
+        sequence: u64,
+        record: Bytes,
+    },
+    /// Of a stream that is closed.
+    Reopen {
+        stream: StreamId,
+    },
+    DeleteAll {
+        stream: StreamId,
+    },
 }
 
 #[derive(Default)]
@@ -42,15 +52,7 @@ impl Plan {
 }
 
 pub(crate) fn streams_of(transaction: &Transaction) -> impl Iterator<Item = StreamId> {
-    transaction.journal.iter().map(stream_of)
-}
-
-fn stream_of(write: &JournalWrite) -> StreamId {
-    match write {
-        JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => {
-            *stream
-        }
-    }
+    transaction.journal.iter().map(JournalWrite::stream)
 }
 
 /// `streams` says where each stream stands that a transaction names; one that is missing does not exist.
@@ -132,7 +134,7 @@ impl Planner<'_> {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let id = stream_of(&write);
+        let id = write.stream();
         let now = match touched.get(&id).or_else(|| self.plan.streams.get(&id)) {
             Some(stream) => *stream,
             None => self.streams.get(&id).copied(),
@@ -150,6 +152,12 @@ impl Planner<'_> {
                 Some(Stream { next: sequence + 1, open })
             }
             JournalWrite::Close { .. } => now.map(|stream| Stream { open: false, ..stream }),
+            JournalWrite::Reopen { stream } => {
+                if now.is_some_and(|stream| !stream.open) {
+                    self.plan.records.push(RecordEffect::Reopen { stream });
+                }
+                now.map(|stream| Stream { open: true, ..stream })
+            }
             JournalWrite::Delete { stream } => {
                 if now.is_some() {
                     self.plan.records.push(RecordEffect::DeleteAll { stream });

@@ -54,7 +54,7 @@ pub(crate) fn size_of(transaction: &Transaction) -> usize {
     let writes = transaction.writes.iter().map(|w| 128 + w.key.len() + w.value.as_ref().map_or(0, |v| v.len()));
     let journal = transaction.journal.iter().map(|write| match write {
         JournalWrite::Append { record, .. } => 128 + record.len(),
-        JournalWrite::Close { .. } | JournalWrite::Delete { .. } => 128,
+        JournalWrite::Close { .. } | JournalWrite::Reopen { .. } | JournalWrite::Delete { .. } => 128,
     });
     128 + writes.sum::<usize>() + journal.sum::<usize>()
 }

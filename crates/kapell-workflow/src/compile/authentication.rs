@@ -40,12 +40,12 @@ impl Compiler {
             return None;
         };
         let policy = members.get(name)?;
-        let settings = self.settings(&policy, *scheme)?;
+        let settings = self.credentials(&policy, *scheme)?;
         self.sealed = true;
         Some(Authentication { scheme: *scheme, settings })
     }
 
-    fn settings(&mut self, node: &Node<'_>, scheme: Scheme) -> Option<Template> {
+    fn credentials(&mut self, node: &Node<'_>, scheme: Scheme) -> Option<Template> {
         let members = node.members(&mut self.problems)?;
         if let Some(name) = members.get("use") {
             members.known(&["use"], &[], &mut self.problems);

@@ -29,12 +29,12 @@ impl Compiler {
         for (i, item) in node.items(&mut self.problems).iter().enumerate() {
             let Some((name, body)) = self.named(item) else { continue };
             let name = name.replace('~', "~0").replace('/', "~1");
-            extenders.extend(self.extension(&body, &format!("/use/extensions/{i}/{name}")));
+            extenders.extend(self.extender(&body, &format!("/use/extensions/{i}/{name}")));
         }
         self.extenders = extenders;
     }
 
-    fn extension(&mut self, node: &Node<'_>, pointer: &str) -> Option<Extender> {
+    fn extender(&mut self, node: &Node<'_>, pointer: &str) -> Option<Extender> {
         let members = node.members(&mut self.problems)?;
         members.known(&["extend", "when", "before", "after"], &[], &mut self.problems);
         let extend = members.require("extend", &mut self.problems)?;

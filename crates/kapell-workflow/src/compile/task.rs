@@ -6,7 +6,8 @@ use kapell_api::problem::{Problem, Reason};
 use serde_json::Value;
 
 use super::data::undefined;
-use super::{Compiler, EXTENSION, Position};
+use super::extension::Extension;
+use super::{Compiler, Position};
 use crate::expression::Datum;
 use crate::node::{Members, Node, member_path, not_supported, unknown, wrong_type};
 use crate::program::{Block, Case, Flow, ForLoop, Fork, Task, TaskId, TaskKind};
@@ -85,6 +86,22 @@ impl Compiler {
     }
 
     pub(super) fn task(&mut self, name: &str, node: &Node<'_>, pointer: String, names: &Names) -> Option<TaskId> {
+        let in_dag = std::mem::take(&mut self.in_dag);
+        // In a dag there is nothing to jump to.
+        let none = Names::new();
+        let task = self.task_inside(name, node, pointer, if in_dag { &none } else { names }, in_dag);
+        self.in_dag = in_dag;
+        task
+    }
+
+    fn task_inside(
+        &mut self,
+        name: &str,
+        node: &Node<'_>,
+        pointer: String,
+        names: &Names,
+        in_dag: bool,
+    ) -> Option<TaskId> {
         let members = node.members(&mut self.problems)?;
         let (keyword, further) = self.keyword(node, &members)?;
         let known: Vec<&str> = COMMON.iter().chain([&keyword]).chain(further).copied().collect();
@@ -94,8 +111,14 @@ impl Compiler {
         let input = members.get("input").map(|node| self.filter(&node, "from", Position::TaskInput));
         let timeout = members.get("timeout").and_then(|node| self.timeout(&node, DEFINITION));
         let then = members.get("then").map_or(Flow::Continue, |node| self.flow(&node, names));
-        let compensate = members.get("metadata").and_then(|node| self.compensation(&node, &pointer));
-        let kind = self.kind(keyword, &members, &pointer, names);
+        let Extension { compensate, dag, parallel } = self.extension(&members, keyword, &pointer, in_dag);
+        let kind = match keyword {
+            "do" if dag => {
+                members.get("do").and_then(|node| self.dag(&node, &format!("{pointer}/do"))).map(TaskKind::Dag)
+            }
+            _ => self.kind(keyword, &members, &pointer, names),
+        };
+        let kind = self.with_parallel(kind, parallel, &members);
         let output = members.get("output").map(|node| self.filter(&node, "as", DEFINITION));
         let export = members.get("export").map(|node| self.filter(&node, "as", Position::TaskExport));
 
@@ -204,7 +227,7 @@ impl Compiler {
         let condition = task.get("while").and_then(|node| self.expression(&node, DEFINITION));
         let body = task.require("do", &mut self.problems).map(|node| self.block(&node, &format!("{pointer}/do")));
         self.variables.truncate(self.variables.len() - 2);
-        Some(ForLoop { each, at, items: items?, condition, body: body? })
+        Some(ForLoop { each, at, items: items?, condition, body: body?, parallel: None })
     }
 
     /// `for.in`: an expression, or (July 2026) an array with expressions inside.
@@ -237,20 +260,5 @@ impl Compiler {
             tasks.extend(self.task(name, &body, pointer, &Names::new()));
         }
         Some(Fork { branches: tasks, compete })
-    }
-
-    /// `metadata` is open to everyone; only our own block in it has a meaning here.
-    fn compensation(&mut self, node: &Node<'_>, pointer: &str) -> Option<Block> {
-        let members = node.members(&mut self.problems)?;
-        let extension = members.get(EXTENSION)?;
-        let members = extension.members(&mut self.problems)?;
-        let unsupported = ["saga", "mode", "needs", "parallel", "retry"];
-        members.known(&["compensate"], &unsupported, &mut self.problems);
-        let list = members.get("compensate")?;
-        // A compensation runs long after the loops and handlers around its task, so their variables are gone.
-        let variables = std::mem::take(&mut self.variables);
-        let block = self.block(&list, &format!("{pointer}/metadata/kapell.dev~1v1/compensate"));
-        self.variables = variables;
-        Some(block)
     }
 }

@@ -24,6 +24,30 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ("[{ a: { set: {}, the: end } }]", "spec.do[0].a.the: Unknown field `the`, did you mean `then`?"),
         ("[{ a: {} }]", "spec.do[0].a: Required value: one of call, fork, for, raise, set, switch, try, wait, do"),
         ("[{ a: { set: 5 } }]", "spec.do[0].a.set: Invalid value: must be an object or an expression, not a number"),
+        (
+            "[{ a: { do: [{ b: { set: {}, metadata: { kapell.dev/v1: { needs: [] } } } }] } }]",
+            "spec.do[0].a.do[0].b.metadata[kapell.dev/v1].needs: Invalid value: `needs` is for a task of a `do` with `mode: dag`",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { mode: dag } }, do: [{ bee: { set: {} } }, { c: { set: {}, metadata: { kapell.dev/v1: { needs: [bea] } } } }] } }]",
+            "spec.do[0].a.do[1].c.metadata[kapell.dev/v1].needs[0]: Not found: there is no `bea` in this task list, did you mean `bee`?",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { mode: dag } }, do: [{ z: { set: {} } }, { b: { set: {}, metadata: { kapell.dev/v1: { needs: [d, z] } } } }, { c: { set: {}, metadata: { kapell.dev/v1: { needs: [b] } } } }, { d: { set: {}, metadata: { kapell.dev/v1: { needs: [c] } } } }] } }]",
+            "spec.do[0].a.do[1].b.metadata[kapell.dev/v1].needs: Invalid value: these tasks wait for each other: b needs d needs c needs b",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { mode: dag } }, do: [{ b: { set: {}, then: exit } }] } }]",
+            "spec.do[0].a.do[0].b.then: Invalid value: \"exit\": must be continue or end in a `do` with `mode: dag`",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { parallel: { max: 0 } } }, for: { in: '[1]' }, do: [{ b: { set: {} } }] } }]",
+            "spec.do[0].a.metadata[kapell.dev/v1].parallel.max: Invalid value: 0: must be 1 or more",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { parallel: {} } }, for: { in: '[1]' }, while: 'true', do: [{ b: { set: {} } }] } }]",
+            "spec.do[0].a.while: Invalid value: `while` needs the iterations one after another, and `parallel` does not",
+        ),
         ("[]", "spec.do: Required value: at least one task"),
         ("{}", "spec.do: Invalid value: must be an array, not an object"),
         ("[5]", "spec.do[0]: Invalid value: must be an object with the task's name as its only key, not a number"),
@@ -226,7 +250,7 @@ fn the_header_is_checked() {
         (
             "metadata",
             json!({ "of": "another", "kapell.dev/v1": { "exampleInput": {}, "exampel": {} } }),
-            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput",
+            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput, retention, searchAttributes, concurrency, priority",
         ),
     ];
     for (key, value, expected) in table {

@@ -66,7 +66,7 @@ impl<'r> Surroundings<'r> {
         }
         let mut id = self.frame;
         while let Some(frame) = self.run.frames.get(&id) {
-            if let Owner::Task(task) = frame.owner {
+            if let Owner::Task(task) | Owner::Iteration(task) = frame.owner {
                 match (&self.run.task(task).kind, &frame.state) {
                     (TaskKind::For(each), FrameState::For { items, index }) => {
                         if &*each.each == name {
@@ -74,6 +74,14 @@ impl<'r> Surroundings<'r> {
                         }
                         if &*each.at == name {
                             return Some(Datum::from(*index));
+                        }
+                    }
+                    (TaskKind::For(each), FrameState::Iteration { item }) => {
+                        if &*each.each == name {
+                            return Some(item.clone());
+                        }
+                        if &*each.at == name {
+                            return Some(Datum::from(frame.slot));
                         }
                     }
                     (TaskKind::Try(catch), FrameState::Try { handling: Some(fault), .. })

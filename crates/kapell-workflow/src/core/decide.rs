@@ -39,6 +39,7 @@ pub(super) fn decide(run: &Run, action: &Action, now: Time, rng: &mut dyn RngCor
         Action::Enter { parent, slot, input } => enter(run, *parent, *slot, input, now),
         Action::Perform { frame } => perform(run, *frame),
         Action::Iterate { frame, index, input } => iterate(run, *frame, *index, input),
+        Action::Spawn { .. } => Ok(Record::Iterated),
         Action::Finish { frame, output } => finish(run, *frame, output, None),
         Action::Catch { frame, fault } => Ok(catch(run, *frame, fault, now, rng)),
         Action::Propagate { frame, .. } => Ok(propagate(run, *frame, now)),
@@ -122,6 +123,9 @@ fn enter(run: &Run, parent: FrameId, slot: usize, raw_input: &Datum, now: Time) 
         if !holds.is_truthy() {
             return Ok(Record::Skipped);
         }
+    }
+    if let Some(output) = run.operated.substitutes.get(&id) {
+        return Ok(Record::Entered { input: None, deadline: None, body: Body::Substituted(output.clone()) });
     }
     fits(&task.input, "input.schema", raw_input, pointer)?;
     let input = filtered(&task.input, "input.from", raw_input, &around, pointer)?;

@@ -105,6 +105,37 @@ pub(crate) enum Record {
     },
     /// A faulted or cancelled run has nothing left to compensate.
     Ended,
+    /// Someone asked that no further task begins.
+    Suspended,
+    /// And that tasks begin again.
+    Resumed,
+    /// Someone gave an output instead of what a task does. What names no task is counted and has no effect.
+    Substituted { task: String, output: Datum },
+    /// An ended run goes on from an earlier state.
+    Rewound(Box<Rewind>),
+}
+
+/// Where a retried run goes on: at the state that the first `to` entries of its journal make (see `core::rewind`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rewind {
+    pub(crate) to: u64,
+    /// Which retry of the run this is, as its WorkflowRun counts them.
+    pub(crate) number: u32,
+    /// The task that is begun again, where it is active in that state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frame: Option<FrameId>,
+    /// The raw input of the task that begins, where it was edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) input: Option<Datum>,
+    /// What is done from here on are new deeds, with idempotency keys of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) anew: bool,
+    /// The workflow's own timeout, which has ended the run, begins again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) all_its_time: bool,
+    /// Frames are numbered from here, so that none has the number of one that was dropped.
+    pub(crate) next_frame: FrameId,
 }
 
 /// What a task of a certain kind evaluates when it begins.
@@ -120,6 +151,8 @@ pub(crate) enum Body {
     With(Datum),
     /// Which extensions apply.
     Extended(Vec<bool>),
+    /// This is taken for what the task produced.
+    Substituted(Datum),
 }
 
 /// A member that is there is a value, also when it is `null`.

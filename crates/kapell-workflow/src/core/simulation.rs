@@ -107,6 +107,25 @@ pub(crate) struct World {
     /// One in so many steps ends in a crash; 0 for none.
     pub(crate) crash_one_in: u32,
     pub(crate) crashes: u32,
+    /// What else goes wrong.
+    pub(crate) trouble: Trouble,
+    /// How far the clock that the engine reads is from the one by which things happen.
+    offset: Time,
+}
+
+/// How often the world misbehaves: one in so many times; 0 for never.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble {
+    /// A commit waits for seconds until the disk has room again.
+    pub(crate) full_disk: u32,
+    /// A request reaches its service twice, and is answered twice.
+    pub(crate) duplicate: u32,
+    /// The answer to a call that is not wanted any more comes all the same.
+    pub(crate) late: u32,
+    /// The engine's clock is set, forwards or backwards, by up to ten seconds.
+    pub(crate) clock_jump: u32,
+    /// How often any of this happened.
+    pub(crate) count: u32,
 }
 
 /// The beginning of virtual time: 2026-01-01T00:00:00Z.
@@ -136,6 +155,8 @@ impl World {
             rng: StdRng::seed_from_u64(seed),
             crash_one_in: 0,
             crashes: 0,
+            trouble: Trouble::default(),
+            offset: 0,
         }
     }
 
@@ -150,7 +171,12 @@ impl World {
         while let Some(((at, _), event)) = self.future.pop_first() {
             turns += 1;
             assert!(turns < 200_000, "the run does not end");
-            self.now = self.now.max(at);
+            if self.strikes(self.trouble.clock_jump) {
+                let jump = self.rng.random_range(-10_000..10_000);
+                self.offset += jump;
+                self.now += jump;
+            }
+            self.now = self.now.max(at + self.offset);
             self.turn(event);
         }
     }
@@ -158,6 +184,9 @@ impl World {
     fn turn(&mut self, event: Event) {
         let Step { entries, effects, more } =
             step(&mut self.run, event, self.now, &mut self.rng).expect("decisions fit the state");
+        if self.strikes(self.trouble.full_disk) {
+            self.now += self.rng.random_range(0..3_000);
+        }
         if self.crash() {
             return self.recover(); // before the journal had it
         }
@@ -174,8 +203,19 @@ impl World {
             }
         }
         if more {
-            self.happens(self.now, Event::Continue);
+            self.happens(self.true_now(), Event::Continue);
         }
+    }
+
+    fn strikes(&mut self, one_in: u32) -> bool {
+        let strikes = one_in > 0 && self.trouble.count < 500 && self.rng.random_ratio(1, one_in);
+        self.trouble.count += u32::from(strikes);
+        strikes
+    }
+
+    /// The time by which things happen.
+    fn true_now(&self) -> Time {
+        self.now - self.offset
     }
 
     fn crash(&mut self) -> bool {
@@ -198,7 +238,7 @@ impl World {
         for effect in self.run.pending() {
             self.perform(effect);
         }
-        self.happens(self.now, Event::Continue);
+        self.happens(self.true_now(), Event::Continue);
     }
 
     pub(crate) fn replayed(&self) -> Run {
@@ -214,9 +254,19 @@ impl World {
                     Ok(reply) => Event::Replied { frame, reply },
                     Err(failure) => Event::Unanswered { frame, failure },
                 };
-                self.happens(self.now + answer.after, event);
+                let at = self.true_now() + answer.after;
+                if self.strikes(self.trouble.duplicate) {
+                    self.services.call(self.now - EPOCH, &key, &request);
+                    let later = at + self.rng.random_range(0..2_000);
+                    self.happens(later, event.clone());
+                }
+                self.happens(at, event);
             }
-            Effect::Timer { timer, at } => self.happens(at, Event::TimerDue { timer }),
+            Effect::Timer { timer, at } => {
+                let at = (at - self.offset).max(self.true_now());
+                self.happens(at, Event::TimerDue { timer });
+            }
+            Effect::Abandon { .. } if self.strikes(self.trouble.late) => {}
             Effect::Abandon { frame } => self.future.retain(|_, event| called(event) != Some(frame)),
             Effect::End => {}
         }

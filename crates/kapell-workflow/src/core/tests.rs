@@ -17,6 +17,8 @@ use crate::expression::meter::on_deep_stack;
 use crate::program::Program;
 use crate::resources::reduce;
 
+mod storm;
+
 /// A case: what is run, in which world, and what comes of it. See `tests/cases/README.md`.
 struct Case {
     name: String,
@@ -120,7 +122,10 @@ fn answer(script: &Value) -> Answer {
 
 fn world(case: &Case, seed: u64) -> World {
     let resources = case.fields.get("resources").unwrap_or(&Value::Null);
-    let program = compile_with(&case.name, &case.fields["workflow"], resources);
+    world_of(case, compile_with(&case.name, &case.fields["workflow"], resources), seed)
+}
+
+fn world_of(case: &Case, program: Arc<Program>, seed: u64) -> World {
     let input = case.fields.get("input").cloned().unwrap_or_else(|| json!({}));
     let mut world = World::new(program, Datum::from_json(&input).unwrap(), services(&case.fields), seed);
     if let Some(at) = case.fields.get("cancelAt").and_then(Value::as_i64) {

@@ -108,18 +108,10 @@ async fn commit(shared: &Arc<Shared>, mut journal: Vec<JournalWrite>) -> Vec<Str
                 continue;
             }
         };
-        journal.retain(|write| stream_of(write) != stream);
+        journal.retain(|write| write.stream() != stream);
         lost.push(stream);
         if journal.is_empty() {
             return lost;
-        }
-    }
-}
-
-fn stream_of(write: &JournalWrite) -> StreamId {
-    match write {
-        JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => {
-            *stream
         }
     }
 }
