@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
 
 mod block;
+mod caller;
 mod cloud_events;
 pub mod data;
 mod handles;
@@ -19,6 +20,8 @@ mod ports;
 mod services;
 mod telemetry;
 mod wiring;
+
+pub use kapell_workflow::egress::{Egress, Rewrite as EgressRewrite, Target as EgressTarget};
 
 use block::Claimed;
 use data::Running;
@@ -32,9 +35,19 @@ pub struct Config {
     pub api_port: u16,
     /// `None` takes the host's name.
     pub node_name: Option<String>,
-    /// What workflow runs and their tasks do is published as CloudEvents.
+    pub workflows: Workflows,
+}
+
+/// What the operator allows workflows.
+#[derive(Clone, Debug, Default)]
+pub struct Workflows {
+    /// Whom they may call; the server's own API is added to it.
+    pub egress: Egress,
+    /// The directory below which their `file:` resources are; without it there are none.
+    pub resources: Option<PathBuf>,
+    /// What runs and their tasks do is published as CloudEvents.
     pub lifecycle_events: bool,
-    /// Workflows may run shell commands and scripts on this machine.
+    /// They may run shell commands and scripts on this machine.
     pub allow_run: bool,
 }
 
@@ -78,7 +91,7 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config, &node_name, block.block, store.clone(), api).await?;
+        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api, &config.workflows).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
