@@ -62,6 +62,8 @@ pub enum JournalWrite {
     Append { stream: StreamId, sequence: u64, record: Bytes },
     /// Marks the stream as finished: it is kept, but no longer listed by [`Store::open_streams`].
     Close { stream: StreamId },
+    /// Takes a closed stream up again; does nothing to one that is open.
+    Reopen { stream: StreamId },
     /// Forgets the stream and its records.
     Delete { stream: StreamId },
     /// Appends `record` to a log, at the position that is next there; nothing happens while the log holds a record
@@ -85,11 +87,24 @@ pub struct LogExtent {
     pub bytes: u64,
 }
 
+impl JournalWrite {
+    /// The stream that it is about; `None` for what is about a log.
+    pub fn stream(&self) -> Option<StreamId> {
+        match self {
+            JournalWrite::Append { stream, .. }
+            | JournalWrite::Close { stream }
+            | JournalWrite::Reopen { stream }
+            | JournalWrite::Delete { stream } => Some(*stream),
+            JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => None,
+        }
+    }
+}
+
 /// Object writes and journal writes that happen together or not at all.
 ///
 /// They are applied in order, each seeing what those before it did. Deleting a key that is absent (where the demand
-/// allows it) changes nothing and takes no revision, so `Absent` without a value is a pure demand; closing or
-/// deleting a stream that does not exist changes nothing either.
+/// allows it) changes nothing and takes no revision, so `Absent` without a value is a pure demand; closing,
+/// reopening or deleting a stream that does not exist changes nothing either.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
     pub writes: Vec<Write>,

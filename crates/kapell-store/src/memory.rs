@@ -142,7 +142,8 @@ impl Model {
                         log.trim(before);
                     }
                 }
-                JournalWrite::Append { .. } | JournalWrite::Close { .. } | JournalWrite::Delete { .. } => {}
+                // Of streams, and done above.
+                _ => {}
             }
         }
         Ok(self.revision())
@@ -176,12 +177,7 @@ impl Model {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let (JournalWrite::Append { stream: id, .. }
-        | JournalWrite::Close { stream: id }
-        | JournalWrite::Delete { stream: id }) = write
-        else {
-            return Ok(());
-        };
+        let Some(id) = write.stream() else { return Ok(()) };
         let state = touched.entry(id).or_insert_with(|| self.streams.get(&id).cloned());
         match write {
             JournalWrite::Append { sequence, record, .. } => {
@@ -195,9 +191,9 @@ impl Model {
                 }
                 stream.records.push(record);
             }
-            JournalWrite::Close { .. } => {
+            JournalWrite::Close { .. } | JournalWrite::Reopen { .. } => {
                 if let Some(stream) = state {
-                    stream.closed = true;
+                    stream.closed = matches!(write, JournalWrite::Close { .. });
                 }
             }
             JournalWrite::Delete { .. } => *state = None,

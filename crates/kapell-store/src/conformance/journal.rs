@@ -54,6 +54,26 @@ pub async fn streams_close_and_are_forgotten(store: Arc<dyn Store>) {
     assert!(store.open_streams().await.unwrap().is_empty());
 }
 
+pub async fn a_closed_stream_can_be_taken_up_again(store: Arc<dyn Store>) {
+    let reopen = || JournalWrite::Reopen { stream: ONE };
+    let close = || JournalWrite::Close { stream: ONE };
+    store.commit(journal([append(ONE, 0, "a"), close()])).await.unwrap();
+    store.commit(journal([reopen(), append(ONE, 1, "b")])).await.unwrap();
+    assert_eq!(store.open_streams().await.unwrap(), [ONE]);
+    assert_eq!(records(&*store, ONE, 0).await, ["a", "b"]);
+    // In one go with what closes it, and where there is nothing to reopen.
+    store.commit(journal([close(), reopen(), append(ONE, 2, "c"), reopen(), close()])).await.unwrap();
+    assert!(store.open_streams().await.unwrap().is_empty());
+    store.commit(journal([reopen(), close(), JournalWrite::Reopen { stream: TWO }])).await.unwrap();
+    assert!(store.open_streams().await.unwrap().is_empty());
+    store.commit(journal([reopen()])).await.unwrap();
+    store.commit(journal([append(ONE, 3, "d")])).await.unwrap();
+    assert_eq!(records(&*store, ONE, 0).await, ["a", "b", "c", "d"]);
+    assert!(records(&*store, TWO, 0).await.is_empty());
+    store.commit(journal([close(), JournalWrite::Delete { stream: ONE }, reopen()])).await.unwrap();
+    assert!(store.open_streams().await.unwrap().is_empty());
+}
+
 pub async fn a_stream_lives_again_after_deletion(store: Arc<dyn Store>) {
     store.commit(journal([append(ONE, 0, "a"), append(ONE, 1, "b")])).await.unwrap();
     let again = [JournalWrite::Close { stream: ONE }, JournalWrite::Delete { stream: ONE }, append(ONE, 0, "c")];

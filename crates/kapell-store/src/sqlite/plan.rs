@@ -20,8 +20,18 @@ pub(crate) struct Stream {
 }
 
 pub(crate) enum RecordEffect {
-    Append { stream: StreamId, sequence: u64, record: Bytes },
-    DeleteAll { stream: StreamId },
+    Append {
+        stream: StreamId,
+        sequence: u64,
+        record: Bytes,
+    },
+    /// Of a stream that is closed.
+    Reopen {
+        stream: StreamId,
+    },
+    DeleteAll {
+        stream: StreamId,
+    },
 }
 
 pub(crate) enum LogEffect {
@@ -49,16 +59,7 @@ impl Plan {
 }
 
 pub(crate) fn streams_of(transaction: &Transaction) -> impl Iterator<Item = StreamId> {
-    transaction.journal.iter().filter_map(stream_of)
-}
-
-fn stream_of(write: &JournalWrite) -> Option<StreamId> {
-    match write {
-        JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => {
-            Some(*stream)
-        }
-        JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => None,
-    }
+    transaction.journal.iter().filter_map(JournalWrite::stream)
 }
 
 /// `streams` says where each stream stands that a transaction names; one that is missing does not exist.
@@ -141,13 +142,16 @@ impl Planner<'_> {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let Some(id) = stream_of(&write) else {
+        let Some(id) = write.stream() else {
             match write {
                 JournalWrite::Publish { log, key, record } => {
                     self.plan.logs.push(LogEffect::Publish { log, key, record });
                 }
                 JournalWrite::Trim { log, before } => self.plan.logs.push(LogEffect::Trim { log, before }),
-                JournalWrite::Append { .. } | JournalWrite::Close { .. } | JournalWrite::Delete { .. } => {}
+                JournalWrite::Append { .. }
+                | JournalWrite::Close { .. }
+                | JournalWrite::Reopen { .. }
+                | JournalWrite::Delete { .. } => {}
             }
             return Ok(());
         };
@@ -168,6 +172,12 @@ impl Planner<'_> {
                 Some(Stream { next: sequence + 1, open })
             }
             JournalWrite::Close { .. } => now.map(|stream| Stream { open: false, ..stream }),
+            JournalWrite::Reopen { stream } => {
+                if now.is_some_and(|stream| !stream.open) {
+                    self.plan.records.push(RecordEffect::Reopen { stream });
+                }
+                now.map(|stream| Stream { open: true, ..stream })
+            }
             JournalWrite::Delete { stream } => {
                 if now.is_some() {
                     self.plan.records.push(RecordEffect::DeleteAll { stream });

@@ -6,7 +6,8 @@
 //!   along its pointers.
 //! - `streams`: how many records a stream has and where its last one is; a closed stream has `open = 0`. Appending
 //!   does not touch it: it says how things stood at the position `streams` in `meta`, and the few records after that
-//!   say the rest. Closing and deleting, which no record tells of, are written at once.
+//!   say the rest. Closing, reopening and deleting, which no record tells of, are written at
+//!   once.
 //!
 //! Positions are never used twice, so that what is after the one in `meta` is new.
 
@@ -150,10 +151,19 @@ impl StreamTable {
                     moves.tails.insert(*stream, Some(Tail { next: sequence + 1, last: position }));
                     moves.position += 1;
                 }
+                RecordEffect::Reopen { stream } => {
+                    // Unless it was closed by the same batch, of which nothing has been written yet.
+                    if self.tail(&moves, *stream).is_none() {
+                        moves.tails.insert(*stream, closed_at(connection, *stream)?);
+                        connection
+                            .prepare_cached("UPDATE streams SET open = 1 WHERE stream = ?1")?
+                            .execute([stream.0])?;
+                    }
+                }
                 RecordEffect::DeleteAll { stream } => {
                     let last = match self.tail(&moves, *stream) {
                         Some(tail) => Some(tail.last),
-                        None => closed_at(connection, *stream)?,
+                        None => closed_at(connection, *stream)?.map(|tail| tail.last),
                     };
                     delete_back_from(connection, last)?;
                     moves.tails.insert(*stream, None);
@@ -226,9 +236,10 @@ impl StreamTable {
     }
 }
 
-fn closed_at(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<u64>> {
-    let mut find = connection.prepare_cached("SELECT last FROM streams WHERE stream = ?1")?;
-    find.query_row([stream.0], |row| row.get::<_, i64>(0).map(i64::unsigned_abs)).optional()
+fn closed_at(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<Tail>> {
+    let mut find = connection.prepare_cached("SELECT next, last FROM streams WHERE stream = ?1")?;
+    let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    find.query_row([stream.0], |row| Ok(Tail { next: number(row, 0)?, last: number(row, 1)? })).optional()
 }
 
 fn delete_back_from(connection: &Connection, last: Option<u64>) -> rusqlite::Result<()> {

@@ -54,7 +54,10 @@ pub(crate) fn size_of(transaction: &Transaction) -> usize {
     let writes = transaction.writes.iter().map(|w| 128 + w.key.len() + w.value.as_ref().map_or(0, |v| v.len()));
     let journal = transaction.journal.iter().map(|write| match write {
         JournalWrite::Append { record, .. } | JournalWrite::Publish { record, .. } => 128 + record.len(),
-        JournalWrite::Close { .. } | JournalWrite::Delete { .. } | JournalWrite::Trim { .. } => 128,
+        JournalWrite::Close { .. }
+        | JournalWrite::Reopen { .. }
+        | JournalWrite::Delete { .. }
+        | JournalWrite::Trim { .. } => 128,
     });
     128 + writes.sum::<usize>() + journal.sum::<usize>()
 }

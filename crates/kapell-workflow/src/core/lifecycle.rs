@@ -122,6 +122,11 @@ impl Report<'_> {
     }
 
     fn workflow(&mut self, before: &Before, record: &Record) {
+        match record {
+            Record::Suspended => self.workflow_event("suspended", "suspendedAt", Vec::new()),
+            Record::Resumed => self.workflow_event("resumed", "resumedAt", Vec::new()),
+            _ => {}
+        }
         if matches!(record, Record::Opened { .. }) {
             let document = self.run.program.definition.get("document");
             let names = ["namespace", "name", "version"].into_iter();

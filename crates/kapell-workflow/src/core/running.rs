@@ -170,7 +170,7 @@ fn process(
 
 /// The record of an end.
 pub(super) fn ended(run: &Run, frame: FrameId, end: JobEnd) -> Option<Record> {
-    let job = run.jobs.get(&frame)?;
+    let (_, job) = run.jobs.get(&frame)?;
     let active = run.frames.get(&frame)?;
     let pointer = run.pointer(active);
     let failed = |fault: Fault| Record::Failed { frame, fault };

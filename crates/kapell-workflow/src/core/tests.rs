@@ -13,9 +13,13 @@ use super::running::JobEnd;
 use super::simulation::{Answer, EPOCH, Services, World};
 use super::state::{Outcome, Phase};
 use crate::cloud_event::CloudEvent;
+use crate::compile::{Failure, pin};
 use crate::expression::Datum;
 use crate::expression::meter::on_deep_stack;
 use crate::program::Program;
+use crate::resources::reduce;
+
+mod storm;
 
 /// A case: what is run, in which world, and what comes of it. See `tests/cases/README.md`.
 struct Case {
@@ -23,11 +27,13 @@ struct Case {
     fields: Map<String, Value>,
 }
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 19] = [
     "name",
     "workflow",
     "input",
     "services",
+    "resources",
+    "secrets",
     "cancelAt",
     "events",
     "published",
@@ -38,6 +44,7 @@ const FIELDS: [&str; 16] = [
     "phase",
     "order",
     "calls",
+    "headers",
     "compensation",
     "took",
 ];
@@ -66,10 +73,28 @@ fn cases() -> Vec<Case> {
 }
 
 fn compile(name: &str, workflow: &Value) -> Arc<Program> {
+    compile_with(name, workflow, &Value::Null)
+}
+
+fn compile_with(name: &str, workflow: &Value, resources: &Value) -> Arc<Program> {
     let mut workflow = workflow.clone();
     let header = json!({ "dsl": "1.0.0", "namespace": "test", "name": "test", "version": "1.0.0" });
     workflow.as_object_mut().unwrap().entry("document").or_insert(header);
-    Arc::new(crate::compile::program(&workflow).unwrap_or_else(|problems| panic!("{name}: {problems:#?}")))
+    // What a run needs from elsewhere is given by the case.
+    loop {
+        match crate::compile::program(&workflow) {
+            Ok(program) => return Arc::new(program),
+            Err(Failure::Problems(problems)) => panic!("{name}: {problems:#?}"),
+            Err(Failure::Needs(needs)) => {
+                for need in needs {
+                    let given = resources.get(&need.uri).unwrap_or_else(|| panic!("{name}: no resource {}", need.uri));
+                    let text = given.as_str().map_or_else(|| given.to_string(), str::to_owned);
+                    let pinned = reduce(&need, text.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
+                    pin(&mut workflow, &need, pinned);
+                }
+            }
+        }
+    }
 }
 
 fn services(fields: &Map<String, Value>) -> Services {
@@ -78,7 +103,11 @@ fn services(fields: &Map<String, Value>) -> Services {
         let script = script.as_array().cloned().unwrap_or_else(|| vec![script.clone()]);
         answers.insert(call.clone(), script.iter().map(answer).collect());
     }
-    Services::new(answers)
+    let mut services = Services::new(answers);
+    if let Some(secrets) = fields.get("secrets") {
+        services.secrets = serde_json::from_value(secrets.clone()).unwrap();
+    }
+    services
 }
 
 fn answer(script: &Value) -> Answer {
@@ -110,7 +139,11 @@ fn job_end(script: &Value) -> JobEnd {
 }
 
 fn world(case: &Case, seed: u64) -> World {
-    let program = compile(&case.name, &case.fields["workflow"]);
+    let resources = case.fields.get("resources").unwrap_or(&Value::Null);
+    world_of(case, compile_with(&case.name, &case.fields["workflow"], resources), seed)
+}
+
+fn world_of(case: &Case, program: Arc<Program>, seed: u64) -> World {
     let input = case.fields.get("input").cloned().unwrap_or_else(|| json!({}));
     let mut world = World::new(program, Datum::from_json(&input).unwrap(), services(&case.fields), seed);
     world.reports = case.fields.contains_key("lifecycle");
@@ -156,7 +189,9 @@ fn check(case: &Case) {
     match &outcome {
         Outcome::Completed(output) => {
             if let Some(wanted) = case.fields.get("output") {
-                assert_eq!(&output.to_value(), wanted, "{name}: output");
+                let mut output = output.to_value();
+                crate::secrets::show(&mut output);
+                assert_eq!(&output, wanted, "{name}: output");
             }
         }
         Outcome::Faulted(fault) => {
@@ -203,6 +238,15 @@ fn check(case: &Case) {
         };
         let lines: Vec<String> = world.emitted().filter_map(line).collect();
         assert_eq!(&json!(lines), lifecycle, "{name}: lifecycle");
+    }
+    if let Some(headers) = case.fields.get("headers").and_then(Value::as_array) {
+        assert_eq!(world.services.seen.len(), headers.len(), "{name}: calls");
+        for (seen, wanted) in world.services.seen.iter().zip(headers) {
+            for (header, wanted) in wanted.as_object().unwrap() {
+                let sent = seen.request.headers.iter().filter(|(name, _)| name == header).map(|(_, value)| value);
+                assert_eq!(json!(sent.collect::<Vec<_>>()), json!([wanted]), "{name}: header {header}");
+            }
+        }
     }
     if let Some(compensation) = case.fields.get("compensation") {
         assert_eq!(&json!(world.run.compensation.as_str()), compensation, "{name}: compensation");

@@ -8,10 +8,13 @@ use kapell_store::{Store, StreamId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::link::{Linked, link};
 use super::partition::Command;
+use super::secrets::Given;
 use super::{Config, Notice, Parts, ServiceCaller, Shared};
 use crate::core::record::Identity;
 use crate::expression::Datum;
+use crate::fault::Fault;
 
 pub(crate) struct Headless {
     shared: Arc<Shared>,
@@ -21,7 +24,16 @@ pub(crate) struct Headless {
 
 impl Headless {
     pub(crate) fn start(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
-        let (shared, receivers) = Shared::new(config, store, caller);
+        Self::with_secrets(config, store, caller, Given::default())
+    }
+
+    pub(crate) fn with_secrets(
+        config: Config,
+        store: Arc<dyn Store>,
+        caller: Arc<dyn ServiceCaller>,
+        secrets: Given,
+    ) -> Self {
+        let (shared, receivers) = Shared::new(config, store, caller, Arc::new(secrets));
         let stop = CancellationToken::new();
         let parts = Parts::start(&shared, receivers, &stop);
         Self { shared, parts: parking_lot::Mutex::new(Some(parts)), stop }
@@ -32,16 +44,28 @@ impl Headless {
         super::rescue::recover(&self.shared).await.taken.len()
     }
 
-    /// Begins a run.
+    /// Begins a run of a definition that needs nothing from elsewhere.
     pub(crate) fn begin(&self, document: &Value, input: &Value) -> StreamId {
-        let uid = uuid::Uuid::new_v4();
         let (hash, program) =
-            self.shared.programs.compile(document).unwrap_or_else(|problems| panic!("not a workflow: {problems:?}"));
+            self.shared.programs.compile(document).unwrap_or_else(|failure| panic!("not a workflow: {failure:?}"));
+        self.begin_linked(Linked { hash, program, secrets: None }, input)
+    }
+
+    /// Begins a run once its resources are there.
+    pub(crate) async fn begin_with_resources(&self, document: &Value, input: &Value) -> Result<StreamId, Fault> {
+        let linked = link(&self.shared, "default", document.clone()).await?;
+        Ok(self.begin_linked(linked, input))
+    }
+
+    fn begin_linked(&self, linked: Linked, input: &Value) -> StreamId {
+        let Linked { hash, program, secrets } = linked;
+        let uid = uuid::Uuid::new_v4();
         let identity = Identity {
             uid: uid.to_string(),
             namespace: "default".to_owned(),
             name: uid.to_string(),
             workflow: "headless".to_owned(),
+            secrets,
         };
         let stream = StreamId(uid.into_bytes());
         let input = Datum::from_json(input).unwrap_or_default();
@@ -78,6 +102,14 @@ impl Headless {
                 return ended;
             }
         }
+    }
+
+    /// What the run did: see [`timeline`](crate::timeline).
+    pub(crate) async fn timeline(&self, stream: StreamId) -> Value {
+        let records = self.shared.store.read_stream(stream, 0).await.expect("the journal is there");
+        let entries = crate::journal::decode(&records).expect("the journal can be read");
+        let program = self.shared.programs.of_journal(&entries).expect("the definition compiles");
+        crate::timeline::timeline(program, &entries).expect("the journal makes sense")
     }
 
     /// Stops without waiting for anything, as a crash would.

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use kapell_client::ObjectKey;
 use kapell_store::{JournalWrite, StreamId};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use super::committer::{Committer, Work};
@@ -16,7 +17,7 @@ use super::pace::Pace;
 use super::timers::{Alarm, Wake};
 use super::{Notice, Shared, now, rescue};
 use crate::core::record::{Entry, Identity};
-use crate::core::state::{Compensation, Effect, Phase, Run};
+use crate::core::state::{Compensation, Effect, Operated, Run};
 use crate::core::{self, Event, Step};
 use crate::expression::Datum;
 use crate::expression::meter::{DEEP_STACK, describe_stack};
@@ -94,6 +95,8 @@ struct Active {
     compensation: Compensation,
     /// The event log of its namespace, if it has to do with events.
     log: Option<StreamId>,
+    operated: Operated,
+    search_attributes: Option<Arc<Map<String, Value>>>,
 }
 
 /// Starts the thread; `None` when the process can have no more of them, which the caller's committer then notices.
@@ -273,8 +276,10 @@ impl Partition {
             // The commit is to say when it is done.
             let _ = active.pace.is_free();
         }
-        let tell = starting || ended || active.compensation != active.run.compensation;
+        let moved = active.compensation != active.run.compensation || active.operated != active.run.operated;
+        let tell = starting || ended || moved;
         active.compensation = active.run.compensation;
+        active.operated = active.run.operated.clone();
         let notice = tell.then(|| active.notice(false));
         let (namespace, uid) = (active.key.namespace.clone(), active.run.identity.uid.clone());
         let pace = active.pace.clone();
@@ -310,7 +315,11 @@ impl Partition {
 impl Active {
     fn new(run: Run, hash: String, sequence: u64, reports: bool) -> Self {
         let key = ObjectKey::new(run.identity.namespace.as_str(), run.identity.name.as_str());
-        let compensation = run.compensation;
+        let (compensation, operated) = (run.compensation, run.operated.clone());
+        // They were evaluated before the run began, so they can be.
+        let settings = &run.program.settings;
+        let standing = (!settings.search_attributes.is_empty()).then(|| settings.standing(&run.raw_input).ok());
+        let search_attributes = standing.flatten().map(|standing| Arc::new(standing.search_attributes));
         let log = (reports || run.program.uses_events()).then(|| log_of(&run.identity.namespace));
         Self {
             run,
@@ -323,21 +332,12 @@ impl Active {
             describing: false,
             compensation,
             log,
+            operated,
+            search_attributes,
         }
     }
 
     fn notice(&self, waiting: bool) -> Notice {
-        let ended = match &self.run.phase {
-            Phase::Ended(outcome) => Some((self.run.ended_at.unwrap_or_else(now), outcome.clone())),
-            _ => None,
-        };
-        Notice {
-            key: self.key.clone(),
-            started_at: self.run.started_at,
-            definition: self.hash.clone(),
-            waiting_for: if waiting { self.run.waiting_for() } else { None },
-            compensation: self.run.compensation,
-            ended,
-        }
+        Notice { search_attributes: self.search_attributes.clone(), ..Notice::of(&self.run, &self.hash, waiting) }
     }
 }

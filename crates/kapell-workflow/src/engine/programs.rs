@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kapell_api::problem::Problem;
 use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::compile::Failure;
 use crate::core::record::Entry;
 use crate::journal::{self, JournalError};
 use crate::program::Program;
@@ -28,7 +28,7 @@ pub(super) fn hash_of(definition: &Value) -> String {
 
 impl Programs {
     /// Compiles the definition, unless that has been done. Takes milliseconds: not for threads that must not block.
-    pub(super) fn compile(&self, definition: &Value) -> Result<(String, Arc<Program>), Vec<Problem>> {
+    pub(super) fn compile(&self, definition: &Value) -> Result<(String, Arc<Program>), Failure> {
         let hash = hash_of(definition);
         if let Some(program) = self.compiled.lock().get(&hash) {
             return Ok((hash, program.clone()));
@@ -45,8 +45,11 @@ impl Programs {
 
     pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Arc<Program>, JournalError> {
         let definition = journal::definition(entries)?.to_value();
-        self.compile(&definition)
-            .map(|(_, program)| program)
-            .map_err(|problems| JournalError::Definition(problems.first().map(ToString::to_string).unwrap_or_default()))
+        self.compile(&definition).map(|(_, program)| program).map_err(|failure| {
+            JournalError::Definition(match failure {
+                Failure::Problems(problems) => problems.first().map(ToString::to_string).unwrap_or_default(),
+                Failure::Needs(needs) => format!("{} is not pinned", needs.first().map_or("", |need| &need.uri)),
+            })
+        })
     }
 }

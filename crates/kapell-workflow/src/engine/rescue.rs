@@ -123,6 +123,8 @@ async fn replay(shared: &Arc<Shared>, stream: StreamId) -> Result<Option<Replaye
         let definition = journal::definition(&entries)?.to_value();
         let program = shared.programs.of_journal(&entries)?;
         let run = journal::replay(program, &entries)?;
+        // At the start nobody else can have it.
+        shared.take_key(stream, &run);
         Ok::<_, JournalError>(Replayed { hash: programs::hash_of(&definition), run, records: records.len() as u64 })
     });
     Ok(Some(replayed.await.map_err(|_| TakeError::Panicked)??))
