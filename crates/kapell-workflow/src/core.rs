@@ -19,7 +19,7 @@ mod operate;
 mod parallel;
 pub(crate) mod record;
 pub(crate) mod rewind;
-#[cfg(test)]
+#[cfg_attr(not(test), allow(dead_code, reason = "crashes are for our own tests"))]
 pub(crate) mod simulation;
 pub(crate) mod state;
 #[cfg(test)]

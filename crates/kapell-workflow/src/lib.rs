@@ -18,13 +18,16 @@
 mod authentication;
 #[doc(hidden)]
 pub mod bench;
+pub mod cases;
 mod compile;
 mod core;
+mod doubts;
 mod duration;
 pub mod egress;
 mod engine;
 mod expression;
 mod fault;
+pub mod graph;
 mod grpc;
 mod journal;
 mod node;
@@ -37,5 +40,6 @@ mod settings;
 mod timeline;
 
 pub use compile::validate;
+pub use doubts::doubts;
 pub use engine::{CallFailure, Config, Engine, ServiceCaller, TimelineError};
 pub use fault::Fault;

@@ -13,6 +13,7 @@ use crate::timeline;
 
 use super::{get::Lines, text};
 
+pub(crate) mod design;
 mod runs;
 
 pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
@@ -40,6 +41,8 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
         WorkflowVerb::Resume(args) => runs::resume(cluster, args).await,
         WorkflowVerb::Retry(args) => runs::retry(cluster, args).await,
         WorkflowVerb::Skip(args) => runs::skip(cluster, args).await,
+        // Those that need no server are not sent here.
+        WorkflowVerb::Lint { .. } | WorkflowVerb::Graph { .. } | WorkflowVerb::Test { .. } => Ok(()),
         WorkflowVerb::Wait { run, output } => finish(cluster, run, *output).await,
     }
 }

@@ -74,7 +74,7 @@ fn storm(runs: u64) -> u32 {
     let cases: Vec<Case> = cases().into_iter().filter(|case| !depends_on_time(case)).collect();
     let mut calm_ones = Vec::new();
     for case in &cases {
-        let program = compile(&case.name, &case.fields["workflow"]);
+        let program = case.program().unwrap();
         let mut calm = world_of(case, program.clone(), 1);
         calm.live();
         // Flaky services answer by the number of the attempt, which crashes multiply.
