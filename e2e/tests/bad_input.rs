@@ -38,13 +38,13 @@ const CASES: &[Case] = &[
     Case { name: "broken.yaml", text: "apiVersion: v1\nkind: [unclosed\nmetadata: {}\n", says: &["broken.yaml:"] },
     Case {
         name: "unsupported-kind.yaml",
-        text: "apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: a\n",
-        says: &["unsupported-kind.yaml:2:1", "batch/v1 CronJob is not supported yet"],
+        text: "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: a\n",
+        says: &["unsupported-kind.yaml:2:1", "apiextensions.k8s.io/v1 CustomResourceDefinition is not supported yet"],
     },
     Case {
         name: "unsupported-task.yaml",
-        text: "document:\n  dsl: '1.0.0'\n  namespace: default\n  name: a\n  version: '1.0.0'\ndo:\n- first:\n    call: grpc\n    with: {}\n",
-        says: &["unsupported-task.yaml:", "grpc", "not supported"],
+        text: "document:\n  dsl: '1.0.0'\n  namespace: default\n  name: a\n  version: '1.0.0'\ndo:\n- first:\n    call: mcp\n    with: {}\n",
+        says: &["unsupported-task.yaml:", "mcp", "not supported"],
     },
     Case {
         name: "unknown-task.yaml",
