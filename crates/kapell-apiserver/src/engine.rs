@@ -11,6 +11,7 @@ mod collection;
 mod connect;
 mod create;
 mod delete;
+mod feed;
 mod list;
 mod metadata;
 mod ownership;
@@ -36,10 +37,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
-use crate::Connect;
 use crate::addresses::ServiceAddresses;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
+use crate::{Connect, Feed};
 use crate::{key, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
@@ -50,6 +51,8 @@ pub(crate) struct Engine {
     pub(crate) resources: Resources,
     pub(crate) addresses: Option<ServiceAddresses>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
+    /// By group, version and plural.
+    feeds: RwLock<HashMap<(String, String, String), Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     namespaces: tokio::sync::RwLock<()>,
@@ -96,18 +99,24 @@ pub(crate) struct Written {
 
 impl Engine {
     pub(crate) fn new(store: Arc<dyn Store>, resources: Resources, addresses: Option<ServiceAddresses>) -> Self {
-        Self { store, resources, addresses, connectors: RwLock::default(), namespaces: tokio::sync::RwLock::default() }
+        let (connectors, feeds) = (RwLock::default(), RwLock::default());
+        Self { store, resources, addresses, connectors, feeds, namespaces: tokio::sync::RwLock::default() }
     }
 
     pub(crate) fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
         self.connectors.write().insert((plural.to_owned(), subresource.to_owned()), connect);
     }
 
+    pub(crate) fn register_feed(&self, [group, version, plural]: [&str; 3], feed: Arc<dyn Feed>) {
+        self.feeds.write().insert((group.to_owned(), version.to_owned(), plural.to_owned()), feed);
+    }
+
     /// Performs a request. Every failure is a `Status`.
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Status> {
         let path = &call.path;
-        let resource =
-            self.resources.find(&path.group, &path.version, &path.plural).ok_or_else(Status::no_such_resource)?;
+        let Some(resource) = self.resources.find(&path.group, &path.version, &path.plural) else {
+            return self.feed(call).await;
+        };
         let scope_fits = match (resource.kind.namespaced, &path.namespace, &path.name) {
             (false, Some(_), _) | (true, None, Some(_)) => false,
             (false, None, _) | (true, _, None) | (true, Some(_), _) => true,

@@ -109,6 +109,24 @@ pub trait Connect: Send + Sync + 'static {
     async fn connect(&self, request: ConnectRequest) -> Result<http::Response<axum::body::Body>, Status>;
 }
 
+/// What a collection that is no set of objects is asked: `/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL`.
+#[derive(Clone, Debug)]
+pub struct FeedRequest {
+    pub method: http::Method,
+    /// It exists and is not being terminated.
+    pub namespace: String,
+    pub query: Query,
+    pub headers: http::HeaderMap,
+    pub body: bytes::Bytes,
+}
+
+/// Answers for a collection that is not in the store, such as the CloudEvents of a namespace. Who asks is known, and
+/// there is room for the request.
+#[async_trait]
+pub trait Feed: Send + Sync + 'static {
+    async fn answer(&self, request: FeedRequest) -> Result<http::Response<axum::body::Body>, Status>;
+}
+
 struct Inner {
     engine: Engine,
     authenticator: Authenticator,
@@ -146,6 +164,11 @@ impl ApiServer {
     /// subresource.
     pub fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
         self.0.engine.register_connect(plural, subresource, connect);
+    }
+
+    /// Lets `feed` answer for the collection of this group, version and plural, which no kind may have.
+    pub fn register_feed(&self, collection: [&str; 3], feed: Arc<dyn Feed>) {
+        self.0.engine.register_feed(collection, feed);
     }
 
     /// The API without a socket, for a service of this process: `kube::Client::new(server.service(identity), "default")`.

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
 
 mod block;
+mod cloud_events;
 pub mod data;
 mod handles;
 mod ports;

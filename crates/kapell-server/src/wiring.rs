@@ -14,6 +14,7 @@ use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
 use kapell_workflow::Engine;
 
+use crate::cloud_events::CloudEvents;
 use crate::handles::{Caller, PodLogs, Timeline};
 
 /// Everything that runs, built and connected, but not yet started.
@@ -50,6 +51,9 @@ pub(crate) async fn wire(
     let workflows = Arc::new(Engine::new(Default::default(), engine_client, store, caller));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
+
+    let collection = [kapell_api::workflow::GROUP, kapell_api::workflow::VERSION, "cloudevents"];
+    api.register_feed(collection, Arc::new(CloudEvents(workflows.clone())));
 
     let executable =
         std::env::current_exe().context("cannot find this program's own file, which pods are started with")?;

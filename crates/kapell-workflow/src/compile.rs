@@ -19,6 +19,7 @@ use crate::settings::Settings;
 mod call;
 pub(crate) use call::check_http_url;
 mod data;
+mod events;
 mod extension;
 mod faults;
 mod settings;

@@ -23,15 +23,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kapell_client::{ObjectKey, Queue};
-use kapell_store::{Store, StreamId};
+use kapell_store::{ReadError, Store, StreamId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+mod cold;
 mod committer;
 mod effects;
+mod events;
 mod headless;
+mod metrics;
 mod notices;
 mod pace;
 mod partition;
@@ -44,6 +47,10 @@ mod timers;
 mod turns;
 
 use crate::core::record::{FrameId, Time};
+pub(crate) use effects::idempotency_key;
+pub(crate) use events::LONGEST_EVENT;
+pub use events::ingest::{IngestError, Refused};
+pub use events::{EventLimits, PublishError};
 pub(crate) use headless::Headless;
 pub(crate) use notices::Notice;
 use notices::Notices;
@@ -92,6 +99,8 @@ pub struct Config {
     pub connect_patience: Duration,
     /// How long a shutdown waits for answers to calls in flight.
     pub drain: Duration,
+    /// What the event log of a namespace keeps.
+    pub events: EventLimits,
 }
 
 impl Default for Config {
@@ -103,6 +112,7 @@ impl Default for Config {
             call_limit: Duration::from_secs(600),
             connect_patience: Duration::from_secs(15),
             drain: Duration::from_secs(5),
+            events: EventLimits::default(),
         }
     }
 }
@@ -118,6 +128,7 @@ pub struct Engine {
 struct Receivers {
     partitions: Vec<mpsc::UnboundedReceiver<Command>>,
     timers: mpsc::UnboundedReceiver<timers::Alarm>,
+    signals: mpsc::UnboundedReceiver<events::hub::Signal>,
 }
 
 /// What the parts of the engine have in common.
@@ -128,6 +139,7 @@ struct Shared {
     programs: Programs,
     partitions: Vec<mpsc::UnboundedSender<Command>>,
     timers: mpsc::UnboundedSender<timers::Alarm>,
+    events: events::Events,
     turns: Arc<turns::Turns>,
     calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
     calls_idle: Notify,
@@ -137,6 +149,9 @@ struct Shared {
     /// Objects to look at.
     queue: Queue<ObjectKey>,
     active: AtomicUsize,
+    metrics: metrics::Metrics,
+    /// Runs that are read from their journals at a time because they are to wake up.
+    wakers: tokio::sync::Semaphore,
     /// Which runs may begin.
     gate: Mutex<runs::Gate>,
     falls: rescue::Falls,
@@ -153,6 +168,7 @@ impl Shared {
     fn new(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> (Arc<Self>, Receivers) {
         let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
         let (timers, timer_receiver) = accounted_channel();
+        let (signals, signal_receiver) = accounted_channel();
         let turns = turns::Turns::new(config.max_calls);
         let shared = Arc::new(Self {
             config,
@@ -161,6 +177,7 @@ impl Shared {
             programs: Programs::default(),
             partitions: senders,
             timers,
+            events: events::Events::new(signals),
             turns,
             calls: Mutex::default(),
             calls_idle: Notify::new(),
@@ -168,10 +185,12 @@ impl Shared {
             gone: Mutex::default(),
             queue: Queue::new(),
             active: AtomicUsize::new(0),
+            metrics: metrics::Metrics::default(),
+            wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
             gate: Mutex::default(),
             falls: rescue::Falls::default(),
         });
-        let receivers = Receivers { partitions: receivers, timers: timer_receiver };
+        let receivers = Receivers { partitions: receivers, timers: timer_receiver, signals: signal_receiver };
         (shared, receivers)
     }
 
@@ -221,6 +240,7 @@ impl Parts {
         for (index, commands) in receivers.partitions.into_iter().enumerate() {
             threads.extend(partition::spawn(index, shared.clone(), commands, committer.clone()));
         }
+        threads.extend(events::hub::spawn(shared.clone(), receivers.signals, stop.clone()));
         let timers = tokio::spawn(timers::run(shared.clone(), receivers.timers, stop.clone()));
         Self { committer, timers, threads }
     }
@@ -298,7 +318,7 @@ impl Engine {
         let shared = self.shared.clone();
         let built = tokio::task::spawn_blocking(move || {
             let entries = crate::journal::decode(&records)?;
-            let program = shared.programs.of_journal(&entries)?;
+            let (_, program) = shared.programs.of_journal(&entries)?;
             crate::timeline::timeline(program, &entries)
         });
         match built.await {
@@ -307,10 +327,47 @@ impl Engine {
         }
     }
 
+    /// Publishes the CloudEvents of an HTTP request in the log of a namespace, and says how many they were. All of
+    /// them are on disk then, or none. One that the log holds already is not published again.
+    ///
+    /// # Errors
+    /// When the request holds no events, and when they cannot be published now.
+    pub async fn ingest(&self, namespace: &str, headers: &http::HeaderMap, body: &[u8]) -> Result<usize, EventsError> {
+        let events = events::ingest::events(headers, body)?;
+        self.shared.publish_events(namespace, &events).await?;
+        Ok(events.len())
+    }
+
+    /// Events of a namespace from a position of its log on: `{"items": [{"position", "time", "event"}], "next"}`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn events(&self, namespace: &str, from: u64, limit: usize) -> Result<serde_json::Value, ReadError> {
+        self.shared.read_events(namespace, from, limit).await
+    }
+
+    /// The engine's numbers in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let shared = &self.shared;
+        let (calls, calls_waiting) = shared.turns.counts();
+        let depths =
+            metrics::Depths { active: self.active_runs(), waiting: shared.gate.lock().waiting(), calls, calls_waiting };
+        shared.metrics.text(&depths)
+    }
+
     /// Runs that have begun and not ended.
     pub fn active_runs(&self) -> usize {
         self.shared.active.load(Ordering::Relaxed)
     }
+}
+
+/// Why events were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 /// Why there is no timeline.
@@ -319,7 +376,7 @@ pub enum TimelineError {
     #[error("{0:?} is not a UID")]
     NoUid(String),
     #[error("the journal cannot be read")]
-    Store(#[from] kapell_store::ReadError),
+    Store(#[from] ReadError),
     #[error("the journal does not make sense: {0}")]
     Journal(String),
     #[error("interrupted")]

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+pub(crate) mod events;
+
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
 use crate::settings::Settings;
@@ -26,6 +28,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Whether a run of it may publish events or wait for some.
+    pub(crate) fn uses_events(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task.kind, TaskKind::Emit(_) | TaskKind::Listen(_)))
+    }
+
     pub(crate) fn task(&self, id: TaskId) -> &Task {
         &self.tasks[id.0]
     }
@@ -70,6 +77,8 @@ pub(crate) enum TaskKind {
     Try(Box<TryCatch>),
     Raise(Box<ErrorTemplate>),
     Wait(DurationTemplate),
+    Emit(events::Emit),
+    Listen(Box<events::Listen>),
 }
 
 /// A `do` with `mode: dag`: each task begins when those that it needs are done.

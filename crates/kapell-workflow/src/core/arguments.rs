@@ -12,6 +12,8 @@ pub(super) struct Surroundings<'r> {
     /// The task in question with its raw input and the time at which it began.
     pub(super) task: Option<(&'r Task, Datum, Time)>,
     pub(super) input: Datum,
+    /// `$context`, where it is not the present one.
+    pub(super) context: Option<Datum>,
     pub(super) raw_output: Option<Datum>,
     pub(super) output: Option<Datum>,
     /// The innermost frame whose variables are visible.
@@ -23,7 +25,8 @@ pub(super) struct Surroundings<'r> {
 impl<'r> Surroundings<'r> {
     pub(super) fn of_workflow(run: &'r Run) -> Self {
         let input = Datum::Null;
-        Self { run, task: None, input, raw_output: None, output: None, frame: super::state::ROOT, extra: Vec::new() }
+        let frame = super::state::ROOT;
+        Self { run, task: None, input, context: None, raw_output: None, output: None, frame, extra: Vec::new() }
     }
 
     /// Inside of a task that has begun.
@@ -33,7 +36,7 @@ impl<'r> Surroundings<'r> {
             _ => None,
         };
         let input = frame.input.clone();
-        Self { run, task, input, raw_output: None, output: None, frame: id, extra: Vec::new() }
+        Self { run, task, input, context: None, raw_output: None, output: None, frame: id, extra: Vec::new() }
     }
 
     /// Variables of loops and handlers, from the inside out.
@@ -59,6 +62,15 @@ impl<'r> Surroundings<'r> {
                         }
                         if &*each.at == name {
                             return Some(Datum::from(frame.slot));
+                        }
+                    }
+                    (TaskKind::Listen(listen), FrameState::Listen(hearing)) => {
+                        let foreach = listen.foreach.as_ref();
+                        if foreach.is_some_and(|foreach| &*foreach.item == name) && hearing.item.is_some() {
+                            return hearing.item.clone();
+                        }
+                        if foreach.is_some_and(|foreach| &*foreach.at == name) {
+                            return Some(Datum::from(hearing.index));
                         }
                     }
                     (TaskKind::Try(catch), FrameState::Try { handling: Some(fault), .. })
@@ -103,7 +115,7 @@ impl<'r> Surroundings<'r> {
 impl Arguments for Surroundings<'_> {
     fn argument(&self, name: &str) -> Datum {
         match name {
-            "context" => self.run.context.clone(),
+            "context" => self.context.as_ref().unwrap_or(&self.run.context).clone(),
             "input" => self.input.clone(),
             "output" => self.output.clone().unwrap_or_default(),
             "task" => self.task_argument(),

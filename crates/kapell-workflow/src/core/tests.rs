@@ -11,6 +11,7 @@ use super::exchange::{Reply, Unanswered};
 use super::record::Record;
 use super::simulation::{Answer, EPOCH, Services, World};
 use super::state::{Outcome, Phase};
+use crate::cloud_event::CloudEvent;
 use crate::expression::Datum;
 use crate::expression::meter::on_deep_stack;
 use crate::program::Program;
@@ -23,12 +24,14 @@ struct Case {
     fields: Map<String, Value>,
 }
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 14] = [
     "name",
     "workflow",
     "input",
     "services",
     "cancelAt",
+    "events",
+    "published",
     "output",
     "error",
     "phase",
@@ -103,6 +106,16 @@ fn world_of(case: &Case, program: Arc<Program>, seed: u64) -> World {
     if let Some(at) = case.fields.get("cancelAt").and_then(Value::as_i64) {
         world.happens(EPOCH + at, Event::Cancel { reason: "test".to_owned() });
     }
+    let events = case.fields.get("events").and_then(Value::as_array);
+    for (number, given) in events.into_iter().flatten().enumerate() {
+        let mut envelope = json!({ "specversion": "1.0", "source": "/case", "id": number.to_string() });
+        for (key, value) in given.as_object().unwrap().iter().filter(|(key, _)| *key != "at") {
+            envelope[key] = value.clone();
+        }
+        let event = CloudEvent::new(Datum::from_json(&envelope).unwrap());
+        let event = event.unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        world.is_published(EPOCH + given.get("at").and_then(Value::as_i64).unwrap_or(1), event);
+    }
     world
 }
 
@@ -158,6 +171,15 @@ fn check(case: &Case) {
             format!("{} {}{body}", seen.request.method, seen.request.uri)
         });
         assert_eq!(&json!(seen.collect::<Vec<_>>()), calls, "{name}: calls");
+    }
+    if let Some(published) = case.fields.get("published").and_then(Value::as_array) {
+        let emitted: Vec<Value> = world.emitted().map(|event| event.envelope().to_value()).collect();
+        assert_eq!(emitted.len(), published.len(), "{name}: published {emitted:#?}");
+        for (actual, wanted) in emitted.iter().zip(published) {
+            for (key, wanted) in wanted.as_object().unwrap() {
+                assert_eq!(&actual[key], wanted, "{name}: {key} of {actual}");
+            }
+        }
     }
     if let Some(compensation) = case.fields.get("compensation") {
         assert_eq!(&json!(world.run.compensation.as_str()), compensation, "{name}: compensation");
@@ -250,6 +272,8 @@ fn crashes_change_nothing() {
                 assert_eq!(wild.order(), calm.order(), "{context}: steps in the journal");
                 assert_eq!(deeds(&wild), deeds(&calm), "{context}: deeds");
                 assert_eq!(distinct_calls(&wild), distinct_calls(&calm), "{context}: calls");
+                let ids = |world: &World| world.emitted().map(|event| event.id().to_owned()).collect::<Vec<_>>();
+                assert_eq!(ids(&wild), ids(&calm), "{context}: events");
             }
         }
         assert!(crashes > 100, "only {crashes} crashes");

@@ -18,6 +18,8 @@ const MOST_PROGRAMS: usize = 256;
 #[derive(Default)]
 pub(super) struct Programs {
     compiled: Mutex<HashMap<String, Arc<Program>>>,
+    /// By the digest of the definition as it stands in journals.
+    of_journals: Mutex<HashMap<[u8; 32], (String, Arc<Program>)>>,
 }
 
 /// A short name for a definition: the beginning of the SHA-256 of its JSON.
@@ -43,10 +45,22 @@ impl Programs {
         Ok((hash, program))
     }
 
-    pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Arc<Program>, JournalError> {
-        let definition = journal::definition(entries)?.to_value();
-        self.compile(&definition)
-            .map(|(_, program)| program)
-            .map_err(|problems| JournalError::Definition(problems.first().map(ToString::to_string).unwrap_or_default()))
+    pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<(String, Arc<Program>), JournalError> {
+        let definition = journal::definition(entries)?;
+        // Making a `Value` of it takes longer than all the rest of taking a short run up.
+        let digest: [u8; 32] = Sha256::digest(definition.to_json()).into();
+        if let Some(known) = self.of_journals.lock().get(&digest) {
+            return Ok(known.clone());
+        }
+        let compiled = self.compile(&definition.to_value());
+        let compiled = compiled.map_err(|problems| {
+            JournalError::Definition(problems.first().map(ToString::to_string).unwrap_or_default())
+        })?;
+        let mut of_journals = self.of_journals.lock();
+        if of_journals.len() >= MOST_PROGRAMS {
+            of_journals.clear();
+        }
+        of_journals.insert(digest, compiled.clone());
+        Ok(compiled)
     }
 }
