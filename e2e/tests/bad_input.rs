@@ -38,8 +38,8 @@ const CASES: &[Case] = &[
     Case { name: "broken.yaml", text: "apiVersion: v1\nkind: [unclosed\nmetadata: {}\n", says: &["broken.yaml:"] },
     Case {
         name: "unsupported-kind.yaml",
-        text: "apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: a\n",
-        says: &["unsupported-kind.yaml:2:1", "batch/v1 CronJob is not supported yet"],
+        text: "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: a\n",
+        says: &["unsupported-kind.yaml:2:1", "apiextensions.k8s.io/v1 CustomResourceDefinition is not supported yet"],
     },
     Case {
         name: "unsupported-task.yaml",

@@ -39,6 +39,7 @@ pub(crate) async fn wire(
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
+        account_key: Some(pki.service_account_key()?),
         block: Some(block),
         advertise: Some(address),
         validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), Arc::new(workflow_problems))],

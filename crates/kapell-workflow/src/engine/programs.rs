@@ -15,11 +15,14 @@ use crate::program::Program;
 /// Compiled definitions kept for runs to come. A program takes some 100 KB, most of it jq's library.
 const MOST_PROGRAMS: usize = 256;
 
+/// A program with the short name of its definition.
+type Named = (String, Arc<Program>);
+
 #[derive(Default)]
 pub(super) struct Programs {
     compiled: Mutex<HashMap<String, Arc<Program>>>,
     /// By the digest of the definition as it stands in journals.
-    of_journals: Mutex<HashMap<[u8; 32], (String, Arc<Program>)>>,
+    of_journals: Mutex<HashMap<[u8; 32], Named>>,
 }
 
 /// A short name for a definition: the beginning of the SHA-256 of its JSON.
@@ -45,7 +48,7 @@ impl Programs {
         Ok((hash, program))
     }
 
-    pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<(String, Arc<Program>), JournalError> {
+    pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Named, JournalError> {
         let definition = journal::definition(entries)?;
         // Making a `Value` of it takes longer than all the rest of taking a short run up.
         let digest: [u8; 32] = Sha256::digest(definition.to_json()).into();
