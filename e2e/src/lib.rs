@@ -278,16 +278,23 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// `$KAPELL_KUBECTL`, else the one that `cargo xtask test` built, else the one in PATH. `None` is a reason to skip.
+/// The real kubectl, see [`tool`].
 pub fn kubectl_binary() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("KAPELL_KUBECTL") {
+    tool("kubectl")
+}
+
+/// A program that is not ours: `$KAPELL_<NAME>`, else the one that `cargo xtask test` has installed, else (but for
+/// Python, which needs a package) the one in PATH. `None` is a reason to skip.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(format!("KAPELL_{}", name.to_uppercase())) {
         return Some(path.into());
     }
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin/kubectl");
-    if built.exists() {
-        return Some(built);
+    let folder = if name == "python" { "python/bin" } else { "bin" };
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools").join(folder).join(name);
+    if installed.exists() {
+        return Some(installed);
     }
-    let in_path = |directory: PathBuf| Some(directory.join("kubectl")).filter(|path| path.exists());
+    let in_path = |directory: PathBuf| Some(directory.join(name)).filter(|path| name != "python" && path.exists());
     std::env::split_paths(&std::env::var_os("PATH")?).find_map(in_path)
 }
 
@@ -316,11 +323,23 @@ pub async fn eventually_async<T, F: Future<Output = Option<T>>>(what: &str, mut 
     }
 }
 
-/// Says why a test does not run here, in words that the test report shows.
+/// Says why a test does not run here; `cargo xtask test` ends with these reasons.
 #[macro_export]
 macro_rules! skip {
     ($($reason:tt)*) => {{
-        eprintln!("SKIPPED: {}", format_args!($($reason)*));
+        $crate::note_skipped(&format!($($reason)*));
         return;
     }};
+}
+
+/// See [`skip`].
+pub fn note_skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("SKIPPED: {reason}");
+    if let Some(path) = std::env::var_os("KAPELL_SKIPPED") {
+        let file = std::fs::File::options().append(true).create(true).open(path);
+        // One write, so that lines of tests that run side by side do not mix.
+        file.and_then(|mut file| file.write_all(format!("{test}: {reason}\n").as_bytes()))
+            .expect("the list of skipped tests");
+    }
 }

@@ -3,6 +3,7 @@
 //! Each command sets up what it needs, so that a fresh clone with a Rust toolchain and a C compiler can run any of
 //! them first. What a chore decides is in pure functions (`layers`, `dependencies`); running programs happens in `shell`.
 
+mod clients;
 mod dependencies;
 mod kubectl;
 mod layers;
@@ -107,14 +108,24 @@ fn test(rest: &[String]) -> Result<()> {
     run(cargo().args(["build", "--workspace", "--locked", "--bins", "--tests"]))?;
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--locked"]).args(rest);
-    match kubectl::find_or_build()? {
-        Some(path) => {
-            say(&format!("kubectl: {}", path.display()));
-            tests.env("KAPELL_KUBECTL", path);
+    let skipped = Path::new(&Metadata::load()?.target_directory).join("skipped");
+    let _ = std::fs::remove_file(&skipped);
+    tests.env("KAPELL_SKIPPED", &skipped);
+    for (name, variable, path) in [
+        ("kubectl", "KAPELL_KUBECTL", kubectl::find_or_build()?),
+        ("helm", "KAPELL_HELM", clients::helm()),
+        ("python with the package kubernetes", "KAPELL_PYTHON", clients::python()),
+    ] {
+        if let Some(path) = path {
+            say(&format!("{name}: {}", path.display()));
+            tests.env(variable, path);
         }
-        None => say("kubectl: none, so its tests are skipped; install kubectl 1.31 or newer, or Go to build it with"),
     }
-    run(&mut tests)
+    let ran = run(&mut tests);
+    // cargo shows nothing of tests that pass, and to skip is to pass.
+    let skipped = std::fs::read_to_string(&skipped).unwrap_or_default();
+    skipped.lines().for_each(|line| say(&format!("skipped: {line}")));
+    ran
 }
 
 fn up(rest: &[String]) -> Result<()> {

@@ -15,6 +15,10 @@ pub enum Subresource {
     Binding,
     /// `namespaces/finalize`: replaces `spec.finalizers` only, which the main endpoint in turn ignores.
     Finalize,
+    /// `serviceaccounts/token`: issues a token for the account (`authentication.k8s.io/v1 TokenRequest`).
+    Token,
+    /// `pods/eviction`: deletes the pod if its disruption budgets allow (`policy/v1 Eviction`).
+    Eviction,
     /// Answered by a handle that the server passes in (`pods/log`, `workflowruns/timeline`), not by the store.
     Connect(&'static str),
 }
@@ -24,7 +28,7 @@ pub enum Subresource {
 pub struct ScalePaths {
     pub spec_replicas: &'static str,
     pub status_replicas: &'static str,
-    /// Points at a `LabelSelector` (shown in its string form).
+    /// Points at a `LabelSelector` or at plain labels (shown in their string form).
     pub selector: &'static str,
 }
 
@@ -92,6 +96,8 @@ pub struct Kind {
     pub short_names: &'static [&'static str],
     pub categories: &'static [&'static str],
     pub namespaced: bool,
+    /// What can be done with it, as discovery lists it. A review has `create` alone: it is answered, never stored.
+    pub verbs: &'static [&'static str],
     pub subresources: &'static [Subresource],
     pub columns: &'static [Column],
     pub selectable_fields: &'static [SelectableField],
@@ -113,9 +119,33 @@ pub struct Kind {
     pub validate_update: fn(new: &Value, old: &Value) -> Vec<Problem>,
     /// Fields that are accepted but that the runtime does not honour yet, one `Warning` header each.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// Set where objects are not kept in this form but in that of another row.
+    pub view: Option<View>,
 }
 
+/// A version that is served beside the one in which objects are kept. Of its row only the names and the schema count: columns,
+/// selectable fields, defaults, validation and warnings are those of the row that is kept, and see its form.
+#[derive(Clone, Copy)]
+pub struct View {
+    /// Group and version of the row in whose form objects are kept.
+    pub of: (&'static str, &'static str),
+    /// From this version's form into the kept one, `apiVersion` apart. Also gets parts of objects (applied configurations).
+    pub to_stored: fn(&mut Value),
+    /// And back.
+    pub from_stored: fn(&mut Value),
+    /// For versions that Kubernetes has removed: the release without it.
+    pub gone: Option<&'static str>,
+}
+
+/// The verbs of everything that is stored.
+pub const ALL_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
 impl Kind {
+    /// Whether its objects are kept; the others are questions, answered at once.
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"get")
+    }
+
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }

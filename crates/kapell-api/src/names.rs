@@ -58,6 +58,14 @@ fn is_subdomain(v: &str) -> bool {
     v.split('.').all(|part| shaped(part, lower_alnum, |c| c == b'-'))
 }
 
+/// What can stand between two slashes of a URL: names of roles and their bindings.
+pub fn path_segment(v: &str) -> Vec<String> {
+    if matches!(v, "." | "..") {
+        return vec![format!("may not be '{v}'")];
+    }
+    ['/', '%'].iter().filter(|c| v.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
 /// RFC 1035 label: names of Services.
 pub fn dns1035_label(v: &str) -> Vec<String> {
     let starts_with_letter = v.starts_with(|c: char| c.is_ascii_lowercase());

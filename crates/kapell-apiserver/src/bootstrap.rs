@@ -12,6 +12,9 @@ use kapell_api::status::Status;
 use kapell_store::ReadError;
 use serde_json::{Value, json};
 
+use crate::admission::priority;
+use crate::auth::{Identity, KeyError};
+use crate::authorize::defaults;
 use crate::engine::{Engine, Mode, Ownership, SERVER, Target, decode};
 use crate::key;
 
@@ -24,6 +27,8 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 pub enum StartError {
     #[error("the store cannot be read")]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("{what} cannot be made: {message}")]
     Bootstrap { what: &'static str, message: String },
 }
@@ -51,7 +56,36 @@ impl Engine {
             let Some(advertise) = advertise else { return Ok(()) };
             self.ensure_own_service(advertise).await.map_err(failed("the Service kubernetes"))
         };
-        try_join!(accounts, service).map(|_| ())
+        try_join!(accounts, service, self.ensure_roles(), self.ensure_classes()).map(|_| ())
+    }
+
+    async fn ensure_classes(&self) -> Result<(), StartError> {
+        let classes = priority::system_classes();
+        let made = classes.map(|class| self.ensure_of("scheduling.k8s.io", "priorityclasses", None, class));
+        try_join_all(made).await.map(drop).map_err(failed("a priority class of the system"))
+    }
+
+    async fn ensure_roles(&self) -> Result<(), StartError> {
+        let all =
+            [("clusterroles", defaults::cluster_roles()), ("clusterrolebindings", defaults::cluster_role_bindings())];
+        let each = all.into_iter().flat_map(|(plural, list)| list.into_iter().map(move |object| (plural, object)));
+        let made = try_join_all(each.map(|(plural, object)| self.ensure_default(plural, object))).await;
+        made.map(drop).map_err(failed("a default role"))
+    }
+
+    /// Makes a default role or binding, or completes the present one.
+    async fn ensure_default(&self, plural: &str, wanted: Value) -> Result<(), Status> {
+        let Some(resource) = self.resources.find("rbac.authorization.k8s.io", "v1", plural) else { return Ok(()) };
+        let name = crate::engine::name_of(&wanted).to_owned();
+        let (by, target) = (Identity::internal(SERVER), Target { resource, namespace: None, name: &name });
+        let Some(entry) = self.store.get(&target.key()).await.map_err(crate::engine::read_failed)? else {
+            return self.create_object(&by, resource, None, wanted, OWN, false).await.map(drop);
+        };
+        if defaults::completed(&decode(resource.kind, &entry)?, &wanted).is_none() {
+            return Ok(());
+        }
+        let complete = |old: &Value| Ok((defaults::completed(old, &wanted).unwrap_or_else(|| old.clone()), Vec::new()));
+        self.update(&by, target, Mode::Own, OWN, false, complete).await.map(drop)
     }
 
     async fn record_addresses(&self) -> Result<(), StartError> {
@@ -85,13 +119,17 @@ impl Engine {
     }
 
     async fn ensure(&self, plural: &str, namespace: Option<&str>, object: Value) -> Result<(), Status> {
-        let Some(resource) = self.resources.find("", "v1", plural) else { return Ok(()) };
+        self.ensure_of("", plural, namespace, object).await
+    }
+
+    async fn ensure_of(&self, group: &str, plural: &str, namespace: Option<&str>, object: Value) -> Result<(), Status> {
+        let Some(resource) = self.resources.find(group, "v1", plural) else { return Ok(()) };
         let name = crate::engine::name_of(&object).to_owned();
         let target = Target { resource, namespace, name: &name };
         if self.store.get(&target.key()).await.map_err(crate::engine::read_failed)?.is_some() {
             return Ok(());
         }
-        match self.create_object(resource, namespace, object, OWN, false).await {
+        match self.create_object(&Identity::internal(SERVER), resource, namespace, object, OWN, false).await {
             Err(status) if status.code == StatusCode::CONFLICT.as_u16() => Ok(()),
             other => other.map(drop),
         }
@@ -124,7 +162,8 @@ impl Engine {
             "ports": [{"name": "https", "port": advertise.port(), "protocol": "TCP"}],
         });
         let target = Target { resource: slices, namespace: Some("default"), name: "kubernetes" };
-        match self.create_object(slices, target.namespace, slice.clone(), OWN, false).await {
+        match self.create_object(&Identity::internal(SERVER), slices, target.namespace, slice.clone(), OWN, false).await
+        {
             Err(status) if status.code == StatusCode::CONFLICT.as_u16() => {
                 let follow = |old: &Value| {
                     let mut new = old.clone();
@@ -132,7 +171,7 @@ impl Engine {
                     new["ports"] = slice["ports"].clone();
                     Ok((new, Vec::new()))
                 };
-                self.update(target, Mode::Own, OWN, false, follow).await.map(drop)
+                self.update(&Identity::internal(SERVER), target, Mode::Own, OWN, false, follow).await.map(drop)
             }
             other => other.map(drop),
         }

@@ -12,7 +12,6 @@ use crate::negotiate::{self, Discovery};
 use crate::reply::Document;
 use crate::resources::Resources;
 
-const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const JSON: &str = "application/json";
 const AGGREGATED_V2: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const AGGREGATED_V2BETA1: &str = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
@@ -153,7 +152,7 @@ fn aggregated_version(resources: &Resources, group: &str, version: &str) -> Valu
                 "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
                 "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
                 "singularResource": kind.singular,
-                "verbs": VERBS,
+                "verbs": kind.verbs,
             });
             if !kind.short_names.is_empty() {
                 entry["shortNames"] = json!(kind.short_names);
@@ -187,7 +186,7 @@ fn resource_list(resources: &Resources, group: &str, version: &str) -> Value {
     for kind in of_version(resources, group, version) {
         let mut entry = json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
-            "kind": kind.kind, "verbs": VERBS,
+            "kind": kind.kind, "verbs": kind.verbs,
         });
         if !kind.short_names.is_empty() {
             entry["shortNames"] = json!(kind.short_names);
@@ -217,6 +216,8 @@ fn response_kind(kind: &Kind, subresource: &Subresource) -> (&'static str, &'sta
     match subresource {
         Subresource::Scale(_) => ("autoscaling", "v1", "Scale"),
         Subresource::Binding => ("", "v1", "Binding"),
+        Subresource::Token => ("authentication.k8s.io", "v1", "TokenRequest"),
+        Subresource::Eviction => ("policy", "v1", "Eviction"),
         Subresource::Status | Subresource::Finalize | Subresource::Connect(_) => (kind.group, kind.version, kind.kind),
     }
 }
@@ -224,7 +225,7 @@ fn response_kind(kind: &Kind, subresource: &Subresource) -> (&'static str, &'sta
 fn verbs_of(subresource: &Subresource) -> &'static [&'static str] {
     match subresource {
         Subresource::Status | Subresource::Scale(_) => &["get", "patch", "update"],
-        Subresource::Binding => &["create"],
+        Subresource::Binding | Subresource::Token | Subresource::Eviction => &["create"],
         Subresource::Finalize => &["update"],
         Subresource::Connect(_) => &["get"],
     }

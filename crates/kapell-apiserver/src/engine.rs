@@ -5,19 +5,24 @@
 //! A write is decided on the object as read and committed under the condition that it is still that object; where
 //! another write came between, it is decided again.
 
+mod admit;
 mod apply;
 mod binding;
 mod collection;
 mod connect;
 mod create;
 mod delete;
+mod feed;
 mod list;
 mod metadata;
 mod ownership;
 mod patch;
 mod read;
+mod review;
+mod roles;
 mod scale;
 mod selection;
+mod token;
 mod update;
 mod watch;
 
@@ -29,18 +34,21 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
-use kapell_store::{CommitError, Entry, Expect, ReadError, Revision, Store, Transaction, Write};
+use kapell_store::{CommitError, Entry, ReadError, Revision, Store, Transaction, Write};
 use parking_lot::RwLock;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use self::admit::QuotaLocks;
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
-use crate::Connect;
 use crate::addresses::ServiceAddresses;
+use crate::form::Form;
+use crate::auth::{Authenticator, Identity};
+use crate::authorize::{self, Authorizer};
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
-use crate::{key, stored};
+use crate::{Connect, Feed, key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
@@ -49,10 +57,24 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) resources: Resources,
     pub(crate) addresses: Option<ServiceAddresses>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) authorizer: Authorizer,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
+    /// By group, version and plural.
+    feeds: RwLock<HashMap<(String, String, String), Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
+    /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
+    /// there is while nothing changes.
     namespaces: tokio::sync::RwLock<()>,
+    quota_locks: QuotaLocks,
+}
+
+/// What became of a transaction.
+pub(crate) enum Committed {
+    At(Revision),
+    /// This key is not what was expected.
+    Conflict(Bytes),
 }
 
 /// A request about a resource, body read.
@@ -62,8 +84,8 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// Who asks, as in `UserInfo.username`.
-    pub(crate) user: String,
+    /// Who asks, and may.
+    pub(crate) identity: Identity,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }
@@ -95,27 +117,47 @@ pub(crate) struct Written {
 }
 
 impl Engine {
-    pub(crate) fn new(store: Arc<dyn Store>, resources: Resources, addresses: Option<ServiceAddresses>) -> Self {
-        Self { store, resources, addresses, connectors: RwLock::default(), namespaces: tokio::sync::RwLock::default() }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        resources: Resources,
+        addresses: Option<ServiceAddresses>,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+    ) -> Self {
+        Self {
+            store,
+            resources,
+            addresses,
+            authenticator,
+            authorizer,
+            connectors: RwLock::default(),
+            feeds: RwLock::default(),
+            namespaces: tokio::sync::RwLock::default(),
+            quota_locks: QuotaLocks::default(),
+        }
     }
 
     pub(crate) fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
         self.connectors.write().insert((plural.to_owned(), subresource.to_owned()), connect);
     }
 
+    pub(crate) fn register_feed(&self, [group, version, plural]: [&str; 3], feed: Arc<dyn Feed>) {
+        self.feeds.write().insert((group.to_owned(), version.to_owned(), plural.to_owned()), feed);
+    }
+
     /// Performs a request. Every failure is a `Status`.
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Status> {
         let path = &call.path;
-        let resource =
-            self.resources.find(&path.group, &path.version, &path.plural).ok_or_else(Status::no_such_resource)?;
+        let Ok(served) = self.served(call) else { return self.feed(call).await };
+        let resource = self.kept(served);
         let scope_fits = match (resource.kind.namespaced, &path.namespace, &path.name) {
             (false, Some(_), _) | (true, None, Some(_)) => false,
             (false, None, _) | (true, _, None) | (true, Some(_), _) => true,
         };
-        if !scope_fits {
+        if !scope_fits || (path.name.is_some() && !resource.kind.is_stored()) {
             return Err(Status::no_such_resource());
         }
-        match (&path.name, &path.subresource) {
+        let mut response = match (&path.name, &path.subresource) {
             (None, _) => self.handle_collection(call, resource).await,
             (Some(name), None) => {
                 self.handle_object(call, Target { resource, namespace: path.namespace.as_deref(), name }).await
@@ -124,11 +166,29 @@ impl Engine {
                 let target = Target { resource, namespace: path.namespace.as_deref(), name };
                 self.handle_subresource(call, target, subresource).await
             }
+        }?;
+        if let Some(warning) = Form::of(served.kind).warning() {
+            reply::warn(&mut response, &warning);
         }
+        Ok(response)
+    }
+
+    /// The resource that the URL names, be it kept in that form or not.
+    fn served(&self, call: &Call) -> Result<&Resource, Status> {
+        let path = &call.path;
+        self.resources.find(&path.group, &path.version, &path.plural).ok_or_else(Status::no_such_resource)
+    }
+
+    /// The resource in whose form the objects of `served` are kept.
+    fn kept<'a>(&'a self, served: &'a Resource) -> &'a Resource {
+        let kept = served.kind.view.and_then(|view| self.resources.find(view.of.0, view.of.1, served.kind.plural));
+        kept.unwrap_or(served)
     }
 
     async fn handle_collection(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
         match call.method {
+            Method::POST if !resource.kind.is_stored() => self.review(call, resource).await,
+            _ if !resource.kind.is_stored() => Err(not_allowed(resource, &call.method)),
             Method::GET | Method::HEAD if call.query.flag("watch") => self.watch(call, resource, None).await,
             Method::GET | Method::HEAD => self.list(call, resource).await,
             Method::POST => self.create(call, resource).await,
@@ -164,6 +224,7 @@ impl Engine {
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
+            (Subresource::Token, &Method::POST) => self.create_token(call, target).await,
             (Subresource::Connect(_), _) => self.connect(call, target, name).await,
             _ => Err(not_allowed(target.resource, &call.method)),
         }
@@ -175,17 +236,17 @@ impl Engine {
         entry.ok_or_else(|| target.not_found())
     }
 
-    /// Writes one key. `Ok(None)` says that the expectation did not hold.
-    pub(crate) async fn commit(
-        &self,
-        key: Bytes,
-        expect: Expect,
-        value: Option<Bytes>,
-    ) -> Result<Option<Revision>, Status> {
-        let transaction = Transaction { writes: vec![Write { key, expect, value }], journal: Vec::new() };
-        match self.store.commit(transaction).await {
-            Ok(revision) => Ok(Some(revision)),
-            Err(CommitError::Conflict { .. }) => Ok(None),
+    /// Commits writes, all or none.
+    pub(crate) async fn commit_all(&self, writes: Vec<Write>) -> Result<Committed, Status> {
+        let of_roles = writes.iter().any(|write| write.key.starts_with(authorize::PREFIX));
+        match self.store.commit(Transaction { writes, journal: Vec::new() }).await {
+            Ok(revision) => {
+                if of_roles {
+                    self.authorizer.caught_up(revision).await;
+                }
+                Ok(Committed::At(revision))
+            }
+            Err(CommitError::Conflict { key, .. }) => Ok(Committed::Conflict(key)),
             Err(CommitError::Unavailable(why)) => {
                 Err(Status::too_many_requests(format!("the store is busy: {why}"), 1))
             }
@@ -226,6 +287,8 @@ pub(crate) fn subresource_name(subresource: &Subresource) -> &'static str {
         Subresource::Status => "status",
         Subresource::Scale(_) => "scale",
         Subresource::Binding => "binding",
+        Subresource::Token => "token",
+        Subresource::Eviction => "eviction",
         Subresource::Finalize => "finalize",
         Subresource::Connect(name) => name,
     }

@@ -1,4 +1,4 @@
-//! The Kubernetes API over a [`Store`]: authentication → admission → store → watch, with discovery, OpenAPI and tables.
+//! The Kubernetes API over a [`Store`]: authentication → authorization → admission → store → watch, with discovery, OpenAPI and tables.
 //!
 //! One generic `engine` serves every row of [`kapell_api::kinds::KINDS`]; there is no handler per kind. The same
 //! [`ApiServer`] answers HTTPS clients ([`ApiServer::serve`]) and the services of this process, which reach it through
@@ -14,11 +14,14 @@
 )]
 
 mod addresses;
+mod admission;
 mod auth;
+mod authorize;
 mod body;
 mod bootstrap;
 mod discovery;
 mod engine;
+mod form;
 mod key;
 mod listen;
 mod negotiate;
@@ -37,22 +40,24 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kapell_api::kind::Subresource;
+use kapell_api::kinds::REVIEWS;
 use kapell_api::net::LoopbackBlock;
 use kapell_api::status::Status;
 use kapell_store::Store;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use crate::auth::Identity;
+pub use crate::auth::{Identity, KeyError, ServiceAccountKey};
 pub use crate::bootstrap::StartError;
 pub use crate::path::Query;
 pub use crate::resources::Validator;
 pub use crate::service::ApiService;
 
 use crate::addresses::ServiceAddresses;
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Peer};
+use crate::authorize::Authorizer;
 use crate::discovery::DiscoveryDocuments;
 use crate::engine::Engine;
 use crate::openapi::OpenApi;
@@ -66,6 +71,9 @@ const INTERNAL_IN_FLIGHT: usize = 512;
 pub struct Config {
     /// The bearer token of the administrator, see [`pki::Pki::admin_token`].
     pub admin_token: String,
+    /// Signs the tokens of ServiceAccounts, see [`pki::Pki::service_account_key`]. Without it a key is made that ends
+    /// with the process.
+    pub account_key: Option<ServiceAccountKey>,
     /// Where Services get their addresses from; without it none are given.
     pub block: Option<LoopbackBlock>,
     /// Where clients reach this server: the endpoint of the Service `kubernetes`. Without it there is no such Service.
@@ -80,6 +88,7 @@ impl Config {
     pub fn new(admin_token: impl Into<String>) -> Self {
         Self {
             admin_token: admin_token.into(),
+            account_key: None,
             block: None,
             advertise: None,
             validators: Vec::new(),
@@ -109,15 +118,36 @@ pub trait Connect: Send + Sync + 'static {
     async fn connect(&self, request: ConnectRequest) -> Result<http::Response<axum::body::Body>, Status>;
 }
 
+/// What a collection that is no set of objects is asked: `/apis/GROUP/VERSION/namespaces/NAMESPACE/PLURAL`.
+#[derive(Clone, Debug)]
+pub struct FeedRequest {
+    pub method: http::Method,
+    /// It exists and is not being terminated.
+    pub namespace: String,
+    pub query: Query,
+    pub headers: http::HeaderMap,
+    pub body: bytes::Bytes,
+}
+
+/// Answers for a collection that is not in the store, such as the CloudEvents of a namespace. Who asks is known, and
+/// there is room for the request.
+#[async_trait]
+pub trait Feed: Send + Sync + 'static {
+    async fn answer(&self, request: FeedRequest) -> Result<http::Response<axum::body::Body>, Status>;
+}
+
 struct Inner {
     engine: Engine,
-    authenticator: Authenticator,
+    /// Where clients are told to find this server.
+    advertise: Option<SocketAddr>,
     discovery: DiscoveryDocuments,
     openapi: OpenApi,
     slots: Semaphore,
     internal_slots: Semaphore,
     /// Ends the streams of this process's own clients.
     stopped: CancellationToken,
+    /// Ends what follows the store, also when nobody says [`ApiServer::stop`].
+    _guard: DropGuard,
 }
 
 /// The API server; a handle that is cheap to clone.
@@ -127,25 +157,61 @@ pub struct ApiServer(Arc<Inner>);
 impl ApiServer {
     /// Builds the server over `store` and makes the objects that have to exist (see the module `bootstrap`).
     pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let resources = Resources::new(kapell_api::kinds::KINDS, &config.validators);
+        let resources = Resources::new(kapell_api::kinds::all().chain(REVIEWS), &config.validators);
         let discovery = DiscoveryDocuments::new(&resources);
-        let engine = Engine::new(store, resources, config.block.map(ServiceAddresses::new));
+        let stopped = CancellationToken::new();
+        let account_key = config.account_key.map_or_else(ServiceAccountKey::ephemeral, Ok)?;
+        let authenticator = Authenticator::new(&config.admin_token, account_key, store.clone());
+        let authorizer = Authorizer::start(store.clone(), stopped.clone()).await?;
+        let addresses = config.block.map(ServiceAddresses::new);
+        let engine = Engine::new(store, resources, addresses, authenticator, authorizer);
         engine.bootstrap(config.advertise).await?;
-        Ok(Self(Arc::new(Inner {
+        let server = Self(Arc::new(Inner {
             engine,
-            authenticator: Authenticator::new(&config.admin_token),
+            advertise: config.advertise,
             discovery,
             openapi: OpenApi::default(),
             slots: Semaphore::new(config.max_in_flight),
             internal_slots: Semaphore::new(INTERNAL_IN_FLIGHT),
-            stopped: CancellationToken::new(),
-        })))
+            _guard: stopped.clone().drop_guard(),
+            stopped,
+        }));
+        server.follow_roles();
+        Ok(server)
+    }
+
+    /// Keeps aggregated roles up to date, until the server stops or nobody holds it any more.
+    fn follow_roles(&self) {
+        let (server, stopped) = (Arc::downgrade(&self.0), self.0.stopped.clone());
+        let mut changes = self.0.engine.authorizer.changes();
+        let follow = async move {
+            loop {
+                match server.upgrade() {
+                    Some(server) => server.engine.aggregate_roles().await,
+                    None => return,
+                }
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                () = follow => {}
+            }
+        });
     }
 
     /// Lets `connect` answer `PLURAL/NAME/SUBRESOURCE`; until then such requests get 503. The row must list the
     /// subresource.
     pub fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
         self.0.engine.register_connect(plural, subresource, connect);
+    }
+
+    /// Lets `feed` answer for the collection of this group, version and plural, which no kind may have.
+    pub fn register_feed(&self, collection: [&str; 3], feed: Arc<dyn Feed>) {
+        self.0.engine.register_feed(collection, feed);
     }
 
     /// The API without a socket, for a service of this process: `kube::Client::new(server.service(identity), "default")`.
@@ -169,16 +235,16 @@ impl ApiServer {
     }
 
     /// The API for a connection whose requests prove who sends them.
-    pub(crate) fn remote_service(&self, shutdown: CancellationToken) -> ApiService {
-        ApiService::new(self.clone(), None, shutdown)
+    pub(crate) fn remote_service(&self, peer: Peer, shutdown: CancellationToken) -> ApiService {
+        ApiService::for_peer(self.clone(), peer, shutdown)
     }
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
     }
 
-    pub(crate) fn authenticator(&self) -> &Authenticator {
-        &self.0.authenticator
+    pub(crate) fn advertise(&self) -> Option<SocketAddr> {
+        self.0.advertise
     }
 
     pub(crate) fn slots(&self) -> &Semaphore {

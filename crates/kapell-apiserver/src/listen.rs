@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::ApiServer;
+use crate::auth::{Peer, certificate};
 
 /// Open connections; more wait in the kernel's backlog. A busy `kubectl` user holds a handful, so this is room for
 /// hundreds of them while the memory for handshakes and buffers stays below 100 MB.
@@ -97,6 +98,9 @@ async fn serve_connection(
         () = shutdown.cancelled() => return Ok(()),
         stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => stream??,
     };
+    let (socket, session) = stream.get_ref();
+    let certificate = session.peer_certificates().and_then(|chain| certificate::identity(chain.first()?));
+    let peer = Peer { address: socket.peer_addr().ok(), certificate };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -108,7 +112,7 @@ async fn serve_connection(
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(Some(KEEP_ALIVE));
-    let service = hyper_util::service::TowerToHyperService::new(server.remote_service(shutdown.clone()));
+    let service = hyper_util::service::TowerToHyperService::new(server.remote_service(peer, shutdown.clone()));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

@@ -94,7 +94,8 @@ impl OpenApi {
         }
         let v2 = self.v2.get_or_init(|| {
             let mut definitions = Map::new();
-            for resource in resources.iter() {
+            // Removed versions share the names of their successors' types, but not always their fields.
+            for resource in resources.iter().filter(|r| r.kind.view.is_none_or(|view| view.gone.is_none())) {
                 definitions.extend(schemas::of(resource, "#/definitions/"));
             }
             Document::new(&json!({
@@ -135,6 +136,11 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
         });
         all.collect::<Vec<_>>()
     };
+    if !kind.is_stored() {
+        let post = operation(kind, "post", Some(&BODIES));
+        paths.insert(collection, json!({"parameters": parameters(false), "post": post}));
+        return;
+    }
     paths.insert(
         collection,
         json!({

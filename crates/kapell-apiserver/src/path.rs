@@ -10,6 +10,10 @@ pub(crate) enum Target {
     Health,
     /// `/version`.
     Version,
+    /// `/.well-known/openid-configuration`.
+    OpenIdConfiguration,
+    /// `/openid/v1/jwks`.
+    KeySet,
     /// `/api`: the versions of the core group.
     CoreVersions,
     /// `/apis`: all named groups.
@@ -59,6 +63,8 @@ pub(crate) fn parse(path: &str) -> Target {
         [] => Target::Root,
         ["livez" | "readyz" | "healthz"] | ["livez" | "readyz" | "healthz", _] => Target::Health,
         ["version"] => Target::Version,
+        [".well-known", "openid-configuration"] => Target::OpenIdConfiguration,
+        ["openid", "v1", "jwks"] => Target::KeySet,
         ["openapi", "v2"] => Target::OpenApiV2,
         ["openapi", "v3"] => Target::OpenApiIndex,
         ["openapi", "v3", "api", version] => {

@@ -18,8 +18,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::auth::{KeyError, ServiceAccountKey};
 
 const CA_YEARS: i16 = 10;
 const SERVER_YEARS: i16 = 1;
@@ -54,6 +57,7 @@ pub struct Pki {
     certificate_pem: String,
     key_pem: String,
     token: String,
+    account_key_der: Vec<u8>,
 }
 
 impl Pki {
@@ -81,7 +85,8 @@ impl Pki {
         };
         let (ca_pem, ca_key) = load_or_create_ca(directory, today)?;
         let (certificate_pem, key_pem) = load_or_create_server(directory, today, &ca_key, extra_names)?;
-        Ok(Self { ca_pem, certificate_pem, key_pem, token })
+        let account_key_der = load_or_create_key(&directory.join("service-accounts.key"))?;
+        Ok(Self { ca_pem, certificate_pem, key_pem, token, account_key_der })
     }
 
     /// The bearer token of the administrator: 256 random bits.
@@ -94,17 +99,32 @@ impl Pki {
         &self.ca_pem
     }
 
+    /// The key that signs tokens of ServiceAccounts. A server with other keys refuses them.
+    pub fn service_account_key(&self) -> Result<ServiceAccountKey, KeyError> {
+        ServiceAccountKey::from_pkcs8(&self.account_key_der)
+    }
+
     /// What [`ApiServer::serve`](crate::ApiServer::serve) listens with.
     pub fn server_config(&self) -> Result<Arc<rustls::ServerConfig>, PkiError> {
         let content = |detail: String| PkiError::Content { path: PathBuf::from("server.crt"), detail };
         let certificate = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())
             .map_err(|error| content(error.to_string()))?;
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).map_err(|error| content(error.to_string()))?;
-        let mut config =
-            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key))
-                .map_err(|error| content(error.to_string()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        CertificateDer::from_pem_slice(self.ca_pem.as_bytes())
+            .map_err(|error| error.to_string())
+            .and_then(|ca| roots.add(ca).map_err(|error| error.to_string()))
+            .map_err(content)?;
+        // A certificate is one way to say who one is: most clients have none and send a token.
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| content(error.to_string()))?;
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_client_cert_verifier(clients).with_single_cert(vec![certificate], key))
+            .map_err(|error| content(error.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
@@ -120,6 +140,16 @@ impl Pki {
              contexts:\n- name: kapell\n  context:\n    cluster: kapell\n    user: admin\n    namespace: default\n"
         )
     }
+}
+
+/// A key of its own, in DER.
+fn load_or_create_key(path: &Path) -> Result<Vec<u8>, PkiError> {
+    if let Some(pem) = read(path)? {
+        return Ok(parse_key(path, &pem)?.serialize_der());
+    }
+    let key = KeyPair::generate()?;
+    write(path, &key.serialize_pem())?;
+    Ok(key.serialize_der())
 }
 
 fn random_token() -> Result<String, PkiError> {

@@ -31,6 +31,13 @@ pub(crate) fn json(code: StatusCode, body: impl Into<Bytes>, warnings: &[String]
     response
 }
 
+/// Adds one more warning.
+pub(crate) fn warn(response: &mut Response<Body>, warning: &str) {
+    if let Some(value) = warning_header(warning) {
+        response.headers_mut().append(header::WARNING, value);
+    }
+}
+
 pub(crate) fn value(code: StatusCode, body: &Value, warnings: &[String]) -> Response<Body> {
     json(code, body.to_string(), warnings)
 }

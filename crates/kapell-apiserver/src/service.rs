@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kapell_api::status::Status;
 use serde_json::{Value, json};
@@ -15,7 +16,9 @@ use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::auth::Identity;
+use crate::auth::{Identity, Peer, token};
+use crate::authorize::attributes::OnResource;
+use crate::authorize::{Action, impersonation};
 use crate::engine::Call;
 use crate::path::{self, Query, Target};
 use crate::{ApiServer, reply};
@@ -33,12 +36,18 @@ pub struct ApiService {
     server: ApiServer,
     /// Set for services of this process; otherwise each request has to prove who sends it.
     identity: Option<Identity>,
+    peer: Arc<Peer>,
     shutdown: CancellationToken,
 }
 
 impl ApiService {
     pub(crate) fn new(server: ApiServer, identity: Option<Identity>, shutdown: CancellationToken) -> Self {
-        Self { server, identity, shutdown }
+        Self { server, identity, peer: Arc::default(), shutdown }
+    }
+
+    /// For a connection whose requests prove who sends them.
+    pub(crate) fn for_peer(server: ApiServer, peer: Peer, shutdown: CancellationToken) -> Self {
+        Self { server, identity: None, peer: Arc::new(peer), shutdown }
     }
 
     async fn answer<B>(self, request: Request<B>) -> Response<Body>
@@ -50,6 +59,7 @@ impl ApiService {
             "request",
             method = %request.method(),
             path = request.uri().path(),
+            from = self.peer.address.map(tracing::field::display),
             user = tracing::field::Empty,
         );
         let start = Instant::now();
@@ -77,14 +87,10 @@ impl ApiService {
             (Target::Version, _) => return Ok(reply::value(StatusCode::OK, &version(), &[])),
             _ => {}
         }
-        let identity = match &self.identity {
-            Some(identity) => identity.clone(),
-            None => {
-                self.server.authenticator().authenticate(headers).ok_or_else(|| Status::unauthorized("Unauthorized"))?
-            }
-        };
+        let identity = self.identify(headers).await?;
         tracing::Span::current().record("user", identity.user.as_str());
         let query = Query::parse(head.uri.query().unwrap_or_default());
+        self.authorize(&identity, &target, &head, &query)?;
         let path = match target {
             Target::Resource(path) => path,
             other => return self.document(&other, &head, &query),
@@ -97,7 +103,7 @@ impl ApiService {
             query,
             headers: head.headers,
             body,
-            user: identity.user.clone(),
+            identity: identity.clone(),
             shutdown: self.shutdown.clone(),
         };
         let engine = self.server.engine();
@@ -113,6 +119,37 @@ impl ApiService {
             Ok(result) => result,
             Err(_) => Err(Status::timeout("the request was not finished in time", 0)),
         }
+    }
+
+    /// Who sends a request, and as whom it is to be taken.
+    async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Status> {
+        let engine = self.server.engine();
+        let caller = match &self.identity {
+            Some(identity) => identity.clone(),
+            None => {
+                let known = engine.authenticator.authenticate(headers, &self.peer).await;
+                known.ok_or_else(|| Status::unauthorized("Unauthorized"))?
+            }
+        };
+        match impersonation::wanted(headers)? {
+            Some(wanted) => impersonation::assume(&engine.authorizer, &caller, wanted),
+            None => Ok(caller),
+        }
+    }
+
+    fn authorize(
+        &self,
+        identity: &Identity,
+        target: &Target,
+        head: &http::request::Parts,
+        query: &Query,
+    ) -> Result<(), Status> {
+        let method = head.method.as_str().to_ascii_lowercase();
+        let action = match target {
+            Target::Resource(path) => Action::Resource(OnResource::of_request(&head.method, path, query)),
+            _ => Action::Path { verb: if method == "head" { "get" } else { &method }, path: head.uri.path() },
+        };
+        self.server.engine().authorizer.require(identity, &action).map(drop)
     }
 
     /// Room for one more request. Strangers are sent away when there is none, our own services wait.
@@ -144,9 +181,24 @@ impl ApiService {
             Target::OpenApiV2 => Ok(openapi.v2(resources, headers)),
             Target::OpenApiIndex => Ok(openapi.index(resources, headers)),
             Target::OpenApiDocument { group, version } => openapi.document(resources, headers, query, group, version),
+            Target::OpenIdConfiguration => Ok(reply::value(StatusCode::OK, &self.openid_configuration(), &[])),
+            Target::KeySet => {
+                let keys = self.server.engine().authenticator.accounts().key_set();
+                let mut response = reply::value(StatusCode::OK, &keys, &[]);
+                let media_type = HeaderValue::from_static("application/jwk-set+json");
+                response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+                Ok(response)
+            }
             Target::Root => Ok(reply::value(StatusCode::OK, &root(resources.group_versions()), &[])),
             Target::Health | Target::Version | Target::Resource(_) | Target::Unknown => Err(Status::no_such_resource()),
         }
+    }
+}
+
+impl ApiService {
+    fn openid_configuration(&self) -> Value {
+        let host = self.server.advertise().map_or_else(|| "kubernetes.default.svc".to_owned(), |at| at.to_string());
+        token::discovery(&format!("https://{host}/openid/v1/jwks"))
     }
 }
 
@@ -170,7 +222,7 @@ where
 }
 
 /// The whole body, up to the limit and within the time that any request has.
-async fn read_body<B>(body: B, headers: &http::HeaderMap) -> Result<Bytes, Status>
+async fn read_body<B>(body: B, headers: &HeaderMap) -> Result<Bytes, Status>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -212,7 +264,19 @@ fn root(group_versions: Vec<(&str, &str)>) -> Value {
             group => paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]),
         }
     }
-    paths.extend(["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
     paths.dedup();
     json!({"paths": paths})
 }

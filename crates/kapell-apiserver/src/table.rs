@@ -4,23 +4,24 @@ use kapell_api::kind::{Kind, Now};
 use kapell_api::status::Status;
 use serde_json::{Value, json};
 
+use crate::form::Form;
 use crate::negotiate::MetaVersion;
 use crate::path::Query;
 
 /// What a row carries besides its cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Include {
     Nothing,
     Metadata,
-    Object,
+    Object(Form),
 }
 
 impl Include {
-    pub(crate) fn from_query(query: &Query) -> Result<Self, Status> {
+    pub(crate) fn from_query(query: &Query, form: Form) -> Result<Self, Status> {
         match query.get("includeObject") {
             None | Some("Metadata") => Ok(Self::Metadata),
             Some("None") => Ok(Self::Nothing),
-            Some("Object") => Ok(Self::Object),
+            Some("Object") => Ok(Self::Object(form)),
             Some(other) => Err(Status::bad_request(format!(
                 "includeObject: Unsupported value: {other:?}: supported values: \"Metadata\", \"None\", \"Object\""
             ))),
@@ -48,12 +49,15 @@ pub(crate) fn table(
         .collect();
     let rows: Vec<Value> = objects
         .into_iter()
-        .map(|object| {
+        .map(|mut object| {
             let cells: Vec<Value> = kind.columns.iter().map(|column| (column.cell)(&object, now)).collect();
             match include {
                 Include::Nothing => json!({"cells": cells}),
                 Include::Metadata => json!({"cells": cells, "object": partial(version, object)}),
-                Include::Object => json!({"cells": cells, "object": object}),
+                Include::Object(form) => {
+                    form.show(&mut object);
+                    json!({"cells": cells, "object": object})
+                }
             }
         })
         .collect();

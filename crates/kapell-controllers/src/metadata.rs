@@ -62,7 +62,13 @@ pub(crate) async fn discover(client: &Client, shutdown: &CancellationToken) -> O
 
 fn kinds_of(discovery: &Discovery) -> Vec<Kind> {
     let resources = discovery.groups().flat_map(|group| group.recommended_resources());
+    // A view shows objects that are watched as what they are kept as.
+    let kept = |resource: &ApiResource| {
+        let row = kapell_api::kinds::find(&resource.group, &resource.version, &resource.plural);
+        row.is_none_or(|row| row.view.is_none())
+    };
     resources
+        .filter(|(resource, _)| kept(resource))
         .filter(|(_, can)| [verbs::LIST, verbs::WATCH, verbs::DELETE].iter().all(|verb| can.supports_operation(verb)))
         .map(|(resource, can)| Kind { resource, namespaced: can.scope == Scope::Namespaced })
         .collect()

@@ -13,6 +13,7 @@ use kapell_store::sqlite::SqliteStore;
 
 mod block;
 mod caller;
+mod cloud_events;
 pub mod data;
 mod handles;
 mod ports;

@@ -16,6 +16,7 @@ use kapell_workflow::Engine;
 
 use crate::Workflows;
 use crate::caller::Caller;
+use crate::cloud_events::CloudEvents;
 use crate::handles::{PodLogs, Timeline};
 
 /// Everything that runs, built and connected, but not yet started.
@@ -41,6 +42,7 @@ pub(crate) async fn wire(
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
+        account_key: Some(pki.service_account_key()?),
         block: Some(block),
         advertise: Some(address),
         validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), Arc::new(workflow_problems))],
@@ -60,6 +62,9 @@ pub(crate) async fn wire(
     let workflows = Arc::new(Engine::new(engine, engine_client, store, caller));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
+
+    let collection = [kapell_api::workflow::GROUP, kapell_api::workflow::VERSION, "cloudevents"];
+    api.register_feed(collection, Arc::new(CloudEvents(workflows.clone())));
 
     let executable =
         std::env::current_exe().context("cannot find this program's own file, which pods are started with")?;

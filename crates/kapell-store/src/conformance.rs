@@ -5,6 +5,7 @@
 //! tested where they are.
 
 mod journal;
+mod logs;
 mod objects;
 mod watches;
 
@@ -16,6 +17,7 @@ use bytes::Bytes;
 use crate::{Change, Expect, JournalWrite, Page, ReadError, Revision, StreamId, Transaction, Watch, Write};
 
 pub use self::journal::*;
+pub use self::logs::*;
 pub use self::objects::*;
 pub use self::watches::*;
 
@@ -42,9 +44,13 @@ macro_rules! conformance_suite {
             compaction_ends_watches_that_are_behind,
             streams_count_their_records,
             streams_close_and_are_forgotten,
+            streams_sleep_until_their_next_record,
             a_closed_stream_can_be_taken_up_again,
             a_stream_lives_again_after_deletion,
             objects_and_journal_commit_together,
+            logs_count_their_records_and_take_each_once,
+            logs_are_trimmed_from_the_front,
+            logs_and_journal_commit_together,
         );
     };
     ($make:expr; $($behaviour:ident,)*) => {

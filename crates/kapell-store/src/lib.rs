@@ -52,7 +52,7 @@ pub struct Write {
     pub value: Option<Bytes>,
 }
 
-/// Names one journal stream; the workflow engine uses the UID of its run.
+/// Names one journal stream (the workflow engine uses the UID of its run) or one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub [u8; 16]);
 
@@ -62,20 +62,44 @@ pub enum JournalWrite {
     Append { stream: StreamId, sequence: u64, record: Bytes },
     /// Marks the stream as finished: it is kept, but no longer listed by [`Store::open_streams`].
     Close { stream: StreamId },
+    /// Says that nothing is to be done for the stream before `until` (the user's measure of time), after the record that
+    /// the same transaction has appended to it. The next record takes that back.
+    Sleep { stream: StreamId, until: i64 },
     /// Takes a closed stream up again; does nothing to one that is open.
     Reopen { stream: StreamId },
     /// Forgets the stream and its records.
     Delete { stream: StreamId },
+    /// Appends `record` to a log, at the position that is next there; nothing happens while the log holds a record
+    /// with the same `key`. Logs and streams are different things, also where their names are the same.
+    Publish { log: StreamId, key: RecordKey, record: Bytes },
+    /// Forgets the records of a log before this position. The newest always stays, so that positions go on.
+    Trim { log: StreamId, before: u64 },
+}
+
+/// Names a record of a log, so that publishing it again changes nothing.
+pub type RecordKey = [u8; 16];
+
+/// How much a log holds. Positions are counted from 0, without gaps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogExtent {
+    /// Position of the oldest record that is kept.
+    pub first: u64,
+    /// Position of the record to come.
+    pub next: u64,
+    /// Sum of the kept records' lengths.
+    pub bytes: u64,
 }
 
 impl JournalWrite {
-    /// The stream that it is about.
-    pub fn stream(&self) -> StreamId {
+    /// The stream that it is about; `None` where it is about a log.
+    pub fn stream(&self) -> Option<StreamId> {
         match self {
             JournalWrite::Append { stream, .. }
+            | JournalWrite::Sleep { stream, .. }
             | JournalWrite::Close { stream }
             | JournalWrite::Reopen { stream }
-            | JournalWrite::Delete { stream } => *stream,
+            | JournalWrite::Delete { stream } => Some(*stream),
+            JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => None,
         }
     }
 }
@@ -187,6 +211,28 @@ pub trait Store: Send + Sync + 'static {
     /// The records of a stream from `from` on; empty when the stream does not exist.
     async fn read_stream(&self, stream: StreamId, from: u64) -> Result<Vec<Bytes>, ReadError>;
 
+    /// Records of a log from position `from` on, at most `limit`, with their positions. Starts later where older ones
+    /// have been trimmed.
+    async fn read_log(&self, log: StreamId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, ReadError>;
+
+    /// How much a log holds; nothing when it has never held anything.
+    async fn log_extent(&self, log: StreamId) -> Result<LogExtent, ReadError>;
+
+    /// Every log that holds a record, and how much it holds.
+    async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError>;
+
+    /// [`Store::read_stream`] of each, from its beginning.
+    async fn read_streams(&self, streams: &[StreamId]) -> Result<Vec<Vec<Bytes>>, ReadError> {
+        let mut all = Vec::with_capacity(streams.len());
+        for stream in streams {
+            all.push(self.read_stream(*stream, 0).await?);
+        }
+        Ok(all)
+    }
+
     /// Streams that were appended to and neither closed nor deleted.
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError>;
+
+    /// Those of them that sleep, and until when. Cheap for millions.
+    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError>;
 }

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Change, CommitError, Entry, Expect, JournalWrite, Page, ReadError, Revision, Store, StreamId, Transaction, Watch,
-    Write,
+    Change, CommitError, Entry, Expect, JournalWrite, LogExtent, Page, ReadError, RecordKey, Revision, Store, StreamId,
+    Transaction, Watch, Write,
 };
 
 #[derive(Clone)]
@@ -30,13 +30,41 @@ struct Model {
     changes: Vec<Arc<Change>>,
     entries: BTreeMap<Bytes, Arc<Entry>>,
     streams: BTreeMap<StreamId, Stream>,
+    logs: BTreeMap<StreamId, Log>,
     floor: Revision,
 }
 
 #[derive(Clone, Default)]
 struct Stream {
     records: Vec<Bytes>,
+    until: Option<i64>,
     closed: bool,
+}
+
+#[derive(Clone, Default)]
+struct Log {
+    first: u64,
+    records: Vec<(RecordKey, Bytes)>,
+}
+
+impl Log {
+    fn publish(&mut self, key: RecordKey, record: Bytes) {
+        if !self.records.iter().any(|(known, _)| *known == key) {
+            self.records.push((key, record));
+        }
+    }
+
+    fn extent(&self) -> LogExtent {
+        let bytes = self.records.iter().map(|(_, record)| record.len() as u64).sum();
+        LogExtent { first: self.first, next: self.first + self.records.len() as u64, bytes }
+    }
+
+    fn trim(&mut self, before: u64) {
+        let gone = usize::try_from(before.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let gone = gone.min(self.records.len().saturating_sub(1));
+        self.records.drain(..gone);
+        self.first += gone as u64;
+    }
 }
 
 impl MemoryStore {
@@ -82,11 +110,15 @@ impl Model {
     fn apply(&mut self, transaction: Transaction) -> Result<Revision, CommitError> {
         let before = self.changes.len();
         let mut streams: BTreeMap<StreamId, Option<Stream>> = BTreeMap::new();
+        let (of_logs, journal): (Vec<_>, Vec<_>) = transaction
+            .journal
+            .into_iter()
+            .partition(|write| matches!(write, JournalWrite::Publish { .. } | JournalWrite::Trim { .. }));
         let result = transaction
             .writes
             .into_iter()
             .try_for_each(|write| self.write(write))
-            .and_then(|()| transaction.journal.into_iter().try_for_each(|write| self.journal(&mut streams, write)));
+            .and_then(|()| journal.into_iter().try_for_each(|write| self.journal(&mut streams, write)));
         if let Err(error) = result {
             for change in self.changes.drain(before..).rev() {
                 match &change.previous {
@@ -101,6 +133,22 @@ impl Model {
                 Some(stream) => self.streams.insert(id, stream),
                 None => self.streams.remove(&id),
             };
+        }
+        // Nothing is demanded of a log, so these cannot fail.
+        for write in of_logs {
+            match write {
+                JournalWrite::Publish { log, key, record } => self.logs.entry(log).or_default().publish(key, record),
+                JournalWrite::Trim { log, before } => {
+                    if let Some(log) = self.logs.get_mut(&log) {
+                        log.trim(before);
+                    }
+                }
+                JournalWrite::Append { .. }
+                | JournalWrite::Close { .. }
+                | JournalWrite::Sleep { .. }
+                | JournalWrite::Reopen { .. }
+                | JournalWrite::Delete { .. } => {}
+            }
         }
         Ok(self.revision())
     }
@@ -133,7 +181,7 @@ impl Model {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let id = write.stream();
+        let Some(id) = write.stream() else { return Ok(()) };
         let state = touched.entry(id).or_insert_with(|| self.streams.get(&id).cloned());
         match write {
             JournalWrite::Append { sequence, record, .. } => {
@@ -146,13 +194,21 @@ impl Model {
                     return Err(CommitError::Sequence { stream: id, expected, got: sequence });
                 }
                 stream.records.push(record);
+                stream.until = None;
+            }
+            JournalWrite::Sleep { until, .. } => {
+                if let Some(stream) = state {
+                    stream.until = Some(until);
+                }
             }
             JournalWrite::Close { .. } | JournalWrite::Reopen { .. } => {
                 if let Some(stream) = state {
                     stream.closed = matches!(write, JournalWrite::Close { .. });
+                    stream.until = None;
                 }
             }
             JournalWrite::Delete { .. } => *state = None,
+            JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => {}
         }
         Ok(())
     }
@@ -220,6 +276,27 @@ impl Store for MemoryStore {
         let model = self.model.lock();
         let Some(stream) = model.streams.get(&stream) else { return Ok(Vec::new()) };
         Ok(stream.records.iter().skip(from.try_into().unwrap_or(usize::MAX)).cloned().collect())
+    }
+
+    async fn read_log(&self, log: StreamId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, ReadError> {
+        let model = self.model.lock();
+        let Some(log) = model.logs.get(&log) else { return Ok(Vec::new()) };
+        let numbered = (log.first..).zip(&log.records).skip_while(|(position, _)| *position < from);
+        Ok(numbered.take(limit).map(|(position, (_, record))| (position, record.clone())).collect())
+    }
+
+    async fn log_extent(&self, log: StreamId) -> Result<LogExtent, ReadError> {
+        Ok(self.model.lock().logs.get(&log).map(Log::extent).unwrap_or_default())
+    }
+
+    async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError> {
+        Ok(self.model.lock().logs.iter().map(|(id, log)| (*id, log.extent())).collect())
+    }
+
+    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError> {
+        let model = self.model.lock();
+        let open = model.streams.iter().filter(|(_, stream)| !stream.closed);
+        Ok(open.filter_map(|(id, stream)| Some((*id, stream.until?))).collect())
     }
 
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {

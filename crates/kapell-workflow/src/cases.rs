@@ -10,6 +10,7 @@ use std::sync::Arc;
 use kapell_api::decode::{self, Position};
 use serde_json::{Map, Value, json};
 
+use crate::cloud_event::CloudEvent;
 use crate::compile::{self, Failure, pin};
 use crate::core::Event;
 use crate::core::exchange::{Reply, Unanswered};
@@ -21,13 +22,15 @@ use crate::fault::Fault;
 use crate::program::Program;
 use crate::resources::reduce;
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 17] = [
     "name",
     "workflow",
     "input",
     "services",
     "resources",
     "secrets",
+    "events",
+    "published",
     "cancelAt",
     "output",
     "error",
@@ -166,7 +169,25 @@ impl Case {
             let at = at.as_i64().ok_or_else(|| self.field_error("cancelAt", "is not a number of milliseconds"))?;
             world.happens(EPOCH + at, Event::Cancel { reason: "test".to_owned() });
         }
+        let events = self.fields.get("events").and_then(Value::as_array);
+        for (number, given) in events.into_iter().flatten().enumerate() {
+            let (at, event) = self.event(number, given)?;
+            world.is_published(EPOCH + at, event);
+        }
         Ok(world)
+    }
+
+    /// What somebody else publishes, and when.
+    fn event(&self, number: usize, given: &Value) -> Result<(i64, CloudEvent), CaseError> {
+        let members =
+            given.as_object().ok_or_else(|| self.field_error("events", "holds something that is no event"))?;
+        let mut envelope = json!({ "specversion": "1.0", "source": "/case", "id": number.to_string() });
+        for (key, value) in members.iter().filter(|(key, _)| *key != "at") {
+            envelope[key] = value.clone();
+        }
+        let event = Datum::from_json(&envelope).map_err(|error| self.field_error("events", error))?;
+        let event = CloudEvent::new(event).map_err(|error| self.field_error("events", error))?;
+        Ok((given.get("at").and_then(Value::as_i64).unwrap_or(1), event))
     }
 
     pub(crate) fn services(&self) -> Result<Services, CaseError> {
@@ -235,6 +256,9 @@ impl Case {
         if let Some(headers) = field("headers").and_then(Value::as_array) {
             check_headers(headers, world, &mut found);
         }
+        if let Some(published) = field("published").and_then(Value::as_array) {
+            check_published(published, world, &mut found);
+        }
         if let Some(compensation) = field("compensation") {
             found.compare("compensation", compensation, &json!(world.run.compensation.as_str()));
         }
@@ -294,6 +318,19 @@ fn check_headers(headers: &[Value], world: &World, found: &mut Findings) {
         for (header, wanted) in wanted.as_object().into_iter().flatten() {
             let sent = seen.request.headers.iter().filter(|(name, _)| name == header).map(|(_, value)| value);
             found.compare(&format!("headers.{header}"), &json!([wanted]), &json!(sent.collect::<Vec<_>>()));
+        }
+    }
+}
+
+/// Of each event only the attributes given.
+fn check_published(published: &[Value], world: &World, found: &mut Findings) {
+    let emitted: Vec<Value> = world.emitted().map(|event| event.envelope().to_value()).collect();
+    if emitted.len() != published.len() {
+        return found.note("published", format!("{} events", published.len()), json!(emitted));
+    }
+    for (number, (actual, wanted)) in emitted.iter().zip(published).enumerate() {
+        for (key, wanted) in wanted.as_object().into_iter().flatten() {
+            found.compare(&format!("published[{number}].{key}"), wanted, &actual[key]);
         }
     }
 }

@@ -21,6 +21,7 @@ mod call;
 pub(crate) use call::check_http_url;
 mod authentication;
 mod data;
+mod events;
 mod extended;
 mod extension;
 mod faults;

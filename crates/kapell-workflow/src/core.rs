@@ -11,10 +11,12 @@ use rand::RngCore;
 
 pub(crate) mod apply;
 mod arguments;
+pub(crate) mod correlation;
 mod dag;
 mod decide;
 pub(crate) mod exchange;
 pub(crate) mod extension;
+pub(crate) mod listening;
 mod operate;
 mod parallel;
 pub(crate) mod record;
@@ -30,6 +32,7 @@ use exchange::{Reply, Unanswered};
 use record::{Entry, FrameId, Identity, Record, Time, TimerId};
 use state::{Effect, Owner, Phase, Run};
 
+use crate::cloud_event::CloudEvent;
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
 use crate::program::{Program, TaskKind};
@@ -57,6 +60,15 @@ pub(crate) enum Event {
     TimerDue {
         timer: TimerId,
     },
+    /// An event that the task may be waiting for.
+    Occurred {
+        frame: FrameId,
+        /// The task was handed whatever there was for it before this position.
+        follows: u64,
+        occurrence: Arc<Occurrence>,
+        #[allow(dead_code, reason = "read by its being dropped")]
+        receipt: Receipt,
+    },
     Cancel {
         reason: String,
     },
@@ -70,6 +82,18 @@ pub(crate) enum Event {
         task: String,
         output: Datum,
     },
+}
+
+/// Dropped when the event has been taken in, by which the sender may know.
+pub(crate) type Receipt = Option<Arc<dyn std::any::Any + Send + Sync>>;
+
+/// An event as it stands in the log of a namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Occurrence {
+    pub(crate) position: u64,
+    pub(crate) event: CloudEvent,
+    /// The run that emitted it, by its UID, and by which activation of a task.
+    pub(crate) origin: Option<(String, FrameId)>,
 }
 
 /// What a step asks for.
@@ -103,10 +127,17 @@ pub(crate) fn start(
 pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore) -> Result<Step, apply::Misfit> {
     let mut step = Step::default();
     run.rearm(&event, now);
+    let offered = match &event {
+        Event::Occurred { frame, follows, occurrence, .. } => Some((*frame, *follows, occurrence.position)),
+        _ => None,
+    };
     if let Some(record) = admit(run, event, now) {
         let entry = Entry(now, record);
         run.apply(&entry)?;
         step.entries.push(entry);
+    }
+    if let Some((frame, follows, position)) = offered {
+        run.note_offered(frame, follows, position);
     }
     while let Some(action) = run.agenda.front().filter(|_| !run.operated.suspended) {
         if step.entries.len() >= MAX_DECISIONS {
@@ -135,6 +166,7 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
     match event {
         Event::Continue => None,
         Event::Cancel { reason } => (run.phase == Phase::Running).then_some(Record::Cancelled { reason }),
+        Event::Occurred { frame, follows, occurrence, .. } => listening::heard(run, frame, follows, &occurrence),
         Event::TimerDue { timer } => {
             let due = !run.operated.suspended && run.timers.get(&timer).is_some_and(|at| *at <= now);
             due.then_some(Record::Fired { timer })
@@ -171,7 +203,11 @@ impl Run {
             Some(Effect::Call { frame: *frame, request: request.clone(), key })
         });
         let timers = self.timers.iter().map(|(timer, at)| Effect::Timer { timer: *timer, at: *at });
-        calls.chain(timers).collect()
+        let listens = self
+            .frames
+            .keys()
+            .filter_map(|frame| Some(Effect::Listen { frame: *frame, interest: self.interest(*frame)? }));
+        calls.chain(timers).chain(listens).collect()
     }
 
     /// What the run waits for, as a sentence; `None` when it does not wait.
@@ -192,7 +228,12 @@ impl Run {
                 record::TimerKind::Attempt | record::TimerKind::Timeout => None,
             }
         });
-        let all: Vec<String> = calls.chain(timers).take(4).collect();
+        let listens = self.frames.keys().filter_map(|frame| {
+            let interest = self.interest(*frame).filter(|interest| !interest.deaf)?;
+            let types: Vec<&str> = interest.keys.iter().map(|key| key.type_.as_deref().unwrap_or("any type")).collect();
+            Some(format!("task {} listens for an event of {}", name(frame)?, types.join(" or ")))
+        });
+        let all: Vec<String> = calls.chain(timers).chain(listens).take(4).collect();
         match all.as_slice() {
             [] => None,
             [some @ .., _] if all.len() == 4 => Some(format!("{} and more", some.join("; "))),

@@ -24,18 +24,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use bytes::Bytes;
 use kapell_client::{ObjectKey, Queue};
-use kapell_store::{Store, StreamId};
+use kapell_store::{ReadError, Store, StreamId};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 mod authentication;
+mod cold;
 mod committer;
 mod effects;
+mod events;
 pub(crate) mod exchange;
 mod headless;
 mod link;
+mod metrics;
 mod notices;
 mod pace;
 mod partition;
@@ -50,6 +53,10 @@ mod turns;
 
 use crate::core::record::{FrameId, Time};
 use crate::egress::Egress;
+pub(crate) use effects::idempotency_key;
+pub(crate) use events::LONGEST_EVENT;
+pub use events::ingest::{IngestError, Refused};
+pub use events::{EventLimits, PublishError};
 pub(crate) use headless::Headless;
 pub(crate) use notices::Notice;
 use notices::Notices;
@@ -110,6 +117,8 @@ pub struct Config {
     pub egress: Egress,
     /// The directory that `file:` resources of workflows are below; without it there are none.
     pub resources: Option<PathBuf>,
+    /// What the event log of a namespace keeps.
+    pub events: EventLimits,
 }
 
 impl Default for Config {
@@ -123,6 +132,7 @@ impl Default for Config {
             drain: Duration::from_secs(5),
             egress: Egress::default(),
             resources: None,
+            events: EventLimits::default(),
         }
     }
 }
@@ -138,6 +148,7 @@ pub struct Engine {
 struct Receivers {
     partitions: Vec<mpsc::UnboundedReceiver<Command>>,
     timers: mpsc::UnboundedReceiver<timers::Alarm>,
+    signals: mpsc::UnboundedReceiver<events::hub::Signal>,
 }
 
 /// What the parts of the engine have in common.
@@ -151,6 +162,7 @@ struct Shared {
     programs: Programs,
     partitions: Vec<mpsc::UnboundedSender<Command>>,
     timers: mpsc::UnboundedSender<timers::Alarm>,
+    events: events::Events,
     turns: Arc<turns::Turns>,
     calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
     calls_idle: Notify,
@@ -160,6 +172,9 @@ struct Shared {
     /// Objects to look at.
     queue: Queue<ObjectKey>,
     active: AtomicUsize,
+    metrics: metrics::Metrics,
+    /// Runs that are read from their journals at a time because they are to wake up.
+    wakers: tokio::sync::Semaphore,
     /// Which runs may begin.
     gate: Mutex<runs::Gate>,
     falls: rescue::Falls,
@@ -181,6 +196,7 @@ impl Shared {
     ) -> (Arc<Self>, Receivers) {
         let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
         let (timers, timer_receiver) = accounted_channel();
+        let (signals, signal_receiver) = accounted_channel();
         let turns = turns::Turns::new(config.max_calls);
         let shared = Arc::new(Self {
             config,
@@ -192,6 +208,7 @@ impl Shared {
             programs: Programs::default(),
             partitions: senders,
             timers,
+            events: events::Events::new(signals),
             turns,
             calls: Mutex::default(),
             calls_idle: Notify::new(),
@@ -199,10 +216,12 @@ impl Shared {
             gone: Mutex::default(),
             queue: Queue::new(),
             active: AtomicUsize::new(0),
+            metrics: metrics::Metrics::default(),
+            wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
             gate: Mutex::default(),
             falls: rescue::Falls::default(),
         });
-        let receivers = Receivers { partitions: receivers, timers: timer_receiver };
+        let receivers = Receivers { partitions: receivers, timers: timer_receiver, signals: signal_receiver };
         (shared, receivers)
     }
 
@@ -252,6 +271,7 @@ impl Parts {
         for (index, commands) in receivers.partitions.into_iter().enumerate() {
             threads.extend(partition::spawn(index, shared.clone(), commands, committer.clone()));
         }
+        threads.extend(events::hub::spawn(shared.clone(), receivers.signals, stop.clone()));
         let timers = tokio::spawn(timers::run(shared.clone(), receivers.timers, stop.clone()));
         Self { committer, timers, threads }
     }
@@ -330,7 +350,7 @@ impl Engine {
         let shared = self.shared.clone();
         let built = tokio::task::spawn_blocking(move || {
             let entries = crate::journal::decode(&records)?;
-            let program = shared.programs.of_journal(&entries)?;
+            let (_, program) = shared.programs.of_journal(&entries)?;
             let mut timeline = crate::timeline::timeline(program, &entries)?;
             crate::secrets::show(&mut timeline);
             Ok::<_, crate::journal::JournalError>(timeline)
@@ -341,10 +361,47 @@ impl Engine {
         }
     }
 
+    /// Publishes the CloudEvents of an HTTP request in the log of a namespace, and says how many they were. All of
+    /// them are on disk then, or none. One that the log holds already is not published again.
+    ///
+    /// # Errors
+    /// When the request holds no events, and when they cannot be published now.
+    pub async fn ingest(&self, namespace: &str, headers: &http::HeaderMap, body: &[u8]) -> Result<usize, EventsError> {
+        let events = events::ingest::events(headers, body)?;
+        self.shared.publish_events(namespace, &events).await?;
+        Ok(events.len())
+    }
+
+    /// Events of a namespace from a position of its log on: `{"items": [{"position", "time", "event"}], "next"}`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn events(&self, namespace: &str, from: u64, limit: usize) -> Result<serde_json::Value, ReadError> {
+        self.shared.read_events(namespace, from, limit).await
+    }
+
+    /// The engine's numbers in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let shared = &self.shared;
+        let (calls, calls_waiting) = shared.turns.counts();
+        let depths =
+            metrics::Depths { active: self.active_runs(), waiting: shared.gate.lock().waiting(), calls, calls_waiting };
+        shared.metrics.text(&depths)
+    }
+
     /// Runs that have begun and not ended.
     pub fn active_runs(&self) -> usize {
         self.shared.active.load(Ordering::Relaxed)
     }
+}
+
+/// Why events were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum EventsError {
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 /// Why there is no timeline.
@@ -353,7 +410,7 @@ pub enum TimelineError {
     #[error("{0:?} is not a UID")]
     NoUid(String),
     #[error("the journal cannot be read")]
-    Store(#[from] kapell_store::ReadError),
+    Store(#[from] ReadError),
     #[error("the journal does not make sense: {0}")]
     Journal(String),
     #[error("interrupted")]

@@ -95,7 +95,21 @@ pub(crate) trait Arguments {
     fn argument(&self, name: &str) -> Datum;
 }
 
+/// For expressions that were compiled without any.
+pub(crate) struct NoArguments;
+
+impl Arguments for NoArguments {
+    fn argument(&self, _: &str) -> Datum {
+        Datum::Null
+    }
+}
+
 impl Expression {
+    /// Whether it says the same for the same input, wherever it is evaluated.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.arguments.is_empty()
+    }
+
     /// Compiles `text`, which may use the arguments in `scope`. Call from a deep stack: see [`meter::on_deep_stack`].
     pub(crate) fn compile(text: &str, scope: &[Arc<str>]) -> Result<Self, CompileError> {
         if text.len() > LONGEST_EXPRESSION {

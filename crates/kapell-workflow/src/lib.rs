@@ -10,15 +10,16 @@
 //! * `core` is pure: it knows neither the clock nor the network, and its state can be rebuilt from its records.
 //! * [`Engine`] gives it both, and looks after `WorkflowRun` objects.
 //!
-//! Of the DSL there are `do`, `set`, `call: http`, `switch`, `for`, `fork`, `try`, `raise` and `wait`, with `if`, `then`,
+//! Of the DSL there are `do`, `set`, `call: http`, `switch`, `for`, `fork`, `try`, `raise`, `wait`, `emit` and `listen`, with `if`, `then`,
 //! `timeout`, `input`, `output` and `export`; and, of our own, compensations (`metadata."kapell.dev/v1".compensate`).
-//! Each of the tasks that are to come (`emit`, `listen`, `run`, other calls) is one more variant of
+//! Each of the tasks that are to come (`run`, other calls) is one more variant of
 //! `program::TaskKind` with its reading, its decision and its record.
 
 mod authentication;
 #[doc(hidden)]
 pub mod bench;
 pub mod cases;
+mod cloud_event;
 mod compile;
 mod core;
 mod doubts;
@@ -41,5 +42,8 @@ mod timeline;
 
 pub use compile::validate;
 pub use doubts::doubts;
-pub use engine::{CallFailure, Config, Engine, ServiceCaller, TimelineError};
+pub use engine::{
+    CallFailure, Config, Engine, EventLimits, EventsError, IngestError, PublishError, Refused, ServiceCaller,
+    TimelineError,
+};
 pub use fault::Fault;

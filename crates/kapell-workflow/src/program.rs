@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+pub(crate) mod events;
+
 use crate::authentication::Scheme;
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
@@ -36,6 +38,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Whether a run of it may publish events or wait for some.
+    pub(crate) fn uses_events(&self) -> bool {
+        self.tasks.iter().any(|task| matches!(task.kind, TaskKind::Emit(_) | TaskKind::Listen(_)))
+    }
+
     pub(crate) fn task(&self, id: TaskId) -> &Task {
         &self.tasks[id.0]
     }
@@ -95,6 +102,8 @@ pub(crate) enum TaskKind {
     Try(Box<TryCatch>),
     Raise(Box<ErrorTemplate>),
     Wait(DurationTemplate),
+    Emit(events::Emit),
+    Listen(Box<events::Listen>),
 }
 
 /// A `do` with `mode: dag`: each task begins when those that it needs are done.

@@ -355,6 +355,33 @@ pub(crate) enum WorkflowVerb {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// Publish a CloudEvent, which runs may listen for; returns when it is on disk
+    Emit {
+        /// The event's type, e.g. `com.example.order.paid`
+        #[arg(long = "type", value_name = "TYPE")]
+        type_: String,
+        /// Where it comes from: a URI or a path
+        #[arg(long, value_name = "URI")]
+        source: String,
+        /// The data: JSON text, @FILE, or - for standard input
+        #[arg(long, value_name = "JSON|@FILE|-")]
+        data: Option<String>,
+        /// What it is about
+        #[arg(long, value_name = "TEXT")]
+        subject: Option<String>,
+        /// Its id; the same id of the same source is the same event (default: a new one)
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
+    /// List the events of the namespace
+    Events {
+        /// Only those from this position of the log on
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        from: u64,
+        /// How to print
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
     /// Wait for the end of a run and print its output
     Wait {
         /// Name of the run

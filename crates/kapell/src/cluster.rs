@@ -136,6 +136,11 @@ impl Cluster {
         self.send(request(Method::POST, path, Some(("application/json", body)))).await
     }
 
+    /// As `post`, with a media type of its own.
+    pub(crate) async fn post_as(&self, path: &str, media_type: &'static str, body: &Value) -> Outcome<Value> {
+        self.send(request(Method::POST, path, Some((media_type, body)))).await
+    }
+
     /// As `post`, but a refusal comes with its HTTP status, for callers that treat some of them as answers.
     pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Outcome<Result<Value, (StatusCode, Failure)>> {
         let (status, bytes) = self.exchange(request(Method::POST, path, Some(("application/json", body)))).await?;

@@ -6,13 +6,14 @@ use super::cells::{AGE, NAME};
 use super::field::{Field, items, truth};
 use super::meta::{self, Names};
 use super::{PLAIN, schema_of};
-use crate::kind::{Column, Kind};
+use crate::kind::{Column, Kind, Subresource};
 
 pub(super) const SERVICE_ACCOUNT: Kind = Kind {
     kind: "ServiceAccount",
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
+    subresources: &[Subresource::Token],
     columns: &[
         NAME,
         Column::new("Secrets", "string", "Number of secrets that its pods may use.", |account, _| {
@@ -23,7 +24,8 @@ pub(super) const SERVICE_ACCOUNT: Kind = Kind {
     schema: schema_of::<ServiceAccount>,
     validate: |account| meta::validate(&Field::root(account), Names::Subdomain),
     warnings: |account| {
-        let warning = "automountServiceAccountToken: no tokens are issued or mounted yet";
+        let warning =
+            "automountServiceAccountToken: no token is mounted into pods yet; `kubectl create token` issues one";
         if truth(account, "/automountServiceAccountToken") { vec![warning.to_owned()] } else { Vec::new() }
     },
     ..PLAIN

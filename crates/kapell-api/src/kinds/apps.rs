@@ -1,14 +1,22 @@
-//! Deployments and ReplicaSets.
+//! Workloads that run for as long as they exist: Deployments, ReplicaSets, StatefulSets, DaemonSets.
 
+mod controller_revision;
+mod daemon_set;
 mod default;
+mod stateful_set;
 mod validate;
+
+pub(super) use controller_revision::CONTROLLER_REVISION;
+pub(super) use daemon_set::DAEMON_SET;
+pub(super) use stateful_set::STATEFUL_SET;
+pub(super) use validate::check_match;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use serde_json::Value;
 
 use super::cells::{AGE, NAME, joined, label_selector, number};
 use super::field::{at, items, text};
-use super::{PLAIN, REPLICAS, drop_status, keep_status, pod, schema_of};
+use super::{PLAIN, REPLICAS, empty_status, keep_status, pod, schema_of, zero_status};
 use crate::kind::{Column, Kind, SelectableField, Subresource};
 
 pub(super) const DEPLOYMENT: Kind = Kind {
@@ -38,7 +46,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     ],
     schema: schema_of::<Deployment>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: keep_status,
     default: default::default_deployment,
     validate: validate::validate_deployment,
@@ -75,7 +83,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
     }],
     schema: schema_of::<ReplicaSet>,
     has_generation: true,
-    prepare_create: drop_status,
+    prepare_create: |object| zero_status(object, &["replicas"]),
     prepare_update: keep_status,
     default: default::default_replica_set,
     validate: validate::validate_replica_set,
@@ -84,26 +92,28 @@ pub(super) const REPLICA_SET: Kind = Kind {
     ..PLAIN
 };
 
-const CONTAINERS: Column = Column::new("Containers", "string", "Names of the template's containers.", |object, _| {
-    joined(containers(object).map(|container| text(container, "/name")))
-})
-.wide();
+pub(super) const CONTAINERS: Column =
+    Column::new("Containers", "string", "Names of the template's containers.", |object, _| {
+        joined(containers(object).map(|container| text(container, "/name")))
+    })
+    .wide();
 
-const IMAGES: Column = Column::new("Images", "string", "Images of the template's containers.", |object, _| {
-    joined(containers(object).map(|container| text(container, "/image")).filter(|image| !image.is_empty()))
-})
-.wide();
+pub(super) const IMAGES: Column =
+    Column::new("Images", "string", "Images of the template's containers.", |object, _| {
+        joined(containers(object).map(|container| text(container, "/image")).filter(|image| !image.is_empty()))
+    })
+    .wide();
 
-const SELECTOR: Column = Column::new("Selector", "string", "Selector of the pods.", |object, _| {
+pub(super) const SELECTOR: Column = Column::new("Selector", "string", "Selector of the pods.", |object, _| {
     label_selector(at(object, "/spec/selector"))
 })
 .wide();
 
-fn containers(object: &Value) -> impl Iterator<Item = &Value> {
+pub(super) fn containers(object: &Value) -> impl Iterator<Item = &Value> {
     items(object, "/spec/template/spec/containers").iter()
 }
 
-fn warn_about_template(object: &Value) -> Vec<String> {
+pub(super) fn warn_about_template(object: &Value) -> Vec<String> {
     pod::template::warnings(object)
 }
 

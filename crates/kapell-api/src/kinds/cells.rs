@@ -18,6 +18,11 @@ pub(crate) const AGE: Column = Column::new("Age", "string", "Time since the obje
     age(at(object, "/metadata/creationTimestamp"), now).into()
 });
 
+/// Shown instead of the age by kinds that change seldom.
+pub(crate) const CREATED_AT: Column = Column::new("Created At", "date", "When the object was created.", |object, _| {
+    text(object, "/metadata/creationTimestamp").into()
+});
+
 /// Shown where a list or an optional value is absent.
 pub(crate) const NONE: &str = "<none>";
 

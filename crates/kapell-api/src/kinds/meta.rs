@@ -18,6 +18,8 @@ pub(crate) enum Names {
     Label,
     /// A DNS label that begins with a letter, so that it can also be part of a variable's name.
     Label1035,
+    /// Anything that can be part of a URL: colons and capitals too.
+    PathSegment,
 }
 
 impl Names {
@@ -26,6 +28,7 @@ impl Names {
             Names::Subdomain => names::dns1123_subdomain(name),
             Names::Label => names::dns1123_label(name),
             Names::Label1035 => names::dns1035_label(name),
+            Names::PathSegment => names::path_segment(name),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::cells::{AGE, NAME, NONE, labels, or_none};
 use super::field::{at, int, items, text};
-use super::{PLAIN, drop_status, schema_of};
+use super::{PLAIN, empty_status, schema_of};
 use crate::kind::{Column, Kind, Now, SelectableField, Subresource};
 
 pub(super) const SERVICE: Kind = Kind {
@@ -41,7 +41,7 @@ pub(super) const SERVICE: Kind = Kind {
         SelectableField { path: "spec.type", value: |service| text(service, "/spec/type").to_owned() },
     ],
     schema: schema_of::<Service>,
-    prepare_create: drop_status,
+    prepare_create: empty_status,
     prepare_update: update::prepare_update,
     default: default::default_service,
     validate: validate::validate_service,

@@ -79,7 +79,7 @@ pub(super) fn sample(kind: &str) -> Value {
         "ConfigMap" => json!({ "data": { "key": "value" } }),
         "Secret" => json!({ "stringData": { "key": "value" } }),
         "Event" => json!({ "involvedObject": { "kind": "Pod", "name": "web", "namespace": "shop" } }),
-        "Deployment" | "ReplicaSet" => json!({ "spec": {
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => json!({ "spec": {
             "selector": { "matchLabels": { "app": "web" } },
             "template": {
                 "metadata": { "labels": { "app": "web" } },
@@ -92,6 +92,59 @@ pub(super) fn sample(kind: &str) -> Value {
             "ports": [{ "port": 80 }],
             "endpoints": [{ "addresses": ["127.9.128.1"] }],
         }),
+        "ControllerRevision" => json!({ "revision": 1, "data": { "spec": {} } }),
+        "ReplicationController" => json!({ "spec": { "template": {
+            "metadata": { "labels": { "app": "web" } },
+            "spec": { "containers": [{ "name": "web", "image": "web:1" }] },
+        } } }),
+        "PodTemplate" => json!({ "template": { "spec": { "containers": [{ "name": "web", "image": "web:1" }] } } }),
+        "Job" => json!({ "spec": { "template": { "spec": {
+            "restartPolicy": "Never",
+            "containers": [{ "name": "web", "image": "web:1" }],
+        } } } }),
+        "CronJob" => json!({ "spec": { "schedule": "*/5 * * * *", "jobTemplate": { "spec": { "template": { "spec": {
+            "restartPolicy": "Never",
+            "containers": [{ "name": "web", "image": "web:1" }],
+        } } } } } }),
+        "HorizontalPodAutoscaler" => json!({ "spec": {
+            "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" },
+            "maxReplicas": 10,
+        } }),
+        "PersistentVolume" => json!({ "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": { "storage": "1Gi" },
+            "hostPath": { "path": "/data" },
+        } }),
+        "PersistentVolumeClaim" => json!({ "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": { "requests": { "storage": "1Gi" } },
+        } }),
+        "Endpoints" => json!({ "subsets": [{ "addresses": [{ "ip": "127.9.128.1" }], "ports": [{ "port": 80 }] }] }),
+        "Ingress" => json!({ "spec": { "rules": [{ "host": "shop.example", "http": { "paths": [{
+            "path": "/",
+            "pathType": "Prefix",
+            "backend": { "service": { "name": "web", "port": { "number": 80 } } },
+        }] } }] } }),
+        "IngressClass" => json!({ "spec": { "controller": "kapell.dev/gateway" } }),
+        "NetworkPolicy" => json!({ "spec": { "podSelector": {}, "ingress": [{ "ports": [{ "port": 80 }] }] } }),
+        "RuntimeClass" => json!({ "handler": "runc" }),
+        "StorageClass" => json!({ "provisioner": "kapell.dev/none" }),
+        "CSIDriver" => json!({ "spec": {} }),
+        "CSINode" => json!({ "spec": { "drivers": [{ "name": "d.example", "nodeID": "n" }] } }),
+        "CSIStorageCapacity" => json!({ "storageClassName": "fast" }),
+        "VolumeAttachment" => json!({ "spec": {
+            "attacher": "kapell.dev/none",
+            "nodeName": "n",
+            "source": { "persistentVolumeName": "v" },
+        } }),
+        "RoleBinding" | "ClusterRoleBinding" => json!({ "roleRef": { "kind": "ClusterRole", "name": "view" } }),
+        "LimitRange" => json!({ "spec": { "limits": [{ "type": "Container", "max": { "cpu": "2" } }] } }),
+        "ResourceQuota" => json!({ "spec": { "hard": { "pods": "10" } } }),
+        "PriorityClass" => json!({ "value": 1000 }),
+        "PodDisruptionBudget" => json!({ "spec": {
+            "minAvailable": 1,
+            "selector": { "matchLabels": { "app": "web" } },
+        } }),
         "Workflow" => json!({ "spec": {
             "document": { "dsl": "1.0.0", "namespace": "shop", "name": "order", "version": "0.1.0" },
             "do": [],
@@ -123,7 +176,8 @@ fn rows_are_found_by_url_and_by_kind() {
 fn no_name_is_taken_twice() {
     let mut taken = std::collections::BTreeSet::new();
     for row in KINDS {
-        for name in [row.plural, row.singular].iter().chain(row.short_names) {
+        let names: std::collections::BTreeSet<_> = [row.plural, row.singular].into_iter().collect();
+        for name in names.iter().chain(row.short_names) {
             assert!(taken.insert(*name), "{name}");
         }
         assert_eq!(row.singular, row.kind.to_lowercase());

@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, or_none, seconds};
-use super::field::{Field, at, carry_over, int, items, same, text, truth};
+use super::field::{Field, at, carry_over, drop_key, int, items, same, text, truth};
 use super::meta::{self, Names};
-use super::{PLAIN, drop_status, keep_status, schema_of};
+use super::{PLAIN, keep_status, schema_of};
 use crate::kind::{Column, Kind, Now, SelectableField, Subresource};
 use crate::names;
 use crate::problem::Problem;
@@ -73,7 +73,7 @@ pub(super) const WORKFLOW_RUN: Kind = Kind {
 
 /// The finalizer is there from the start, which saves the engine a write.
 fn prepare_run(run: &mut Value) {
-    drop_status(run);
+    drop_key(run, "status");
     let Some(metadata) = run.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     let finalizers = metadata.entry("finalizers").or_insert(Value::Null);
     match finalizers {

@@ -123,10 +123,14 @@ pub(super) const ALWAYS_PRESENT: &[(&str, &[&str])] = &[
     ("core.v1.PodTemplateSpec", &["metadata", "spec"]),
     ("core.v1.Service", &["spec", "status"]),
     ("core.v1.ServiceStatus", &["loadBalancer"]),
+    ("core.v1.LimitRange", &["spec"]),
+    ("core.v1.ResourceQuota", &["spec", "status"]),
     ("networking.v1.Ingress", &["spec", "status"]),
     ("networking.v1.IngressStatus", &["loadBalancer"]),
     ("networking.v1.NetworkPolicy", &["spec"]),
     ("policy.v1.PodDisruptionBudget", &["spec", "status"]),
+    ("rbac.v1.ClusterRoleBinding", &["roleRef"]),
+    ("rbac.v1.RoleBinding", &["roleRef"]),
 ];
 
 /// Fields whose patches may carry `$retainKeys`: unions, of which one member excludes the others.

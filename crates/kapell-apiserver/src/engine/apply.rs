@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::ownership::{self, Ownership};
 use super::update::check_identity;
 use super::{ATTEMPTS, Call, Engine, Mode, Target, Written, read_failed};
+use crate::auth::Identity;
 use crate::body::{self, FieldValidation};
+use crate::form::Form;
 use crate::resources::Resource;
 
 /// What a request asks to apply, and as whom.
@@ -119,12 +121,14 @@ impl Engine {
         let dry_run = body::dry_run(&call.query)?;
         let subresource = mode.subresource();
         let mut application = Application::from_call(call, subresource)?;
-        application.check(target, mode, validation)?;
-        let resource = target.resource;
+        let (resource, served) = (target.resource, self.served(call)?);
+        application.check(Target { resource: served, ..target }, mode, validation)?;
+        Form::of(served.kind).keep(resource, &mut application.config);
         for _ in 0..ATTEMPTS {
             let present = self.store.get(&target.key()).await.map_err(read_failed)?.is_some();
             if present {
-                let applied = self.apply_to_present(target, mode, dry_run, &application, validation).await;
+                let applied =
+                    self.apply_to_present(&call.identity, target, mode, dry_run, &application, validation).await;
                 match applied {
                     // Deleted meanwhile.
                     Err(status) if status.code == StatusCode::NOT_FOUND.as_u16() => continue,
@@ -134,7 +138,7 @@ impl Engine {
             if !subresource.is_empty() {
                 return Err(target.not_found());
             }
-            match self.apply_to_nothing(target, dry_run, &application, validation).await {
+            match self.apply_to_nothing(&call.identity, target, dry_run, &application, validation).await {
                 // Created meanwhile.
                 Err(status) if status.reason == "AlreadyExists" => {}
                 other => return self.answer(call, resource, StatusCode::CREATED, &other?),
@@ -145,6 +149,7 @@ impl Engine {
 
     async fn apply_to_present(
         &self,
+        by: &Identity,
         target: Target<'_>,
         mode: Mode,
         dry_run: bool,
@@ -152,7 +157,7 @@ impl Engine {
         validation: FieldValidation,
     ) -> Result<Written, Status> {
         let resource = target.resource;
-        self.update(target, mode, Ownership::Applied, dry_run, |old| {
+        self.update(by, target, mode, Ownership::Applied, dry_run, |old| {
             let mut new = application.apply(resource, old)?;
             let warnings = body::patched(resource, &mut new, validation, application.duplicates.clone())?;
             Ok((new, warnings))
@@ -162,6 +167,7 @@ impl Engine {
 
     async fn apply_to_nothing(
         &self,
+        by: &Identity,
         target: Target<'_>,
         dry_run: bool,
         application: &Application,
@@ -180,15 +186,21 @@ impl Engine {
         let mut object = application.apply(resource, &json!({}))?;
         let mut warnings = body::patched(resource, &mut object, validation, application.duplicates.clone())?;
         object["metadata"]["name"] = json!(target.name);
-        let mut written = self.create_named(target, object, dry_run).await?;
+        let mut written = self.create_named(by, target, object, dry_run).await?;
         warnings.append(&mut written.warnings);
         written.warnings = warnings;
         Ok(written)
     }
 
-    async fn create_named(&self, target: Target<'_>, object: Value, dry_run: bool) -> Result<Written, Status> {
+    async fn create_named(
+        &self,
+        by: &Identity,
+        target: Target<'_>,
+        object: Value,
+        dry_run: bool,
+    ) -> Result<Written, Status> {
         let written =
-            self.create_object(target.resource, target.namespace, object, Ownership::Applied, dry_run).await?;
+            self.create_object(by, target.resource, target.namespace, object, Ownership::Applied, dry_run).await?;
         self.follow_create(target.resource, &written, dry_run).await?;
         Ok(written)
     }

@@ -20,7 +20,7 @@ impl Engine {
             return Err(Status::bad_request(format!("a {kind} is not a Binding")));
         }
         let now = Timestamp::now();
-        self.update(target, Mode::Own, Ownership::Nobody, dry_run, |pod| {
+        self.update(&call.identity, target, Mode::Own, Ownership::Nobody, dry_run, |pod| {
             Ok((bind(target, pod, &binding, now)?, Vec::new()))
         })
         .await?;

@@ -9,6 +9,7 @@ use super::delete::DeleteOptions;
 use super::list::list_body;
 use super::selection::Selection;
 use super::{Call, Engine, Target};
+use crate::form::Form;
 use crate::resources::Resource;
 use crate::{key, reply};
 
@@ -16,7 +17,8 @@ impl Engine {
     pub(super) async fn delete_collection(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
         let options = DeleteOptions::from_call(call)?;
         let dry_run = options.dry_run(call)?;
-        let selection = Selection::from_query(resource.kind, &call.query, None)?;
+        let form = Form::of(self.served(call)?.kind);
+        let selection = Selection::from_query(form.kind(), &call.query, None)?;
         let prefix = key::of_collection(resource.kind, call.path.namespace.as_deref());
         let selected = self.select_all(&prefix, &selection).await?;
         for entry in &selected.entries {
@@ -31,7 +33,7 @@ impl Engine {
         }
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".to_owned(), Value::String(self.store.revision().to_string()));
-        let body = list_body(resource.kind, &metadata, &selected.entries);
+        let body = list_body(form, &metadata, &selected.entries);
         Ok(reply::compressed(&call.headers, reply::json(StatusCode::OK, Vec::new(), &[]), body))
     }
 }

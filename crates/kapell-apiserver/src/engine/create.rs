@@ -8,24 +8,37 @@ use kapell_api::problem::Problem;
 use kapell_api::status::{Cause, Status};
 use kapell_store::Expect;
 use serde_json::{Value, json};
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
+use super::admit::Change;
 use super::{Call, Engine, Ownership, Target, Written, metadata, name_of, ownership, read_failed, undecodable};
+use crate::auth::Identity;
+use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
+use crate::form::Form;
 use crate::resources::Resource;
 use crate::stored;
 
 /// How often another name is tried when a generated one is taken, as upstream does.
 const NAME_ATTEMPTS: usize = 8;
 
+/// Held while something is written, see [`Engine::steady`].
+pub(super) enum Steady<'a> {
+    Shared(#[expect(dead_code, reason = "held, not read")] RwLockReadGuard<'a, ()>),
+    Alone(#[expect(dead_code, reason = "held, not read")] RwLockWriteGuard<'a, ()>),
+}
+
 impl Engine {
     pub(super) async fn create(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
         let namespace = call.path.namespace.as_deref();
         let validation = FieldValidation::from_query(&call.query)?;
         let dry_run = body::dry_run(&call.query)?;
-        let (object, mut warnings) = body::object(resource, &call.headers, &call.body, validation)?;
+        let served = self.served(call)?;
+        let (mut object, mut warnings) = body::object(served, &call.headers, &call.body, validation)?;
+        Form::of(served.kind).keep(resource, &mut object);
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: "" };
-        let mut written = self.create_object(resource, namespace, object, ownership, dry_run).await?;
+        let mut written = self.create_object(&call.identity, resource, namespace, object, ownership, dry_run).await?;
         self.follow_create(resource, &written, dry_run).await?;
         warnings.append(&mut written.warnings);
         written.warnings = warnings;
@@ -49,6 +62,7 @@ impl Engine {
     /// Creates an object that has been decoded; also used for what the server itself needs to exist.
     pub(crate) async fn create_object(
         &self,
+        by: &Identity,
         resource: &Resource,
         namespace: Option<&str>,
         mut object: Value,
@@ -60,7 +74,7 @@ impl Engine {
         if object["metadata"]["resourceVersion"].as_str().is_some_and(|rv| !rv.is_empty()) {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
-        let _no_namespace_is_deleted = self.namespaces.read().await;
+        let _no_namespace_is_deleted = self.steady(resource).await;
         if let Some(namespace) = namespace {
             self.admit_into_namespace(resource, namespace, &object).await?;
         }
@@ -76,9 +90,8 @@ impl Engine {
             (resource.kind.default)(&mut object);
             // Defaults are the creator's; what is allocated from here on is nobody's.
             ownership.of_new(resource, &mut object, given.clone());
-            if resource.is_core("Pod") {
-                self.admit_service_account(&mut object, namespace.unwrap_or_default()).await?;
-            }
+            self.admit(resource, namespace, &mut object).await?;
+            escalation::check(&self.authorizer, by, &object, None)?;
             if let Some(written) = self.try_create(resource, namespace, object.clone(), dry_run).await? {
                 return Ok(written);
             }
@@ -102,18 +115,33 @@ impl Engine {
         let warnings = (resource.kind.warnings)(&object);
         let name = name_of(&object).to_owned();
         let target = Target { resource, namespace, name: &name };
+        if resource.is_core("ResourceQuota") {
+            self.count_usage(namespace, &mut object).await?;
+        }
         let stored = stored::encode(&object);
+        let (key, value) = (target.key(), Some(stored.clone()));
+        let change = Change { key, expect: Expect::Absent, value, old: None, new: Some(&object) };
         if dry_run {
             let taken = self.store.get(&target.key()).await.map_err(read_failed)?.is_some();
+            if !taken {
+                self.check_quotas(resource, namespace, &change).await?;
+            }
             return Ok((!taken).then_some(Written { stored, revision: None, warnings }));
         }
-        let Some(revision) = self.commit(target.key(), Expect::Absent, Some(stored.clone())).await? else {
-            return Ok(None);
-        };
+        let Some(revision) = self.commit_charged(resource, namespace, change).await? else { return Ok(None) };
         if let Some(claims) = claims {
             claims.keep();
         }
         Ok(Some(Written { stored, revision: Some(revision), warnings }))
+    }
+
+    /// Keeps namespaces and quotas as they are while something is written; a quota keeps everybody else from writing
+    /// while it counts.
+    pub(super) async fn steady(&self, resource: &Resource) -> Steady<'_> {
+        match resource.is_core("ResourceQuota") {
+            true => Steady::Alone(self.namespaces.write().await),
+            false => Steady::Shared(self.namespaces.read().await),
+        }
     }
 
     /// 404 for a namespace that does not exist, 403 for one that is being emptied.
@@ -136,7 +164,7 @@ impl Engine {
     }
 
     /// A pod without an account runs as `default`; an account that it names must exist.
-    async fn admit_service_account(&self, pod: &mut Value, namespace: &str) -> Result<(), Status> {
+    pub(super) async fn admit_service_account(&self, pod: &mut Value, namespace: &str) -> Result<(), Status> {
         let named = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default().to_owned();
         let account = if named.is_empty() { "default" } else { named.as_str() };
         if !named.is_empty()

@@ -12,6 +12,8 @@ use kapell_store::{Expect, Revision};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::admit::Change;
+use super::create::Steady;
 use super::update::{namespace_is_held, uid_differs};
 use super::{ATTEMPTS, Call, Engine, Target, Written, decode, metadata};
 use crate::body;
@@ -225,26 +227,30 @@ impl Engine {
             return Err(Status::forbidden(resource.kind, target.name, "this namespace may not be deleted"));
         }
         let _nothing_is_created_meanwhile = match resource.is_core("Namespace") {
-            true => Some(self.namespaces.write().await),
-            false => None,
+            true => Steady::Alone(self.namespaces.write().await),
+            false => self.steady(resource).await,
         };
         for _ in 0..ATTEMPTS {
             let entry = self.fetch(target).await?;
             let object = decode(resource.kind, &entry)?;
             options.check_preconditions(target, &object)?;
-            let (value, revision): (_, Revision) = match plan(resource, &object, options, Timestamp::now()) {
+            let plan = plan(resource, &object, options, Timestamp::now());
+            let (value, revision): (_, Revision) = match &plan {
                 Plan::Wait => {
                     let written =
                         Written { stored: entry.value.clone(), revision: Some(entry.modified), warnings: Vec::new() };
                     return Ok(Deleted::Marked(written));
                 }
                 Plan::Remove => (None, entry.modified),
-                Plan::Mark(new) => (Some(stored::encode(&new)), entry.modified),
+                Plan::Mark(new) => (Some(stored::encode(new)), entry.modified),
             };
             let revision = if dry_run {
                 revision
             } else {
-                match self.commit(target.key(), Expect::Revision(revision), value.clone()).await? {
+                let new = if let Plan::Mark(new) = &plan { Some(new) } else { None };
+                let expect = Expect::Revision(revision);
+                let change = Change { key: target.key(), expect, value: value.clone(), old: Some(&object), new };
+                match self.commit_charged(resource, target.namespace, change).await? {
                     Some(revision) => revision,
                     None => continue,
                 }

@@ -16,11 +16,12 @@ use serde_json::{Map, Value, json};
 use super::read::{now, parse_revision, shape_of};
 use super::selection::Selection;
 use super::{Call, Engine, decode, read_failed};
+use crate::form::Form;
 use crate::negotiate::Shape;
 use crate::path::Query;
 use crate::resources::Resource;
 use crate::table::{self, Include};
-use crate::{key, reply, stored};
+use crate::{key, reply};
 
 /// How many entries are looked at in one read when a selector leaves out most of them.
 const SCAN: usize = 500;
@@ -58,7 +59,8 @@ impl Engine {
     pub(super) async fn list(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
         let kind = resource.kind;
         let shape = shape_of(call)?;
-        let selection = Selection::from_query(kind, &call.query, None)?;
+        let form = Form::of(self.served(call)?.kind);
+        let selection = Selection::from_query(form.kind(), &call.query, None)?;
         let limit = match call.query.get("limit") {
             None => 0,
             Some(text) => text.parse::<usize>().map_err(|_| {
@@ -76,9 +78,9 @@ impl Engine {
         };
         let metadata = list_metadata(kind, &selected, selection.is_everything());
         let body = match shape {
-            Shape::Object => list_body(kind, &metadata, &selected.entries),
+            Shape::Object => list_body(form, &metadata, &selected.entries),
             Shape::Table(version) => {
-                let include = Include::from_query(&call.query)?;
+                let include = Include::from_query(&call.query, form)?;
                 let objects = decode_all(kind, &selected.entries)?;
                 let metadata = Value::Object(metadata);
                 table::table(kind, version, objects, include, metadata, now()).to_string().into_bytes()
@@ -248,14 +250,14 @@ fn list_metadata(kind: &Kind, selected: &Selected, everything: bool) -> Map<Stri
     metadata
 }
 
-/// The list's bytes: stored objects are copied, not parsed.
-pub(super) fn list_body(kind: &Kind, metadata: &Map<String, Value>, entries: &[Arc<Entry>]) -> Vec<u8> {
+/// The list's bytes: objects are copied, not parsed, unless they are seen through a view.
+pub(super) fn list_body(form: Form, metadata: &Map<String, Value>, entries: &[Arc<Entry>]) -> Vec<u8> {
     let size = entries.iter().map(|entry| entry.value.len() + 40).sum::<usize>();
     let mut body = Vec::with_capacity(size + 256);
     let head = format!(
         r#"{{"kind":"{}List","apiVersion":"{}","metadata":{},"items":["#,
-        kind.kind,
-        kind.api_version(),
+        form.kind().kind,
+        form.kind().api_version(),
         Value::Object(metadata.clone())
     );
     body.extend_from_slice(head.as_bytes());
@@ -263,7 +265,7 @@ pub(super) fn list_body(kind: &Kind, metadata: &Map<String, Value>, entries: &[A
         if position > 0 {
             body.push(b',');
         }
-        stored::write_with_revision(&mut body, &entry.value, entry.modified);
+        form.write(&mut body, entry, entry.modified);
     }
     body.extend_from_slice(b"]}");
     body

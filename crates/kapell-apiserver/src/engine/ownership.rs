@@ -36,7 +36,7 @@ pub(super) fn manager(call: &Call) -> Result<String, Status> {
     }
     let agent = call.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     let program = agent.split('/').next().unwrap_or_default();
-    let name = if program.is_empty() { call.user.as_str() } else { program };
+    let name = if program.is_empty() { call.identity.user.as_str() } else { program };
     Ok(name.chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect())
 }
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::update::check_identity;
 use super::{Call, Engine, Mode, Ownership, Target, ownership};
 use crate::body::{self, FieldValidation};
+use crate::form::Form;
 use crate::negotiate::{self, PatchForm};
 use crate::resources::Resource;
 
@@ -85,12 +86,20 @@ impl Engine {
         let patch = Patch::parse(call)?;
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: mode.subresource() };
-        let resource = target.resource;
+        let (resource, served) = (target.resource, self.served(call)?);
+        let form = Form::of(served.kind);
         let written = self
-            .update(target, mode, ownership, dry_run, |old| {
-                let mut new = patch.apply(resource, target.name, old)?;
+            .update(&call.identity, target, mode, ownership, dry_run, |old| {
+                let mut new = if form.is_kept() {
+                    patch.apply(resource, target.name, old)?
+                } else {
+                    let mut shown = old.clone();
+                    form.show(&mut shown);
+                    patch.apply(served, target.name, &shown)?
+                };
                 check_identity(target, &new)?;
-                let warnings = body::patched(resource, &mut new, validation, patch.duplicates.clone())?;
+                let warnings = body::patched(served, &mut new, validation, patch.duplicates.clone())?;
+                form.keep(resource, &mut new);
                 Ok((new, warnings))
             })
             .await?;

@@ -9,6 +9,7 @@ use kapell_store::Revision;
 use serde_json::Value;
 
 use super::{Call, Engine, Target, Written, undecodable};
+use crate::form::Form;
 use crate::negotiate::{self, Shape};
 use crate::resources::Resource;
 use crate::table::{self, Include};
@@ -35,8 +36,9 @@ impl Engine {
         written: &Written,
     ) -> Result<Response<Body>, Status> {
         let shape = shape_of(call)?;
+        let form = Form::of(self.served(call)?.kind);
         let body = match shape {
-            Shape::Object => {
+            Shape::Object if form.is_kept() => {
                 let mut body = Vec::with_capacity(written.stored.len() + 48);
                 match written.revision {
                     Some(revision) => stored::write_with_revision(&mut body, &written.stored, revision),
@@ -44,7 +46,7 @@ impl Engine {
                 }
                 body
             }
-            Shape::Table(_) | Shape::Metadata(_) => {
+            Shape::Object | Shape::Table(_) | Shape::Metadata(_) => {
                 let mut object: Value =
                     serde_json::from_slice(&written.stored).map_err(|error| undecodable(resource.kind, &error))?;
                 if let Some(revision) = written.revision {
@@ -52,12 +54,15 @@ impl Engine {
                 }
                 let value = match shape {
                     Shape::Table(version) => {
-                        let include = Include::from_query(&call.query)?;
+                        let include = Include::from_query(&call.query, form)?;
                         let metadata = serde_json::json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                         table::table(resource.kind, version, vec![object], include, metadata, now())
                     }
                     Shape::Metadata(version) => table::partial(version, object),
-                    Shape::Object => object,
+                    Shape::Object => {
+                        form.show(&mut object);
+                        object
+                    }
                 };
                 value.to_string().into_bytes()
             }

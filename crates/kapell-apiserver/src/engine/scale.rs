@@ -50,7 +50,7 @@ impl Engine {
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: "scale" };
         let written = self
-            .update(target, Mode::Own, ownership, dry_run, |old| {
+            .update(&call.identity, target, Mode::Own, ownership, dry_run, |old| {
                 let wanted = match (&put, &patch) {
                     (Some(scale), _) => scale.clone(),
                     (None, Some(patch)) => patch.apply_plainly(target.resource, target.name, &scale_of(old, paths))?,
@@ -92,7 +92,7 @@ impl Engine {
         set(&mut config, paths.spec_replicas, json!(replicas));
         application.config = config;
         let written = self
-            .update(target, Mode::Own, Ownership::Applied, dry_run, |old| {
+            .update(&call.identity, target, Mode::Own, Ownership::Applied, dry_run, |old| {
                 Ok((application.apply(target.resource, old)?, Vec::new()))
             })
             .await?;
@@ -141,14 +141,22 @@ fn scale_of(object: &Value, paths: &ScalePaths) -> Value {
     }
     let count = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let mut status = json!({"replicas": count(paths.status_replicas)});
-    let selector = object.pointer(paths.selector).map(Selector::from_label_selector);
-    if let Some(Ok(Some(selector))) = selector {
+    if let Some(selector) = object.pointer(paths.selector).and_then(selector_of) {
         status["selector"] = json!(selector.to_string());
     }
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
         "spec": {"replicas": count(paths.spec_replicas)}, "status": status,
     })
+}
+
+/// A `LabelSelector`, or the plain labels that a ReplicationController has: none of the former's members is a string.
+fn selector_of(value: &Value) -> Option<Selector> {
+    let plain = value.as_object().filter(|map| !map.is_empty() && map.values().all(Value::is_string));
+    if plain.is_some() {
+        return serde_json::from_value(value.clone()).ok().map(|labels| Selector::from_labels(&labels));
+    }
+    Selector::from_label_selector(value).ok().flatten()
 }
 
 /// Sets what a JSON pointer names, making objects on the way.

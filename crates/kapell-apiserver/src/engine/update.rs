@@ -9,8 +9,12 @@ use kapell_api::status::Status;
 use kapell_store::{Entry, Expect};
 use serde_json::{Map, Value};
 
+use super::admit::Change;
 use super::{ATTEMPTS, Call, Engine, Ownership, Target, Written, decode, metadata, ownership};
+use crate::auth::Identity;
+use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
+use crate::form::Form;
 use crate::resources::Resource;
 use crate::stored;
 
@@ -43,7 +47,9 @@ impl Engine {
         let validation = FieldValidation::from_query(&call.query)?;
         let dry_run = body::dry_run(&call.query)?;
         let resource = target.resource;
-        let (object, warnings) = body::object(resource, &call.headers, &call.body, validation)?;
+        let served = self.served(call)?;
+        let (mut object, warnings) = body::object(served, &call.headers, &call.body, validation)?;
+        Form::of(served.kind).keep(resource, &mut object);
         check_identity(target, &object)?;
         let conditional = object["metadata"]["resourceVersion"].as_str().is_some_and(|rv| !rv.is_empty());
         if !conditional && !resource.kind.unconditional_update {
@@ -53,8 +59,9 @@ impl Engine {
         }
         let manager = ownership::manager(call)?;
         let ownership = Ownership::Changed { by: &manager, subresource: mode.subresource() };
-        let mut written =
-            self.update(target, mode, ownership, dry_run, |_| Ok((object.clone(), warnings.clone()))).await?;
+        let mut written = self
+            .update(&call.identity, target, mode, ownership, dry_run, |_| Ok((object.clone(), warnings.clone())))
+            .await?;
         written.warnings.dedup();
         self.answer(call, resource, StatusCode::OK, &written)
     }
@@ -63,6 +70,7 @@ impl Engine {
     /// between. What `compute` returns may carry `resourceVersion` and `uid`: then they are preconditions.
     pub(crate) async fn update(
         &self,
+        by: &Identity,
         target: Target<'_>,
         mode: Mode,
         ownership: Ownership<'_>,
@@ -70,6 +78,7 @@ impl Engine {
         compute: impl Fn(&Value) -> Result<(Value, Vec<String>), Status> + Send + Sync,
     ) -> Result<Written, Status> {
         let resource = target.resource;
+        let _steady = self.steady(resource).await;
         for _ in 0..ATTEMPTS {
             let entry = self.fetch(target).await?;
             let old = decode(resource.kind, &entry)?;
@@ -77,6 +86,7 @@ impl Engine {
             check_preconditions(target, &new, &old)?;
             let given = metadata::of(&mut new).shift_remove("managedFields");
             self.settle(resource, mode, &mut new, &old)?;
+            escalation::check(&self.authorizer, by, &new, Some(&old))?;
             ownership.of_changed(resource, &mut new, &old, given);
             if mode == Mode::Main {
                 warnings.extend((resource.kind.warnings)(&new));
@@ -121,6 +131,10 @@ impl Engine {
     ) -> Result<Option<Written>, Status> {
         let resource = target.resource;
         let claims = self.claim_addresses(resource, &mut new, Some(old))?;
+        if resource.is_core("ResourceQuota") {
+            // Whoever wrote it: the server itself keeps count.
+            self.count_usage(target.namespace, &mut new).await?;
+        }
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         let nothing_to_do = new == *old && !may_go(resource, &new);
         let stored = if nothing_to_do { entry.value.clone() } else { stored::encode(&new) };
@@ -128,10 +142,10 @@ impl Engine {
             return Ok(Some(Written { stored, revision: Some(entry.modified), warnings }));
         }
         let value = (!may_go(resource, &new)).then(|| stored.clone());
-        let removed = value.is_none();
-        let Some(revision) = self.commit(target.key(), Expect::Revision(entry.modified), value).await? else {
-            return Ok(None);
-        };
+        let (expect, after) = (Expect::Revision(entry.modified), value.is_some().then_some(&new));
+        let change = Change { key: target.key(), expect, value, old: Some(old), new: after };
+        let removed = after.is_none();
+        let Some(revision) = self.commit_charged(resource, target.namespace, change).await? else { return Ok(None) };
         if let Some(claims) = claims {
             claims.keep();
         }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::read::{now, parse_revision, shape_of};
 use super::selection::Selection;
 use super::{Call, Engine, read_failed, undecodable};
+use crate::form::Form;
 use crate::negotiate::Shape;
 use crate::resources::Resource;
 use crate::table::{self, Include};
@@ -54,11 +55,13 @@ impl Engine {
         name: Option<&str>,
     ) -> Result<Response<Body>, Status> {
         let kind = resource.kind;
+        let form = Form::of(self.served(call)?.kind);
         let encoder = Encoder {
             kind,
+            form,
             shape: shape_of(call)?,
-            include: Include::from_query(&call.query)?,
-            selection: Selection::from_query(kind, &call.query, name)?,
+            include: Include::from_query(&call.query, form)?,
+            selection: Selection::from_query(form.kind(), &call.query, name)?,
         };
         let bookmarks = call.query.flag("allowWatchBookmarks");
         let duration = match call.query.get("timeoutSeconds") {
@@ -139,6 +142,7 @@ fn watch_failed(error: ReadError) -> Status {
 /// Turns entries into lines in the client's shape.
 struct Encoder {
     kind: &'static Kind,
+    form: Form,
     shape: Shape,
     include: Include,
     selection: Selection,
@@ -165,7 +169,7 @@ impl Encoder {
     fn event(&self, out: &mut Vec<u8>, kind: &str, entry: &Entry, revision: Revision) -> Result<(), Status> {
         begin_event(out, kind);
         match self.shape {
-            Shape::Object => stored::write_with_revision(out, &entry.value, revision),
+            Shape::Object => self.form.write(out, entry, revision),
             Shape::Table(version) => {
                 let object = stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
                 let metadata = json!({"resourceVersion": revision.to_string()});
@@ -189,7 +193,8 @@ impl Encoder {
         }
         let object = match self.shape {
             Shape::Object => {
-                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
+                let served = self.form.kind();
+                json!({"kind": served.kind, "apiVersion": served.api_version(), "metadata": metadata})
             }
             Shape::Metadata(version) => table::partial(version, json!({"metadata": metadata})),
             Shape::Table(version) => table::table(self.kind, version, Vec::new(), self.include, metadata, now()),

@@ -1,6 +1,8 @@
 //! The API as its clients see it: in process through a `kube::Client` and through raw requests, over the model store,
 //! and over TLS.
 
+mod access;
+mod admission;
 mod applying;
 mod deletion;
 mod discovery;
@@ -10,4 +12,5 @@ mod subresources;
 mod support;
 mod tls;
 mod validation;
+mod versions;
 mod watching;

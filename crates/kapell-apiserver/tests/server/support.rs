@@ -68,7 +68,19 @@ impl Api {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let response = self.open(method, path, headers, body).await;
+        self.request_as(Identity::internal("test"), method, path, headers, body).await
+    }
+
+    /// A request by somebody who is not one of our own services.
+    pub(crate) async fn request_as(
+        &self,
+        who: Identity,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let response = self.open(who, method, path, headers, body).await;
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         Answer { code: head.status, headers: head.headers, bytes }
@@ -76,6 +88,7 @@ impl Api {
 
     async fn open(
         &self,
+        who: Identity,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],
@@ -86,7 +99,7 @@ impl Api {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.into())).unwrap();
-        self.server.service(Identity::internal("test")).oneshot(request).await.unwrap()
+        self.server.service(who).oneshot(request).await.unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -126,7 +139,8 @@ impl Api {
     }
 
     pub(crate) async fn watch_as(&self, path_and_query: &str, accept: &str) -> Events {
-        let response = self.open(Method::GET, path_and_query, &[("accept", accept)], "").await;
+        let response =
+            self.open(Identity::internal("test"), Method::GET, path_and_query, &[("accept", accept)], "").await;
         assert_eq!(response.status(), StatusCode::OK);
         Events { stream: response.into_body().into_data_stream(), buffer: Vec::new() }
     }

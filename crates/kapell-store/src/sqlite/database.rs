@@ -1,11 +1,12 @@
 //! The file on disk: its schema and the statements on it.
 //!
-//! Schema version 2. All revisions are the store's; times are not kept.
+//! Schema version 4. All revisions are the store's; times are not kept.
 //!
 //! - `changes`: one row for each change whose outcome can still be read. `value` is NULL for a deletion, `replaced` is
 //!   the revision of the row that this one supersedes. That pointer is what compaction follows, instead of an index
 //!   over the keys, which would double the cost of a write. The newest row is never removed: it carries the revision.
 //! - `journal`, `streams`: the workflow journal, in [`streams`].
+//! - `logs`, `log_records`: logs, in [`logs`].
 //! - `meta`: `compacted`, the oldest readable revision; `swept`, how far superseded rows have been removed (at most
 //!   `compacted`: readers lose the past at once, its rows go later).
 
@@ -17,18 +18,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::OpenError;
+use super::logs;
 use super::plan::{Plan, Stream};
 use super::state::State;
 use super::streams::{self, StreamTable};
-use crate::{Change, Entry, Revision, StreamId};
+use crate::{Change, Entry, LogExtent, Revision, StreamId};
 
 pub(crate) const FILE: &str = "kapell.db";
 
-const VERSION: i64 = 2;
+const VERSION: i64 = 4;
 
 /// "Kapl", at byte 68 of the file, so that `file` and we can tell whose database it is.
 const APPLICATION_ID: i64 = 0x4b61_706c;
@@ -110,13 +113,18 @@ impl Database {
             return self.create().map_err(database);
         }
         let version = self.connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
-        if version.map_err(database)? == 1 { self.upgrade().map_err(database) } else { Ok(()) }
+        self.upgrade(version.map_err(database)?).map_err(database)
     }
 
-    /// From version 1, all or nothing.
-    fn upgrade(&self) -> rusqlite::Result<()> {
+    /// From an earlier version, all or nothing.
+    fn upgrade(&self, from: i64) -> rusqlite::Result<()> {
+        let steps = [streams::UPGRADE_FROM_1, logs::SCHEMA, streams::UPGRADE_FROM_3];
+        let missing = steps.get(usize::try_from(from - 1).unwrap_or(0)..).unwrap_or_default();
+        if missing.is_empty() {
+            return Ok(());
+        }
         self.atomically(|| {
-            self.connection.execute_batch(&format!("{} PRAGMA user_version = {VERSION}", streams::UPGRADE_FROM_1))
+            self.connection.execute_batch(&format!("{} PRAGMA user_version = {VERSION}", missing.concat()))
         })
     }
 
@@ -146,8 +154,9 @@ impl Database {
 
     fn create(&self) -> rusqlite::Result<()> {
         self.connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {SCHEMA} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT",
-            streams::SCHEMA
+            "BEGIN IMMEDIATE; {SCHEMA} {} {} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; COMMIT",
+            streams::SCHEMA,
+            logs::SCHEMA
         ))
     }
 
@@ -212,7 +221,7 @@ impl Database {
         self.atomically(|| {
             self.insert_changes(&plan.changes)?;
             moves = self.streams.write(&self.connection, plan)?;
-            Ok(())
+            logs::write(&self.connection, &plan.logs)
         })?;
         self.streams.accept(moves);
         Ok(())
@@ -294,20 +303,39 @@ impl Database {
 /// The journal is read on a connection of its own: it does not wait for the writer, nor the writer for it.
 pub(crate) struct JournalReader {
     connection: Connection,
+    recent: Mutex<streams::Recent>,
 }
 
 impl JournalReader {
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join(FILE);
-        connect(&path).map(|connection| Self { connection }).map_err(|source| OpenError::from_sqlite(&path, source))
+        connect(&path)
+            .map(|connection| Self { connection, recent: Mutex::default() })
+            .map_err(|source| OpenError::from_sqlite(&path, source))
     }
 
     pub(crate) fn records(&self, stream: StreamId, from: u64) -> rusqlite::Result<Vec<Bytes>> {
-        streams::records(&self.connection, stream, from)
+        streams::records(&self.connection, &mut self.recent.lock(), stream, from)
+    }
+
+    pub(crate) fn sleeping_streams(&self) -> rusqlite::Result<Vec<(StreamId, i64)>> {
+        streams::sleeping_streams(&self.connection)
     }
 
     pub(crate) fn open_streams(&self) -> rusqlite::Result<Vec<StreamId>> {
         streams::open_streams(&self.connection)
+    }
+
+    pub(crate) fn log(&self, log: StreamId, from: u64, limit: usize) -> rusqlite::Result<Vec<(u64, Bytes)>> {
+        logs::records(&self.connection, log, from, limit)
+    }
+
+    pub(crate) fn log_extent(&self, log: StreamId) -> rusqlite::Result<LogExtent> {
+        logs::extent(&self.connection, log)
+    }
+
+    pub(crate) fn logs(&self) -> rusqlite::Result<Vec<(StreamId, LogExtent)>> {
+        logs::extents(&self.connection)
     }
 }
 

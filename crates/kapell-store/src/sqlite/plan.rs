@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::state::State;
-use crate::{Change, CommitError, Entry, Expect, JournalWrite, Revision, StreamId, Transaction, Write};
+use crate::{Change, CommitError, Entry, Expect, JournalWrite, RecordKey, Revision, StreamId, Transaction, Write};
 
 /// How far a journal stream has come; `None` where one is wanted: there is no such stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,11 @@ pub(crate) enum RecordEffect {
         sequence: u64,
         record: Bytes,
     },
+    /// After the stream's latest record.
+    Sleep {
+        stream: StreamId,
+        until: i64,
+    },
     /// Of a stream that is closed.
     Reopen {
         stream: StreamId,
@@ -34,6 +39,11 @@ pub(crate) enum RecordEffect {
     },
 }
 
+pub(crate) enum LogEffect {
+    Publish { log: StreamId, key: RecordKey, record: Bytes },
+    Trim { log: StreamId, before: u64 },
+}
+
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) changes: Vec<Arc<Change>>,
@@ -41,18 +51,20 @@ pub(crate) struct Plan {
     pub(crate) records: Vec<RecordEffect>,
     /// Where the streams that the accepted transactions touched stand in the end.
     pub(crate) streams: BTreeMap<StreamId, Option<Stream>>,
+    /// In order. Nothing is demanded of logs, so what becomes of these is decided where they are written.
+    pub(crate) logs: Vec<LogEffect>,
     /// One for each transaction, in order.
     pub(crate) verdicts: Vec<Result<Revision, CommitError>>,
 }
 
 impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.records.is_empty() && self.streams.is_empty()
+        self.changes.is_empty() && self.records.is_empty() && self.streams.is_empty() && self.logs.is_empty()
     }
 }
 
 pub(crate) fn streams_of(transaction: &Transaction) -> impl Iterator<Item = StreamId> {
-    transaction.journal.iter().map(JournalWrite::stream)
+    transaction.journal.iter().filter_map(JournalWrite::stream)
 }
 
 /// `streams` says where each stream stands that a transaction names; one that is missing does not exist.
@@ -79,7 +91,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn take(&mut self, transaction: Transaction) -> Result<Revision, CommitError> {
-        let (changes, records) = (self.plan.changes.len(), self.plan.records.len());
+        let (changes, records, logs) = (self.plan.changes.len(), self.plan.records.len(), self.plan.logs.len());
         let mut touched = BTreeMap::new();
         let result = transaction
             .writes
@@ -96,6 +108,7 @@ impl Planner<'_> {
                     self.overlay.insert(change.key.clone(), change.previous.clone());
                 }
                 self.plan.records.truncate(records);
+                self.plan.logs.truncate(logs);
                 Err(error)
             }
         }
@@ -134,7 +147,20 @@ impl Planner<'_> {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let id = write.stream();
+        let Some(id) = write.stream() else {
+            match write {
+                JournalWrite::Publish { log, key, record } => {
+                    self.plan.logs.push(LogEffect::Publish { log, key, record });
+                }
+                JournalWrite::Trim { log, before } => self.plan.logs.push(LogEffect::Trim { log, before }),
+                JournalWrite::Append { .. }
+                | JournalWrite::Close { .. }
+                | JournalWrite::Sleep { .. }
+                | JournalWrite::Reopen { .. }
+                | JournalWrite::Delete { .. } => {}
+            }
+            return Ok(());
+        };
         let now = match touched.get(&id).or_else(|| self.plan.streams.get(&id)) {
             Some(stream) => *stream,
             None => self.streams.get(&id).copied(),
@@ -151,6 +177,12 @@ impl Planner<'_> {
                 self.plan.records.push(RecordEffect::Append { stream, sequence, record });
                 Some(Stream { next: sequence + 1, open })
             }
+            JournalWrite::Sleep { stream, until } => {
+                if now.is_some_and(|stream| stream.open) {
+                    self.plan.records.push(RecordEffect::Sleep { stream, until });
+                }
+                now
+            }
             JournalWrite::Close { .. } => now.map(|stream| Stream { open: false, ..stream }),
             JournalWrite::Reopen { stream } => {
                 if now.is_some_and(|stream| !stream.open) {
@@ -164,6 +196,7 @@ impl Planner<'_> {
                 }
                 None
             }
+            JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => now,
         };
         if then != now {
             touched.insert(id, then);

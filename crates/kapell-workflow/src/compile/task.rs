@@ -18,10 +18,12 @@ const DEFINITION: Position = Position::TaskDefinition;
 const COMMON: [&str; 7] = ["if", "input", "output", "export", "timeout", "then", "metadata"];
 
 /// The keyword of each kind of task with its further members.
-const KINDS: [(&str, &[&str]); 9] = [
+const KINDS: [(&str, &[&str]); 11] = [
     ("call", &["with"]),
     ("fork", &[]),
     ("for", &["while", "do"]),
+    ("emit", &[]),
+    ("listen", &["foreach"]),
     ("raise", &[]),
     ("set", &[]),
     ("switch", &[]),
@@ -31,7 +33,7 @@ const KINDS: [(&str, &[&str]); 9] = [
 ];
 
 /// Kinds of tasks that the DSL has and this engine not yet.
-const UNSUPPORTED: [&str; 3] = ["emit", "listen", "run"];
+const UNSUPPORTED: [&str; 1] = ["run"];
 
 /// The names that tasks of one list may jump to.
 pub(super) type Names = HashMap<String, usize>;
@@ -178,6 +180,8 @@ impl Compiler {
             "for" => TaskKind::For(self.for_loop(&node, members, pointer)?),
             "fork" => TaskKind::Fork(self.fork(&node, pointer)?),
             "try" => TaskKind::Try(Box::new(self.try_catch(&node, members, pointer, names)?)),
+            "emit" => TaskKind::Emit(self.emit(&node)?),
+            "listen" => TaskKind::Listen(Box::new(self.listen(&node, members, pointer)?)),
             "raise" => TaskKind::Raise(Box::new(self.raise(&node)?)),
             _ => TaskKind::Wait(self.duration_template(&node, DEFINITION)?),
         })

@@ -22,7 +22,10 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
     let table = [
         ("[{ a: { sett: {} } }]", "spec.do[0].a.sett: Unknown field `sett`, did you mean `set`?"),
         ("[{ a: { set: {}, the: end } }]", "spec.do[0].a.the: Unknown field `the`, did you mean `then`?"),
-        ("[{ a: {} }]", "spec.do[0].a: Required value: one of call, fork, for, raise, set, switch, try, wait, do"),
+        (
+            "[{ a: {} }]",
+            "spec.do[0].a: Required value: one of call, fork, for, emit, listen, raise, set, switch, try, wait, do",
+        ),
         ("[{ a: { set: 5 } }]", "spec.do[0].a.set: Invalid value: must be an object or an expression, not a number"),
         (
             "[{ a: { do: [{ b: { set: {}, metadata: { kapell.dev/v1: { needs: [] } } } }] } }]",
@@ -60,8 +63,31 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "[{ alpha: { set: {}, then: alhpa } }]",
             "spec.do[0].alpha.then: Not found: there is no `alhpa` in this task list (a jump cannot leave its list), did you mean `alpha`?",
         ),
-        ("[{ a: { emit: {} } }]", "spec.do[0].a.emit: Unsupported value: task `emit` is not supported yet"),
-        ("[{ a: { listen: {} } }]", "spec.do[0].a.listen: Unsupported value: task `listen` is not supported yet"),
+        ("[{ a: { emit: {} } }]", "spec.do[0].a.emit.event: Required value"),
+        ("[{ a: { emit: { event: { with: { type: t } } } } }]", "spec.do[0].a.emit.event.with.source: Required value"),
+        (
+            "[{ a: { emit: { event: { with: { type: t, source: s, myAttribute: 1 } } } } }]",
+            "spec.do[0].a.emit.event.with.myAttribute: Invalid value: \"myAttribute\": attributes of events are named with lower-case letters and digits",
+        ),
+        ("[{ a: { listen: {} } }]", "spec.do[0].a.listen.to: Required value"),
+        ("[{ a: { listen: { to: {} } } }]", "spec.do[0].a.listen.to: Required value: exactly one of all, any, one"),
+        ("[{ a: { listen: { to: { all: [] } } } }]", "spec.do[0].a.listen.to.all: Required value: at least one filter"),
+        (
+            "[{ a: { listen: { to: { all: [{ with: {} }], until: 'true' } } } }]",
+            "spec.do[0].a.listen.to.until: Forbidden: `until` belongs to a `listen` to `any`",
+        ),
+        (
+            "[{ a: { listen: { to: { any: [] }, read: all } } }]",
+            "spec.do[0].a.listen.read: Invalid value: \"all\": must be data, envelope or raw",
+        ),
+        (
+            "[{ a: { listen: { to: { one: { with: { type: '${ $nobody }' } } } } } }]",
+            "spec.do[0].a.listen.to.one.with.type: Invalid value: \"${ $nobody }\": not a jq expression: there is no variable `$nobody` here",
+        ),
+        (
+            "[{ a: { listen: { to: { one: { with: { type: t }, correlate: { k: {} } } } } } }]",
+            "spec.do[0].a.listen.to.one.correlate.k.from: Required value",
+        ),
         ("[{ a: { run: {} } }]", "spec.do[0].a.run: Unsupported value: task `run` is not supported yet"),
         ("[{ a: { call: mcp, with: {} } }]", "spec.do[0].a.call: Unsupported value: call: mcp is not supported yet"),
         (

@@ -59,6 +59,7 @@ impl Run {
             compensation: Compensation::None,
             calls: BTreeMap::new(),
             timers: BTreeMap::new(),
+            log_end: 0,
             records: 1,
             latest: *at,
             operated: Operated::default(),
@@ -89,6 +90,7 @@ impl Run {
                 self.calls.remove(frame)?;
                 self.agenda.push_back(Action::Propagate { frame: *frame, fault: fault.clone() });
             }
+            Record::Heard { frame, position, met, event } => self.note_heard(*frame, *position, met, event)?,
             Record::Fired { timer } => self.fired(*timer)?,
             Record::Cancelled { reason } => self.end_with(Outcome::Cancelled(reason.clone())),
             Record::Aborted { fault } => self.end_with(Outcome::Faulted(fault.clone())),
@@ -132,12 +134,21 @@ impl Run {
                 self.agenda.push_back(Action::Enter { parent: frame, slot: 0, input });
             }
             (Record::Iterated, Action::Spawn { frame }) => self.spawned(at, frame)?,
+            (Record::Emitted { event }, Action::Perform { frame }) => self.note_emitted(frame, event)?,
+            (Record::Unfulfilled, Action::Judge { frame }) => self.go_on_listening(frame)?,
+            (Record::Collected { output, context }, Action::Collect { frame, output: carried }) => {
+                self.note_collected(frame, output.clone().unwrap_or(carried), context.as_ref())?;
+            }
             (Record::Left { output, context, case }, action) => {
                 let frame = action.frame();
                 let carried = match action {
                     Action::Finish { output, .. } => output,
                     Action::Iterate { input, .. } => input,
                     Action::Perform { .. } => self.frames.get(&frame)?.input.clone(),
+                    Action::Judge { .. } => match &self.frames.get(&frame)?.state {
+                        FrameState::Listen(hearing) => hearing.outputs.clone(),
+                        _ => return None,
+                    },
                     _ => return None,
                 };
                 if let Some(context) = context {
@@ -209,7 +220,7 @@ impl Run {
                 self.agenda.push_back(Action::Finish { frame: id, output: output.clone() });
             }
             (TaskKind::Do(_), _) => self.agenda.push_back(Action::Enter { parent: id, slot: 0, input }),
-            (TaskKind::Set(_) | TaskKind::Switch(_) | TaskKind::Raise(_), _) => {
+            (TaskKind::Set(_) | TaskKind::Switch(_) | TaskKind::Raise(_) | TaskKind::Emit(_), _) => {
                 self.agenda.push_back(Action::Perform { frame: id });
             }
             (TaskKind::Call(_), Body::Call(request)) => {
@@ -226,6 +237,7 @@ impl Run {
                 let ready = dag.needs.iter().enumerate().filter(|(_, needs)| needs.is_empty());
                 self.agenda.extend(ready.map(|(slot, _)| Action::Enter { parent: id, slot, input: input.clone() }));
             }
+            (TaskKind::Listen(_), Body::Listen { from, expected }) => self.begin_listening(id, *from, expected)?,
             (TaskKind::For(_), Body::For(items)) => {
                 frame.state = FrameState::For { items: items.clone(), index: 0 };
                 self.agenda.push_back(Action::Iterate { frame: id, index: 0, input });
@@ -329,6 +341,7 @@ impl Run {
             (None, FrameState::For { index, .. }, _) => {
                 Action::Iterate { frame: parent, index: index + 1, input: output }
             }
+            (None, FrameState::Listen(_), _) => Action::Collect { frame: parent, output },
             (None, _, Owner::Workflow) => Action::Conclude { output },
             (None, ..) => Action::Finish { frame: parent, output },
         });
@@ -571,6 +584,9 @@ impl Run {
         if self.calls.remove(&id).is_some() {
             self.outbox.push(Effect::Abandon { frame: id });
         }
+        if self.frames.get(&id).is_some_and(|frame| matches!(frame.state, FrameState::Listen(_))) {
+            self.outbox.push(Effect::Unlisten { frame: id });
+        }
     }
 }
 
@@ -586,6 +602,10 @@ fn name_of(record: &Record) -> &'static str {
         Record::Caught { .. } => "caught",
         Record::Answered { .. } => "answered",
         Record::Failed { .. } => "failed",
+        Record::Emitted { .. } => "emitted",
+        Record::Heard { .. } => "heard",
+        Record::Unfulfilled => "unfulfilled",
+        Record::Collected { .. } => "collected",
         Record::Fired { .. } => "fired",
         Record::Cancelled { .. } => "cancelled",
         Record::Aborted { .. } => "aborted",

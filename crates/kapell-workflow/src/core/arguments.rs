@@ -13,6 +13,8 @@ pub(super) struct Surroundings<'r> {
     /// The task in question with its raw input and the time at which it began.
     pub(super) task: Option<(&'r Task, Datum, Time)>,
     pub(super) input: Datum,
+    /// `$context`, where it is not the present one.
+    pub(super) context: Option<Datum>,
     pub(super) raw_output: Option<Datum>,
     pub(super) output: Option<Datum>,
     /// The innermost frame whose variables are visible.
@@ -26,16 +28,9 @@ pub(super) struct Surroundings<'r> {
 impl<'r> Surroundings<'r> {
     pub(super) fn of_workflow(run: &'r Run) -> Self {
         let input = Datum::Null;
-        Self {
-            run,
-            task: None,
-            input,
-            raw_output: None,
-            output: None,
-            frame: super::state::ROOT,
-            extends: false,
-            extra: Vec::new(),
-        }
+        let frame = super::state::ROOT;
+        let (context, raw_output, output) = (None, None, None);
+        Self { run, task: None, input, context, raw_output, output, frame, extends: false, extra: Vec::new() }
     }
 
     /// Inside of a task that has begun.
@@ -45,8 +40,9 @@ impl<'r> Surroundings<'r> {
             _ => None,
         };
         let input = frame.input.clone();
+        let (context, raw_output, output) = (None, None, None);
         let mut around =
-            Self { run, task, input, raw_output: None, output: None, frame: id, extends: false, extra: Vec::new() };
+            Self { run, task, input, context, raw_output, output, frame: id, extends: false, extra: Vec::new() };
         around.belongs_to(frame.parent, frame.slot);
         around
     }
@@ -82,6 +78,15 @@ impl<'r> Surroundings<'r> {
                         }
                         if &*each.at == name {
                             return Some(Datum::from(frame.slot));
+                        }
+                    }
+                    (TaskKind::Listen(listen), FrameState::Listen(hearing)) => {
+                        let foreach = listen.foreach.as_ref();
+                        if foreach.is_some_and(|foreach| &*foreach.item == name) && hearing.item.is_some() {
+                            return hearing.item.clone();
+                        }
+                        if foreach.is_some_and(|foreach| &*foreach.at == name) {
+                            return Some(Datum::from(hearing.index));
                         }
                     }
                     (TaskKind::Try(catch), FrameState::Try { handling: Some(fault), .. })
@@ -149,7 +154,7 @@ impl<'r> Surroundings<'r> {
 impl Arguments for Surroundings<'_> {
     fn argument(&self, name: &str) -> Datum {
         match name {
-            "context" => self.run.context.clone(),
+            "context" => self.context.as_ref().unwrap_or(&self.run.context).clone(),
             "input" => self.input.clone(),
             "output" => self.output.clone().unwrap_or_default(),
             "task" => self.task_argument(),

@@ -7,6 +7,7 @@ use rand::{Rng as _, RngCore};
 
 use super::arguments::Surroundings;
 use super::exchange;
+use super::listening;
 use super::record::{Body, FrameId, Record, Time};
 use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
@@ -37,7 +38,9 @@ pub(super) fn decide(run: &Run, action: &Action, now: Time, rng: &mut dyn RngCor
     let decided = match action {
         Action::Open => open(run, now),
         Action::Enter { parent, slot, input } => enter(run, *parent, *slot, input, now),
-        Action::Perform { frame } => perform(run, *frame),
+        Action::Perform { frame } => perform(run, *frame, now),
+        Action::Judge { frame } => listening::judged(run, *frame),
+        Action::Collect { frame, output } => listening::collected(run, *frame, output),
         Action::Iterate { frame, index, input } => iterate(run, *frame, *index, input),
         Action::Spawn { .. } => Ok(Record::Iterated),
         Action::Finish { frame, output } => finish(run, *frame, output, None),
@@ -49,18 +52,18 @@ pub(super) fn decide(run: &Run, action: &Action, now: Time, rng: &mut dyn RngCor
     decided.unwrap_or_else(|fault| Record::Faulted { fault: Some(fault) })
 }
 
-fn failed(place: &str, pointer: &str, error: &EvaluationError) -> Fault {
+pub(super) fn failed(place: &str, pointer: &str, error: &EvaluationError) -> Fault {
     Fault::new(Standard::Expression, pointer, format!("{place}: {error}"))
 }
 
 /// Whether data fits the schema at this place, if there is one.
-fn fits(filter: &DataFilter, place: &'static str, data: &Datum, pointer: &str) -> Result<(), Fault> {
+pub(super) fn fits(filter: &DataFilter, place: &'static str, data: &Datum, pointer: &str) -> Result<(), Fault> {
     let Some(schema) = &filter.schema else { return Ok(()) };
     schema.check(data).map_err(|misfit| Fault::new(Standard::Validation, pointer, format!("{place}: {misfit}")))
 }
 
 /// Evaluates a data filter; `None` when there is none.
-fn filtered(
+pub(super) fn filtered(
     filter: &DataFilter,
     place: &'static str,
     data: &Datum,
@@ -166,6 +169,7 @@ fn body(task: &Task, around: &Surroundings<'_>, now: Time) -> Result<Body, Fault
             };
             Body::Extended(extended.extensions.iter().map(applies).collect::<Result<_, _>>()?)
         }
+        TaskKind::Listen(listen) => listening::begun(listen, around, pointer)?,
         TaskKind::Wait(length) => Body::Wait(now + duration(length, "wait", around, pointer)?.0),
         TaskKind::For(each) => {
             let items =
@@ -187,7 +191,7 @@ fn frame_of(run: &Run, id: FrameId) -> Result<&Frame, Fault> {
     run.frames.get(&id).ok_or_else(|| Fault::new(Standard::Runtime, "/do", "the task is gone"))
 }
 
-fn perform(run: &Run, id: FrameId) -> Result<Record, Fault> {
+fn perform(run: &Run, id: FrameId, now: Time) -> Result<Record, Fault> {
     let frame = frame_of(run, id)?;
     let Owner::Task(task) = frame.owner else { return finish(run, id, &frame.input, None) };
     let task = run.task(task);
@@ -214,6 +218,7 @@ fn perform(run: &Run, id: FrameId) -> Result<Record, Fault> {
             finish(run, id, &frame.input, cases.iter().position(|case| case.when.is_none()))
         }
         TaskKind::Raise(error) => Err(raised(error, &around, pointer)?),
+        TaskKind::Emit(emit) => listening::emitted(run, id, frame, emit, now),
         _ => finish(run, id, &frame.input, None),
     }
 }
@@ -267,7 +272,7 @@ fn iterate(run: &Run, id: FrameId, index: usize, input: &Datum) -> Result<Record
 }
 
 /// The filters at the end of a task. The record's output is what the task's `output.as` made of it, if it has one.
-fn finish(run: &Run, id: FrameId, raw_output: &Datum, case: Option<usize>) -> Result<Record, Fault> {
+pub(super) fn finish(run: &Run, id: FrameId, raw_output: &Datum, case: Option<usize>) -> Result<Record, Fault> {
     let frame = frame_of(run, id)?;
     let Owner::Task(task) = frame.owner else { return Ok(Record::Left { output: None, context: None, case: None }) };
     let task = run.task(task);

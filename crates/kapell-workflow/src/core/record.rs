@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::correlation::{Keys, Match};
 use crate::authentication::Credentials;
 use crate::expression::Datum;
 use crate::fault::Fault;
@@ -85,6 +86,19 @@ pub(crate) enum Record {
     Answered { frame: FrameId, output: Datum },
     /// A call failed, or was answered with an error.
     Failed { frame: FrameId, fault: Fault },
+    /// An `emit` has made its event, which is published in the same transaction.
+    Emitted { event: Datum },
+    /// A `listen` takes in an event that it waits for.
+    Heard { frame: FrameId, position: u64, met: Match, event: Datum },
+    /// What `until` of a `listen` says is not so yet.
+    Unfulfilled,
+    /// One item of a `listen` with `foreach` is done.
+    Collected {
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+        output: Option<Datum>,
+        #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+        context: Option<Datum>,
+    },
     /// A timer came due.
     Fired { timer: TimerId },
     /// Someone asked for the run's cancellation.
@@ -153,6 +167,12 @@ pub(crate) enum Body {
     Extended(Vec<bool>),
     /// This is taken for what the task produced.
     Substituted(Datum),
+    /// Events count from this position of the log on; what each filter's `expect` says.
+    Listen {
+        from: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        expected: Vec<Keys>,
+    },
 }
 
 /// A member that is there is a value, also when it is `null`.

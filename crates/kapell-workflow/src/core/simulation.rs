@@ -10,8 +10,9 @@ use rand::{Rng as _, SeedableRng as _};
 use super::exchange::{Reply, Unanswered};
 use super::record::{Entry, FrameId, Identity, Record, Request, Time};
 use super::state::{Effect, Run};
-use super::{Event, Step, start, step};
+use super::{Event, Occurrence, Step, start, step};
 use crate::authentication::{nested, parameter};
+use crate::cloud_event::CloudEvent;
 use crate::engine::exchange::disclosed;
 use crate::expression::Datum;
 use crate::journal;
@@ -94,6 +95,12 @@ impl Services {
     }
 }
 
+#[derive(Clone)]
+enum Happening {
+    Event(Event),
+    Published(CloudEvent),
+}
+
 pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) run: Run,
@@ -101,7 +108,10 @@ pub(crate) struct World {
     pub(crate) services: Services,
     program: Arc<Program>,
     /// What will happen, in order of time and then of cause.
-    future: BTreeMap<(Time, u64), Event>,
+    future: BTreeMap<(Time, u64), Happening>,
+    /// The event log, and up to where each task has been handed what there is.
+    pub(crate) log: Vec<Arc<Occurrence>>,
+    listeners: BTreeMap<FrameId, u64>,
     causes: u64,
     rng: StdRng,
     /// One in so many steps ends in a crash; 0 for none.
@@ -153,7 +163,9 @@ impl World {
             journal: vec![journal::encode(&[entry])],
             services,
             program,
-            future: BTreeMap::from([((EPOCH, 0), Event::Continue)]),
+            future: BTreeMap::from([((EPOCH, 0), Happening::Event(Event::Continue))]),
+            log: Vec::new(),
+            listeners: BTreeMap::new(),
             causes: 1,
             rng: StdRng::seed_from_u64(seed),
             crash_one_in: 0,
@@ -164,14 +176,36 @@ impl World {
     }
 
     pub(crate) fn happens(&mut self, at: Time, event: Event) {
-        self.future.insert((at, self.causes), event);
+        self.future.insert((at, self.causes), Happening::Event(event));
         self.causes += 1;
+    }
+
+    /// Someone outside publishes an event.
+    pub(crate) fn is_published(&mut self, at: Time, event: CloudEvent) {
+        self.future.insert((at, self.causes), Happening::Published(event));
+        self.causes += 1;
+    }
+
+    /// The log takes an event once.
+    fn publish(&mut self, event: CloudEvent, origin: Option<(String, FrameId)>) {
+        let known = |other: &Arc<Occurrence>| other.event.id() == event.id() && other.event.source() == event.source();
+        if self.log.iter().any(known) {
+            return;
+        }
+        let occurrence = Arc::new(Occurrence { position: self.log.len() as u64, event, origin });
+        self.log.push(occurrence.clone());
+        for (frame, follows) in self.listeners.clone() {
+            self.listeners.insert(frame, occurrence.position + 1);
+            let occurrence = occurrence.clone();
+            let at = self.true_now();
+            self.happens(at, Event::Occurred { frame, follows, occurrence, receipt: None });
+        }
     }
 
     /// Lets time pass until nothing more happens.
     pub(crate) fn live(&mut self) {
         let mut turns = 0;
-        while let Some(((at, _), event)) = self.future.pop_first() {
+        while let Some(((at, _), happening)) = self.future.pop_first() {
             turns += 1;
             if turns > MOST_TURNS {
                 return;
@@ -182,11 +216,15 @@ impl World {
                 self.now += jump;
             }
             self.now = self.now.max(at + self.offset);
-            self.turn(event);
+            match happening {
+                Happening::Event(event) => self.turn(event),
+                Happening::Published(event) => self.publish(event, None),
+            }
         }
     }
 
     fn turn(&mut self, event: Event) {
+        self.run.log_end = self.log.len() as u64;
         let Step { entries, effects, more } =
             step(&mut self.run, event, self.now, &mut self.rng).expect("decisions fit the state");
         if self.strikes(self.trouble.full_disk) {
@@ -197,6 +235,11 @@ impl World {
         }
         if !entries.is_empty() {
             self.journal.push(journal::encode(&entries));
+            for effect in &effects {
+                if let Effect::Publish { frame, event } = effect {
+                    self.publish(event.clone(), Some((self.run.identity.uid.clone(), *frame)));
+                }
+            }
         }
         if self.crash() {
             return self.recover(); // after the journal, before any effect
@@ -231,14 +274,12 @@ impl World {
 
     /// What the next process does: the journal is all there is. Answers under way are lost, and some arrive late.
     pub(crate) fn recover(&mut self) {
-        let cancels: Vec<_> = self
-            .future
-            .iter()
-            .filter(|(_, e)| matches!(e, Event::Cancel { .. }))
-            .map(|(k, e)| (*k, e.clone()))
-            .collect();
-        self.future = cancels.into_iter().collect();
-        self.now += self.rng.random_range(0..50);
+        self.future.retain(|_, what| matches!(what, Happening::Published(_) | Happening::Event(Event::Cancel { .. })));
+        self.listeners.clear();
+        // Published events have their times; who listens for them is not to be late.
+        if !self.future.values().any(|what| matches!(what, Happening::Published(_))) {
+            self.now += self.rng.random_range(0..50);
+        }
         self.run = self.replayed();
         for effect in self.run.pending() {
             self.perform(effect);
@@ -272,13 +313,28 @@ impl World {
                 self.happens(at, Event::TimerDue { timer });
             }
             Effect::Abandon { .. } if self.strikes(self.trouble.late) => {}
-            Effect::Abandon { frame } => self.future.retain(|_, event| called(event) != Some(frame)),
-            Effect::End => {}
+            Effect::Abandon { frame } => self.future.retain(|_, what| called(what) != Some(frame)),
+            Effect::Listen { frame, interest } if !interest.deaf => {
+                self.listeners.insert(frame, self.log.len() as u64);
+                for occurrence in self.log.clone().into_iter().skip(interest.from as usize) {
+                    let follows = occurrence.position;
+                    let at = self.true_now();
+                    self.happens(at, Event::Occurred { frame, follows, occurrence, receipt: None });
+                }
+            }
+            Effect::Listen { frame, .. } | Effect::Unlisten { frame } => drop(self.listeners.remove(&frame)),
+            // With the journal.
+            Effect::Publish { .. } | Effect::End => {}
         }
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
         journal::decode(&self.journal).expect("the journal can be read")
+    }
+
+    /// What the run has published.
+    pub(crate) fn emitted(&self) -> impl Iterator<Item = &CloudEvent> {
+        self.log.iter().filter(|occurrence| occurrence.origin.is_some()).map(|occurrence| &occurrence.event)
     }
 
     /// Names of tasks in the order in which they began.
@@ -300,9 +356,9 @@ impl World {
     }
 }
 
-fn called(event: &Event) -> Option<FrameId> {
-    match event {
-        Event::Replied { frame, .. } | Event::Unanswered { frame, .. } => Some(*frame),
+fn called(what: &Happening) -> Option<FrameId> {
+    match what {
+        Happening::Event(Event::Replied { frame, .. } | Event::Unanswered { frame, .. }) => Some(*frame),
         _ => None,
     }
 }

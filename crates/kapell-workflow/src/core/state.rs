@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::extension::Progress;
+use super::listening::Hearing;
 use super::record::{FrameId, Identity, Request, Time, TimerId};
-use crate::expression::Datum;
+use crate::cloud_event::CloudEvent;
+use crate::expression::{Datum, Expression};
 use crate::fault::Fault;
 use crate::program::{Block, Program, Task, TaskId, TaskKind};
 
@@ -35,6 +37,9 @@ pub(crate) struct Run {
     /// Calls that are due and not answered.
     pub(crate) calls: BTreeMap<FrameId, Request>,
     pub(crate) timers: BTreeMap<TimerId, Time>,
+    /// The position at which the event log of the run's namespace ends; not part of the state, told by whoever takes
+    /// steps.
+    pub(crate) log_end: u64,
     /// Records applied so far.
     pub(crate) records: u64,
     /// When the latest of them was made.
@@ -173,6 +178,7 @@ pub(crate) enum FrameState {
     Iteration {
         item: Datum,
     },
+    Listen(Box<Hearing>),
 }
 
 /// How far a parallel loop is.
@@ -200,6 +206,10 @@ pub(crate) enum Action {
     Iterate { frame: FrameId, index: usize, input: Datum },
     /// Begin the next iteration of a parallel loop.
     Spawn { frame: FrameId },
+    /// Ask a `listen` whether it was enough.
+    Judge { frame: FrameId },
+    /// Filter the output of one item of a `listen`.
+    Collect { frame: FrameId, output: Datum },
     /// Filter a task's output.
     Finish { frame: FrameId, output: Datum },
     /// Find out whether a `try` handles this.
@@ -221,6 +231,8 @@ impl Action {
             Action::Perform { frame }
             | Action::Iterate { frame, .. }
             | Action::Spawn { frame }
+            | Action::Judge { frame }
+            | Action::Collect { frame, .. }
             | Action::Finish { frame, .. }
             | Action::Catch { frame, .. }
             | Action::Propagate { frame, .. } => *frame,
@@ -244,7 +256,53 @@ pub(crate) enum Effect {
         timer: TimerId,
         at: Time,
     },
+    /// Part of the transaction that the records are in, rather than something that follows it.
+    Publish {
+        frame: FrameId,
+        event: CloudEvent,
+    },
+    /// Find events for this task, from now on those that are described like this.
+    Listen {
+        frame: FrameId,
+        interest: Interest,
+    },
+    Unlisten {
+        frame: FrameId,
+    },
     End,
+}
+
+/// By what events for a task are found. Whoever does the finding may find too many.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Interest {
+    /// Only events from this position on.
+    pub(crate) from: u64,
+    /// None at present, but those from this position on must not be lost.
+    pub(crate) deaf: bool,
+    /// Any of these.
+    pub(crate) keys: Vec<Key>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Key {
+    /// `None`: events of all types.
+    pub(crate) type_: Option<Arc<str>>,
+    /// A further condition.
+    pub(crate) probe: Option<Probe>,
+}
+
+/// What an expression says of the event, as JSON.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    pub(crate) code: Arc<str>,
+    pub(crate) expression: Expression,
+    pub(crate) value: String,
+}
+
+impl PartialEq for Probe {
+    fn eq(&self, other: &Self) -> bool {
+        self.code == other.code && self.value == other.value
+    }
 }
 
 impl Run {
@@ -269,6 +327,7 @@ impl Run {
                 (TaskKind::Do(block), _) => Some(block),
                 (TaskKind::For(each), _) => Some(&each.body),
                 (TaskKind::Function(function), _) => Some(&function.body),
+                (TaskKind::Listen(listen), _) => listen.foreach.as_ref()?.body.as_ref(),
                 (TaskKind::Try(catch), FrameState::Try { handling: None, .. }) => Some(&catch.body),
                 (TaskKind::Try(catch), FrameState::Try { .. }) => catch.handler.as_ref(),
                 _ => None,
@@ -313,6 +372,7 @@ impl Run {
         let repeated = repeated || is_function;
         match &frame.state {
             FrameState::For { index, .. } => format!("{}@{index};", self.key(frame)),
+            FrameState::Listen(hearing) => format!("{}@{};", self.key(frame), hearing.index),
             _ if repeated || matches!(frame.owner, Owner::Compensation(_)) => format!("{};", self.key(frame)),
             _ => frame.scope.clone(),
         }

@@ -149,6 +149,8 @@ fn crashes_change_nothing() {
                 assert_eq!(wild.order(), calm.order(), "{context}: steps in the journal");
                 assert_eq!(deeds(&wild), deeds(&calm), "{context}: deeds");
                 assert_eq!(distinct_calls(&wild), distinct_calls(&calm), "{context}: calls");
+                let ids = |world: &World| world.emitted().map(|event| event.id().to_owned()).collect::<Vec<_>>();
+                assert_eq!(ids(&wild), ids(&calm), "{context}: events");
             }
         }
         assert!(crashes > 100, "only {crashes} crashes");

@@ -5,8 +5,9 @@
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kapell_store::{CommitError, JournalWrite, StreamId, Transaction};
 use tokio::runtime::Handle;
@@ -26,7 +27,8 @@ pub(super) struct Work {
     pub(super) stream: StreamId,
     pub(super) namespace: String,
     pub(super) uid: String,
-    pub(super) write: Option<JournalWrite>,
+    /// The step's records and the events that it publishes.
+    pub(super) writes: Vec<JournalWrite>,
     pub(super) effects: Vec<Effect>,
     pub(super) notice: Option<Notice>,
     pub(super) pace: Arc<Pace>,
@@ -73,8 +75,18 @@ impl Committer {
 }
 
 async fn carry_out(shared: Arc<Shared>, mut steps: Vec<Work>) {
-    let journal: Vec<JournalWrite> = steps.iter_mut().filter_map(|step| step.write.take()).collect();
-    let lost = if journal.is_empty() { Vec::new() } else { commit(&shared, journal).await };
+    let mut journal = Vec::with_capacity(steps.len());
+    for step in &mut steps {
+        journal.extend(step.writes.drain(..).map(|write| (step.stream, write)));
+    }
+    let begun = Instant::now();
+    let lost = if journal.is_empty() {
+        Vec::new()
+    } else {
+        shared.metrics.records.fetch_add(journal.len() as u64, Ordering::Relaxed);
+        commit(&shared, journal).await
+    };
+    shared.metrics.commits.note(begun.elapsed());
     for step in steps.into_iter().filter(|step| !lost.contains(&step.stream)) {
         finish(&shared, step);
     }
@@ -82,11 +94,12 @@ async fn carry_out(shared: Arc<Shared>, mut steps: Vec<Work>) {
 
 /// Commits, however long that takes: the runs' states are ahead of the disk and cannot go back. Returns the streams
 /// that someone else has written to.
-async fn commit(shared: &Arc<Shared>, mut journal: Vec<JournalWrite>) -> Vec<StreamId> {
+async fn commit(shared: &Arc<Shared>, mut journal: Vec<(StreamId, JournalWrite)>) -> Vec<StreamId> {
     let mut lost = Vec::new();
     let mut delay = FIRST_RETRY;
     loop {
-        let transaction = Transaction { writes: Vec::new(), journal: journal.clone() };
+        let transaction =
+            Transaction { writes: Vec::new(), journal: journal.iter().map(|(_, write)| write.clone()).collect() };
         let stream = match shared.store.commit(transaction).await {
             Ok(_) => return lost,
             Err(CommitError::Sequence { stream, expected, got }) => {
@@ -108,7 +121,7 @@ async fn commit(shared: &Arc<Shared>, mut journal: Vec<JournalWrite>) -> Vec<Str
                 continue;
             }
         };
-        journal.retain(|write| write.stream() != stream);
+        journal.retain(|(of, _)| *of != stream);
         lost.push(stream);
         if journal.is_empty() {
             return lost;

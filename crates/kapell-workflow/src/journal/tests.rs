@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::{JournalError, decode, definition, encode, replay};
+use crate::core::correlation::Match;
 use crate::core::record::{Body, Entry, Identity, Record, Request, TimerId, TimerKind};
 use crate::core::state::{Outcome, Phase};
 use crate::expression::Datum;
@@ -132,6 +133,28 @@ fn every_record_survives_its_encoding() {
         Record::Entered { input: None, deadline: Some(2), body: Body::Plain },
         Record::Entered { input: None, deadline: None, body: Body::Wait(5) },
         Record::Entered { input: None, deadline: None, body: Body::For(Datum::Null) },
+        Record::Entered { input: None, deadline: None, body: Body::Listen { from: 3, expected: Vec::new() } },
+        Record::Entered {
+            input: None,
+            deadline: None,
+            body: Body::Listen { from: 3, expected: vec![Default::default(), [("k".to_owned(), Datum::Null)].into()] },
+        },
+        Record::Emitted { event: Datum::Null },
+        Record::Heard {
+            frame: 1,
+            position: 4,
+            met: Match { filter: 1, binds: [("k".to_owned(), Datum::Int(1))].into() },
+            event: Datum::Null,
+        },
+        Record::Heard {
+            frame: 1,
+            position: 5,
+            met: Match { filter: 0, binds: Default::default() },
+            event: Datum::Null,
+        },
+        Record::Unfulfilled,
+        Record::Collected { output: null.clone(), context: null.clone() },
+        Record::Collected { output: None, context: None },
         Record::Iterated,
         Record::Left { output: null.clone(), context: null.clone(), case: Some(1) },
         Record::Left { output: None, context: None, case: None },

@@ -13,7 +13,7 @@ fn kinds_go_by_many_names() {
     for (word, kind) in cases {
         assert_eq!(kind_called(word).ok().map(|found| found.kind), Some(kind), "{word}");
     }
-    for word in ["", "deployments.batch", "jobs"] {
+    for word in ["", "deployments.batch", "crds"] {
         assert!(kind_called(word).is_err(), "{word}");
     }
 }

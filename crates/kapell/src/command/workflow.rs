@@ -1,4 +1,4 @@
-//! `kapell workflow run|show|wait`; the verbs that operate on runs are in [`runs`].
+//! `kapell workflow run|show|emit|events|wait`; the verbs that operate on runs are in [`runs`].
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -14,12 +14,13 @@ use crate::timeline;
 use super::{get::Lines, text};
 
 pub(crate) mod design;
+mod events;
 mod runs;
 
 pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
     match verb {
         WorkflowVerb::Run { name, input, run_name, wait, output } => {
-            let input = read_input(input)?;
+            let input = read_json("--input", input)?;
             let run = start(cluster, name, run_name.as_deref(), input).await?;
             let run_name = text(&run, "/metadata/name").to_owned();
             if *wait {
@@ -43,11 +44,16 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
         WorkflowVerb::Skip(args) => runs::skip(cluster, args).await,
         // Those that need no server are not sent here.
         WorkflowVerb::Lint { .. } | WorkflowVerb::Graph { .. } | WorkflowVerb::Test { .. } => Ok(()),
+        WorkflowVerb::Emit { type_, source, data, subject, id } => {
+            let data = data.as_deref().map(|data| read_json("--data", data)).transpose()?;
+            events::emit(cluster, type_, source, data, subject.as_deref(), id.as_deref()).await
+        }
+        WorkflowVerb::Events { from, output } => events::list(cluster, *from, *output).await,
         WorkflowVerb::Wait { run, output } => finish(cluster, run, *output).await,
     }
 }
 
-fn read_input(argument: &str) -> Outcome<Value> {
+fn read_json(option: &'static str, argument: &str) -> Outcome<Value> {
     let (source, text) = match argument {
         "-" => {
             let mut text = String::new();
@@ -57,17 +63,17 @@ fn read_input(argument: &str) -> Outcome<Value> {
         _ => match argument.strip_prefix('@') {
             Some(file) => {
                 let text = std::fs::read_to_string(file)
-                    .map_err(|error| Failure::usage(format!("--input {argument}: {error}")))?;
+                    .map_err(|error| Failure::usage(format!("{option} {argument}: {error}")))?;
                 (file, text)
             }
-            None => ("--input", argument.to_owned()),
+            None => (option, argument.to_owned()),
         },
     };
     serde_json::from_str(&text).map_err(|error| {
         let words = error.to_string();
         let words = words.split(" at line ").next().unwrap_or(&words);
-        Failure::usage(format!("{source}:{}:{}: the input is not JSON: {words}", error.line(), error.column()))
-            .hint("quote JSON for the shell: '{\"key\": \"value\"}'")
+        Failure::usage(format!("{source}:{}:{}: this is not JSON: {words}", error.line(), error.column()))
+            .hint(format!("{option} '{{\"key\": \"value\"}}'"))
     })
 }
 

@@ -29,7 +29,10 @@ fn complaints_name_file_line_and_column() {
     let cases = [
         ("a: b\n c: d\n", vec!["f.yaml:2:"]),
         ("hello: world\n", vec!["f.yaml:1:1: not an object: kind is missing"]),
-        ("apiVersion: batch/v1\nkind: Job\n", vec!["f.yaml:2:1: batch/v1 Job is not supported yet"]),
+        (
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\n",
+            vec!["f.yaml:2:1: apiextensions.k8s.io/v1 CustomResourceDefinition is not supported yet"],
+        ),
         (
             "apiVersion: v1\nkind: Deployment\n",
             vec!["f.yaml:2:1: v1 Deployment is not supported yet; supported is apps/v1"],

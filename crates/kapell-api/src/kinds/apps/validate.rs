@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::kinds::field::{Field, at};
 use crate::kinds::meta::{self, Names};
 use crate::kinds::pod::template;
+use crate::kinds::share;
 use crate::problem::Problem;
 use crate::selector::Selector;
 
@@ -41,7 +42,7 @@ pub(super) fn selector_is_kept(new: &Value, old: &Value) -> Vec<Problem> {
     problems
 }
 
-fn check_replicated(spec: &Field<'_, '_>, kind: &str, problems: &mut Vec<Problem>) {
+pub(in crate::kinds) fn check_replicated(spec: &Field<'_, '_>, kind: &str, problems: &mut Vec<Problem>) {
     spec.field("replicas").not_negative(problems);
     let (selector, template) = (spec.field("selector"), spec.field("template"));
     if !selector.is_set() {
@@ -68,7 +69,7 @@ fn check_replicated(spec: &Field<'_, '_>, kind: &str, problems: &mut Vec<Problem
     }
 }
 
-fn check_match(selector: &Field<'_, '_>, template: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+pub(in crate::kinds) fn check_match(selector: &Field<'_, '_>, template: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     let metadata = template.field("metadata");
     let labels = metadata.field("labels");
     // A selector that does not parse was complained about above.
@@ -90,31 +91,13 @@ fn check_strategy(strategy: &Field<'_, '_>, problems: &mut Vec<Problem>) {
         }
         "RollingUpdate" => {
             let (surge, unavailable) = (rolling_update.field("maxSurge"), rolling_update.field("maxUnavailable"));
-            let surge = check_share(&surge, problems);
-            let at_most = check_share(&unavailable, problems);
+            let surge = share::check(&surge, problems);
+            let at_most = share::check(&unavailable, problems);
             if at_most == Some(0) && surge == Some(0) {
                 problems.push(unavailable.invalid("may not be 0 when `maxSurge` is 0"));
             }
-            if at_most.is_some_and(|share| share > 100) && unavailable.value.is_string() {
-                problems.push(unavailable.invalid("must not be greater than 100%"));
-            }
+            share::check_at_most_all(&unavailable, problems);
         }
         _ => strategy.field("type").one_of(&["Recreate", "RollingUpdate"], problems),
     }
-}
-
-/// A number of pods or a percentage; returns the figure in either case.
-fn check_share(share: &Field<'_, '_>, problems: &mut Vec<Problem>) -> Option<i64> {
-    if let Some(text) = share.value.as_str() {
-        let figure = text.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
-        let figure = figure.and_then(|digits| digits.parse().ok());
-        if figure.is_none() {
-            problems.push(share.invalid(
-                "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%')",
-            ));
-        }
-        return figure;
-    }
-    share.not_negative(problems);
-    share.int()
 }

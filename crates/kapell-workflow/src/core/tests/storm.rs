@@ -10,12 +10,14 @@ use super::*;
 use crate::core::record::{Entry, Record, TimerId};
 use crate::core::simulation::Trouble;
 
-/// Crashes and clocks take time, so what depends on the time that things take is left out, and so is an endless
-/// expression, which ends at the first of several bounds.
+/// Crashes and clocks take time, so what depends on the time that things take is left out (a `listen` hears what is
+/// published from its beginning on), and so is an endless expression, which ends at the first of several bounds.
 fn depends_on_time(case: &Case) -> bool {
     let workflow = case.fields["workflow"].to_string();
     case.fields.contains_key("cancelAt")
-        || ["timeout", "compete", "duration", "000000000", "startedAt"].iter().any(|word| workflow.contains(word))
+        || ["timeout", "compete", "duration", "000000000", "startedAt", "listen"]
+            .iter()
+            .any(|word| workflow.contains(word))
 }
 
 /// The model: what a run is to come to, whatever happens.

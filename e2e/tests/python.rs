@@ -1,0 +1,31 @@
+//! The Python client `kubernetes`: each script in `files/python` is a case, and says itself what it expects.
+
+use std::process::Command;
+
+use kapell_e2e::{Kapell, skip, tool};
+
+fn script(name: &str) {
+    let Some(python) = tool("python") else {
+        skip!("no Python with the package kubernetes: `cargo xtask test` installs it if python3 and pip are there");
+    };
+    let kapell = Kapell::start();
+    let mut command = Command::new(python);
+    command.arg(format!("{}/tests/files/python/{name}.py", env!("CARGO_MANIFEST_DIR")));
+    command.env("KUBECONFIG", kapell.data().join("kubeconfig"));
+    kapell_e2e::run(command, None).ok();
+}
+
+#[test]
+fn typed_objects() {
+    script("typed");
+}
+
+#[test]
+fn dynamic_objects() {
+    script("dynamic");
+}
+
+#[test]
+fn watches_resume_where_they_ended() {
+    script("watches");
+}
