@@ -25,6 +25,12 @@ mod streams;
 mod telemetry;
 mod wiring;
 
+/// What can be said of workflows without a server.
+pub mod workflows {
+    pub use kapell_workflow::graph::mermaid;
+    pub use kapell_workflow::{cases, doubts, validate};
+}
+
 pub use kapell_workflow::egress::{Egress, Rewrite as EgressRewrite, Target as EgressTarget};
 
 use block::Claimed;

@@ -62,6 +62,9 @@ pub enum JournalWrite {
     Append { stream: StreamId, sequence: u64, record: Bytes },
     /// Marks the stream as finished: it is kept, but no longer listed by [`Store::open_streams`].
     Close { stream: StreamId },
+    /// Says that nothing is to be done for the stream before `until` (the user's measure of time), after the record that
+    /// the same transaction has appended to it. The next record takes that back.
+    Sleep { stream: StreamId, until: i64 },
     /// Takes a closed stream up again; does nothing to one that is open.
     Reopen { stream: StreamId },
     /// Forgets the stream and its records.
@@ -88,10 +91,11 @@ pub struct LogExtent {
 }
 
 impl JournalWrite {
-    /// The stream that it is about; `None` for what is about a log.
+    /// The stream that it is about; `None` where it is about a log.
     pub fn stream(&self) -> Option<StreamId> {
         match self {
             JournalWrite::Append { stream, .. }
+            | JournalWrite::Sleep { stream, .. }
             | JournalWrite::Close { stream }
             | JournalWrite::Reopen { stream }
             | JournalWrite::Delete { stream } => Some(*stream),
@@ -217,6 +221,18 @@ pub trait Store: Send + Sync + 'static {
     /// Every log that holds a record, and how much it holds.
     async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError>;
 
+    /// [`Store::read_stream`] of each, from its beginning.
+    async fn read_streams(&self, streams: &[StreamId]) -> Result<Vec<Vec<Bytes>>, ReadError> {
+        let mut all = Vec::with_capacity(streams.len());
+        for stream in streams {
+            all.push(self.read_stream(*stream, 0).await?);
+        }
+        Ok(all)
+    }
+
     /// Streams that were appended to and neither closed nor deleted.
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError>;
+
+    /// Those of them that sleep, and until when. Cheap for millions.
+    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError>;
 }

@@ -37,6 +37,7 @@ struct Model {
 #[derive(Clone, Default)]
 struct Stream {
     records: Vec<Bytes>,
+    until: Option<i64>,
     closed: bool,
 }
 
@@ -142,8 +143,11 @@ impl Model {
                         log.trim(before);
                     }
                 }
-                // Of streams, and done above.
-                _ => {}
+                JournalWrite::Append { .. }
+                | JournalWrite::Close { .. }
+                | JournalWrite::Sleep { .. }
+                | JournalWrite::Reopen { .. }
+                | JournalWrite::Delete { .. } => {}
             }
         }
         Ok(self.revision())
@@ -190,10 +194,17 @@ impl Model {
                     return Err(CommitError::Sequence { stream: id, expected, got: sequence });
                 }
                 stream.records.push(record);
+                stream.until = None;
+            }
+            JournalWrite::Sleep { until, .. } => {
+                if let Some(stream) = state {
+                    stream.until = Some(until);
+                }
             }
             JournalWrite::Close { .. } | JournalWrite::Reopen { .. } => {
                 if let Some(stream) = state {
                     stream.closed = matches!(write, JournalWrite::Close { .. });
+                    stream.until = None;
                 }
             }
             JournalWrite::Delete { .. } => *state = None,
@@ -280,6 +291,12 @@ impl Store for MemoryStore {
 
     async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError> {
         Ok(self.model.lock().logs.iter().map(|(id, log)| (*id, log.extent())).collect())
+    }
+
+    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError> {
+        let model = self.model.lock();
+        let open = model.streams.iter().filter(|(_, stream)| !stream.closed);
+        Ok(open.filter_map(|(id, stream)| Some((*id, stream.until?))).collect())
     }
 
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {

@@ -88,6 +88,11 @@ impl Bench {
         }
     }
 
+    /// Waits until so many runs sleep outside of memory.
+    pub async fn chilled(&self, count: usize) {
+        self.engine.chilled(count).await;
+    }
+
     /// Takes up the runs in the journal; says how many.
     pub async fn recover(&self) -> usize {
         self.engine.recover().await

@@ -81,6 +81,17 @@ pub(crate) fn program(definition: &Value) -> Result<Program, Failure> {
     })
 }
 
+/// Compiles a document without what it needs from elsewhere: to be looked at, not to be run.
+pub(crate) fn unlinked(document: &Value) -> Result<Program, Vec<Problem>> {
+    on_deep_stack(|| {
+        let mut compiler = Compiler::default();
+        match compiler.document(&Node::new(document, "spec")) {
+            Some(program) if compiler.problems.is_empty() => Ok(program),
+            _ => Err(compiler.problems),
+        }
+    })
+}
+
 /// What a document says about its runs as a whole, whatever it needs from elsewhere; `None` when it is wrong.
 pub(crate) fn settings(document: &Value) -> Option<Settings> {
     on_deep_stack(|| Compiler::default().document(&Node::new(document, "spec")).map(|program| program.settings))

@@ -23,7 +23,7 @@ mod parallel;
 pub(crate) mod record;
 pub(crate) mod rewind;
 pub(crate) mod running;
-#[cfg(test)]
+#[cfg_attr(not(test), allow(dead_code, reason = "crashes are for our own tests"))]
 pub(crate) mod simulation;
 pub(crate) mod state;
 #[cfg(test)]

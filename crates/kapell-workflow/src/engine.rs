@@ -31,6 +31,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 mod authentication;
+mod cold;
 mod committer;
 mod effects;
 mod events;
@@ -38,6 +39,7 @@ pub(crate) mod exchange;
 mod headless;
 mod jobs;
 mod link;
+mod metrics;
 mod notices;
 mod pace;
 mod partition;
@@ -183,6 +185,9 @@ struct Shared {
     orders: mpsc::UnboundedSender<jobs::Order>,
     jobs: jobs::Jobs,
     active: AtomicUsize,
+    metrics: metrics::Metrics,
+    /// Runs that are read from their journals at a time because they are to wake up.
+    wakers: tokio::sync::Semaphore,
     /// Which runs may begin.
     gate: Mutex<runs::Gate>,
     falls: rescue::Falls,
@@ -228,6 +233,8 @@ impl Shared {
             orders,
             jobs: jobs::Jobs::default(),
             active: AtomicUsize::new(0),
+            metrics: metrics::Metrics::default(),
+            wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
             gate: Mutex::default(),
             falls: rescue::Falls::default(),
         });
@@ -372,7 +379,7 @@ impl Engine {
         let shared = self.shared.clone();
         let built = tokio::task::spawn_blocking(move || {
             let entries = crate::journal::decode(&records)?;
-            let program = shared.programs.of_journal(&entries)?;
+            let (_, program) = shared.programs.of_journal(&entries)?;
             let mut timeline = crate::timeline::timeline(program, &entries)?;
             crate::secrets::show(&mut timeline);
             Ok::<_, crate::journal::JournalError>(timeline)
@@ -400,6 +407,15 @@ impl Engine {
     /// When the log cannot be read.
     pub async fn events(&self, namespace: &str, from: u64, limit: usize) -> Result<serde_json::Value, ReadError> {
         self.shared.read_events(namespace, from, limit).await
+    }
+
+    /// The engine's numbers in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let shared = &self.shared;
+        let (calls, calls_waiting) = shared.turns.counts();
+        let depths =
+            metrics::Depths { active: self.active_runs(), waiting: shared.gate.lock().waiting(), calls, calls_waiting };
+        shared.metrics.text(&depths)
     }
 
     /// Runs that have begun and not ended.

@@ -18,14 +18,17 @@
 mod authentication;
 #[doc(hidden)]
 pub mod bench;
+pub mod cases;
 mod cloud_event;
 mod compile;
 mod core;
+mod doubts;
 mod duration;
 pub mod egress;
 mod engine;
 mod expression;
 mod fault;
+pub mod graph;
 mod grpc;
 mod journal;
 mod node;
@@ -39,6 +42,7 @@ mod settings;
 mod timeline;
 
 pub use compile::{processes, validate};
+pub use doubts::doubts;
 pub use engine::{
     CallFailure, Config, Engine, EventLimits, EventsError, IngestError, PublishError, Refused, ServiceCaller,
     TimelineError,

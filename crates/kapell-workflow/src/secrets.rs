@@ -149,6 +149,14 @@ pub(crate) fn show(value: &mut Value) {
     }
 }
 
+/// The datum as it may be shown.
+pub(crate) fn shown_datum(datum: &Datum) -> Datum {
+    let mut value = datum.to_value();
+    show(&mut value);
+    // Names are no deeper than tokens, and shorter than most.
+    Datum::from_json(&value).unwrap_or_default()
+}
+
 /// The values that one request needs; lives only while it is made.
 #[derive(Default)]
 pub(crate) struct Disclosure {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::core::record::{Body, Entry, FrameId, Record, Time};
 use crate::core::rewind;
 use crate::core::state::{Action, FrameState, Owner, Run};
+use crate::engine::idempotency_key;
 use crate::expression::Datum;
 use crate::fault::Fault;
 use crate::journal::JournalError;
@@ -26,9 +27,11 @@ struct Item {
     retry: u32,
     input: Option<Datum>,
     output: Option<Datum>,
+    /// Of a call: the span that the service was told.
+    span: Option<String>,
 }
 
-/// `{"items": [{task, name, attempt, startTime, endTime, outcome, detail, retry, input, output}]}` in order of start. Outcomes are
+/// `{"traceId", "items": [{task, name, attempt, startTime, endTime, outcome, detail, retry, input, output, spanId}]}` in order of start. Outcomes are
 /// `Running`, `Completed`, `Faulted`, `Retrying` (faulted, and a `try` made or will make another attempt), `Skipped`,
 /// `Substituted` (an operator gave its output), `Cancelled` (dropped because of something else), `Compensated` (undone after it had completed) and, for the steps
 /// of a compensation themselves, the same with `detail` naming what they undo.
@@ -47,7 +50,8 @@ pub(crate) fn timeline(program: Arc<Program>, entries: &[Entry]) -> Result<Value
         run.apply(entry)?;
         timeline.note_after(&run, before.as_ref(), entry);
     }
-    Ok(json!({ "items": timeline.items.iter().map(Item::to_json).collect::<Vec<_>>() }))
+    let trace = run.identity.uid.replace('-', "");
+    Ok(json!({ "traceId": trace, "items": timeline.items.iter().map(Item::to_json).collect::<Vec<_>>() }))
 }
 
 #[derive(Default)]
@@ -159,6 +163,10 @@ impl Timeline {
                     retry: run.operated.retries,
                     input: Some(frame.input.clone()),
                     output: None,
+                    span: matches!(body, Body::Call(_)).then(|| {
+                        let key = idempotency_key(&run.identity.uid, &run.key(frame));
+                        key[..16].to_owned()
+                    }),
                 });
             }
         }
@@ -199,8 +207,19 @@ impl Timeline {
         };
         let (task, name) = (task.pointer.clone(), task.name.clone());
         let retry = run.operated.retries;
-        let (input, output) = (None, None);
-        self.items.push(Item { task, name, attempt, start: at, end: Some(at), outcome, detail, retry, input, output });
+        self.items.push(Item {
+            task,
+            name,
+            attempt,
+            start: at,
+            end: Some(at),
+            outcome,
+            detail,
+            retry,
+            input: None,
+            output: None,
+            span: None,
+        });
     }
 
     /// The run goes on from an earlier state, in which these were active.
@@ -269,6 +288,7 @@ impl Item {
             "retry": (self.retry > 0).then_some(self.retry),
             "input": self.input.as_ref().map(Datum::to_value),
             "output": self.output.as_ref().map(Datum::to_value),
+            "spanId": self.span,
         })
     }
 }

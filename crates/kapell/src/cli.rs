@@ -63,7 +63,7 @@ pub(crate) enum Verb {
     /// Follow or undo the rollout of a deployment
     #[command(subcommand)]
     Rollout(RolloutVerb),
-    /// Start, list, show and cancel workflow runs
+    /// Check and test workflows; start, list, show and cancel their runs
     #[command(subcommand, visible_alias = "wf")]
     Workflow(WorkflowVerb),
     /// Say what an object is waiting for
@@ -411,6 +411,30 @@ pub(crate) enum WorkflowVerb {
     Retry(runs::RetryArgs),
     /// Give the output of a task instead of doing it; a run that has faulted there goes on
     Skip(runs::SkipArgs),
+    /// Check workflow documents, without a server (exit 1 when something is wrong)
+    Lint {
+        /// Files or directories; `-` reads standard input
+        #[arg(value_name = "FILE|DIR|-", required = true)]
+        files: Vec<PathBuf>,
+        /// How to print
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
+    /// Draw a workflow as a Mermaid flowchart
+    Graph {
+        /// A file, or the name of a workflow of the server
+        #[arg(value_name = "FILE|NAME")]
+        which: String,
+    },
+    /// Run cases: workflows against stubs, with a virtual clock and without a server (exit 1 when one fails)
+    Test {
+        /// Files with cases
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Only cases whose name has this in it
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
     /// Publish a CloudEvent, which runs may listen for; returns when it is on disk
     Emit {
         /// The event's type, e.g. `com.example.order.paid`

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, or_none, seconds};
-use super::field::{Field, at, carry_over, int, items, same, text, truth};
+use super::field::{Field, at, carry_over, drop_key, int, items, same, text, truth};
 use super::meta::{self, Names};
 use super::{PLAIN, keep_status, schema_of};
 use crate::kind::{Column, Kind, Now, SelectableField, Subresource};

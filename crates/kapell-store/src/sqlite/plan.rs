@@ -25,6 +25,11 @@ pub(crate) enum RecordEffect {
         sequence: u64,
         record: Bytes,
     },
+    /// After the stream's latest record.
+    Sleep {
+        stream: StreamId,
+        until: i64,
+    },
     /// Of a stream that is closed.
     Reopen {
         stream: StreamId,
@@ -150,6 +155,7 @@ impl Planner<'_> {
                 JournalWrite::Trim { log, before } => self.plan.logs.push(LogEffect::Trim { log, before }),
                 JournalWrite::Append { .. }
                 | JournalWrite::Close { .. }
+                | JournalWrite::Sleep { .. }
                 | JournalWrite::Reopen { .. }
                 | JournalWrite::Delete { .. } => {}
             }
@@ -170,6 +176,12 @@ impl Planner<'_> {
                 }
                 self.plan.records.push(RecordEffect::Append { stream, sequence, record });
                 Some(Stream { next: sequence + 1, open })
+            }
+            JournalWrite::Sleep { stream, until } => {
+                if now.is_some_and(|stream| stream.open) {
+                    self.plan.records.push(RecordEffect::Sleep { stream, until });
+                }
+                now
             }
             JournalWrite::Close { .. } => now.map(|stream| Stream { open: false, ..stream }),
             JournalWrite::Reopen { stream } => {

@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use parking_lot::RwLock;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::WriteError;
 use super::database::{Database, Horizon};
 use super::lock::DirectoryLock;
 use super::plan::{Plan, plan_batch, streams_of};
 use super::state::State;
+use super::watchers::Watchers;
 use crate::{CommitError, JournalWrite, Revision, Transaction};
 
 /// Transactions that may wait. More clients than this write at once only when the disk has stopped answering, and
@@ -39,8 +40,7 @@ const SWEEP_CHUNK: Revision = 500;
 /// What readers, watchers and the writer share.
 pub(crate) struct Shared {
     pub(crate) state: RwLock<State>,
-    /// Wakes watchers; they look for themselves whether the news concerns them.
-    pub(crate) latest: watch::Sender<Revision>,
+    pub(crate) watchers: Watchers,
     pub(crate) queued_bytes: AtomicUsize,
 }
 
@@ -55,6 +55,7 @@ pub(crate) fn size_of(transaction: &Transaction) -> usize {
     let journal = transaction.journal.iter().map(|write| match write {
         JournalWrite::Append { record, .. } | JournalWrite::Publish { record, .. } => 128 + record.len(),
         JournalWrite::Close { .. }
+        | JournalWrite::Sleep { .. }
         | JournalWrite::Reopen { .. }
         | JournalWrite::Delete { .. }
         | JournalWrite::Trim { .. } => 128,
@@ -139,9 +140,7 @@ impl Writer {
                     let _ = reply.send(verdict);
                 }
                 // After the replies: whoever wrote is waiting for that alone, and should not queue behind the watchers.
-                if let Some(last) = plan.changes.last() {
-                    self.shared.latest.send_replace(last.revision);
-                }
+                self.shared.watchers.announce(&plan.changes);
             }
             Err(error) => {
                 let error = Arc::new(self.failed(error));
@@ -189,7 +188,7 @@ impl Writer {
             self.horizon.compacted = before;
             self.shared.state.write().forget_before(before);
             // Watchers that stand before it must learn that they are too late.
-            self.shared.latest.send_replace(latest);
+            self.shared.watchers.wake_all();
         }
         Ok(())
     }

@@ -28,17 +28,9 @@ pub(super) struct Surroundings<'r> {
 impl<'r> Surroundings<'r> {
     pub(super) fn of_workflow(run: &'r Run) -> Self {
         let input = Datum::Null;
-        Self {
-            run,
-            task: None,
-            input,
-            context: None,
-            raw_output: None,
-            output: None,
-            frame: super::state::ROOT,
-            extends: false,
-            extra: Vec::new(),
-        }
+        let frame = super::state::ROOT;
+        let (context, raw_output, output) = (None, None, None);
+        Self { run, task: None, input, context, raw_output, output, frame, extends: false, extra: Vec::new() }
     }
 
     /// Inside of a task that has begun.
@@ -48,18 +40,9 @@ impl<'r> Surroundings<'r> {
             _ => None,
         };
         let input = frame.input.clone();
-        let (context, frame_id) = (None, id);
-        let mut around = Self {
-            run,
-            task,
-            input,
-            context,
-            raw_output: None,
-            output: None,
-            frame: frame_id,
-            extends: false,
-            extra: Vec::new(),
-        };
+        let (context, raw_output, output) = (None, None, None);
+        let mut around =
+            Self { run, task, input, context, raw_output, output, frame: id, extends: false, extra: Vec::new() };
         around.belongs_to(frame.parent, frame.slot);
         around
     }
@@ -89,6 +72,14 @@ impl<'r> Surroundings<'r> {
                             return Some(Datum::from(*index));
                         }
                     }
+                    (TaskKind::For(each), FrameState::Iteration { item }) => {
+                        if &*each.each == name {
+                            return Some(item.clone());
+                        }
+                        if &*each.at == name {
+                            return Some(Datum::from(frame.slot));
+                        }
+                    }
                     (TaskKind::Listen(listen), FrameState::Listen(hearing)) => {
                         let foreach = listen.foreach.as_ref();
                         if foreach.is_some_and(|foreach| &*foreach.item == name) && hearing.item.is_some() {
@@ -96,14 +87,6 @@ impl<'r> Surroundings<'r> {
                         }
                         if foreach.is_some_and(|foreach| &*foreach.at == name) {
                             return Some(Datum::from(hearing.index));
-                        }
-                    }
-                    (TaskKind::For(each), FrameState::Iteration { item }) => {
-                        if &*each.each == name {
-                            return Some(item.clone());
-                        }
-                        if &*each.at == name {
-                            return Some(Datum::from(frame.slot));
                         }
                     }
                     (TaskKind::Try(catch), FrameState::Try { handling: Some(fault), .. })

@@ -70,6 +70,8 @@ pub(super) fn emitted(run: &Run, id: FrameId, frame: &Frame, emit: &Emit, now: T
     let pointer = run.pointer(frame);
     let around = Surroundings::of_frame(run, id, frame);
     let given = emit.event.evaluate(&frame.input, &around).map_err(|error| decide::failed("emit", pointer, &error))?;
+    // Who reads the log must not learn how tokens look.
+    let given = if run.identity.secrets.is_some() { crate::secrets::shown_datum(&given) } else { given };
     let id_of_deed = || crate::engine::idempotency_key(&run.identity.uid, &run.key(frame));
     let time = || jiff::Timestamp::from_millisecond(now).map(|at| at.to_string()).unwrap_or_default();
     let mut members = vec![("specversion".into(), Datum::string("1.0"))];

@@ -89,6 +89,20 @@ impl Run {
         }
     }
 
+    /// Until when nothing can happen to the run but what operators do; `None` where it does or expects something else.
+    pub(crate) fn sleeps_until(&self) -> Option<Time> {
+        if self.is_ended() || !self.calls.is_empty() {
+            return None;
+        }
+        if self.operated.suspended {
+            return Some(Time::MAX);
+        }
+        if !self.agenda.is_empty() || !self.pending().iter().all(|effect| matches!(effect, Effect::Timer { .. })) {
+            return None;
+        }
+        self.timers.values().min().copied()
+    }
+
     /// Moves everything that was to come by `shift` milliseconds.
     pub(super) fn postpone(&mut self, shift: Time) {
         for at in self.timers.values_mut() {

@@ -163,18 +163,18 @@ pub(crate) enum Body {
     Wait(Time),
     For(Datum),
     Run(Box<Job>),
-    /// Events count from this position of the log on; what each filter's `expect` says.
-    Listen {
-        from: u64,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        expected: Vec<Keys>,
-    },
     /// The input of a function.
     With(Datum),
     /// Which extensions apply.
     Extended(Vec<bool>),
     /// This is taken for what the task produced.
     Substituted(Datum),
+    /// Events count from this position of the log on; what each filter's `expect` says.
+    Listen {
+        from: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        expected: Vec<Keys>,
+    },
 }
 
 /// A member that is there is a value, also when it is `null`.

@@ -1,4 +1,4 @@
-//! A world for tests: a virtual clock, scripted services, a journal in memory, and crashes.
+//! A world for cases and tests: a virtual clock, scripted services, a journal in memory, and crashes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -144,6 +144,9 @@ pub(crate) struct Trouble {
     pub(crate) count: u32,
 }
 
+/// A run that takes more turns is taken for endless.
+const MOST_TURNS: u32 = 200_000;
+
 /// The beginning of virtual time: 2026-01-01T00:00:00Z.
 pub(crate) const EPOCH: Time = 1_767_225_600_000;
 
@@ -203,7 +206,8 @@ impl World {
         for (frame, follows) in self.listeners.clone() {
             self.listeners.insert(frame, occurrence.position + 1);
             let occurrence = occurrence.clone();
-            self.happens(self.now, Event::Occurred { frame, follows, occurrence, receipt: None });
+            let at = self.true_now();
+            self.happens(at, Event::Occurred { frame, follows, occurrence, receipt: None });
         }
     }
 
@@ -212,7 +216,9 @@ impl World {
         let mut turns = 0;
         while let Some(((at, _), happening)) = self.future.pop_first() {
             turns += 1;
-            assert!(turns < 200_000, "the run does not end");
+            if turns > MOST_TURNS {
+                return;
+            }
             if self.strikes(self.trouble.clock_jump) {
                 let jump = self.rng.random_range(-10_000..10_000);
                 self.offset += jump;
@@ -322,7 +328,8 @@ impl World {
                 self.listeners.insert(frame, self.log.len() as u64);
                 for occurrence in self.log.clone().into_iter().skip(interest.from as usize) {
                     let follows = occurrence.position;
-                    self.happens(self.now, Event::Occurred { frame, follows, occurrence, receipt: None });
+                    let at = self.true_now();
+                    self.happens(at, Event::Occurred { frame, follows, occurrence, receipt: None });
                 }
             }
             Effect::Listen { frame, .. } | Effect::Unlisten { frame } => drop(self.listeners.remove(&frame)),

@@ -1,6 +1,7 @@
 //! Performs what the journal says is due.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use kapell_store::StreamId;
 use sha2::{Digest as _, Sha256};
@@ -58,15 +59,26 @@ pub(crate) fn idempotency_key(uid: &str, key: &str) -> String {
     hex::encode(&hash.finalize()[..16])
 }
 
-fn call(shared: &Arc<Shared>, stream: StreamId, namespace: String, frame: FrameId, request: Request, key: String) {
+/// W3C Trace Context: the run is the trace, under its UID, and the deed is the span, so both are the same again after a
+/// crash and can be found from either side.
+fn trace_parent(stream: StreamId, key: &str) -> String {
+    format!("00-{}-{}-01", hex::encode(stream.0), key.get(..16).unwrap_or("0000000000000001"))
+}
+
+fn call(shared: &Arc<Shared>, stream: StreamId, namespace: String, frame: FrameId, mut request: Request, key: String) {
+    if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("traceparent")) {
+        request.headers.push(("traceparent".to_owned(), trace_parent(stream, &key)));
+    }
     let task = {
         let shared = shared.clone();
         async move {
             let _turn = shared.turns.take(&namespace).await;
+            let begun = Instant::now();
             let event = match answer(&shared, &namespace, &request, &key).await {
                 Ok(reply) => Event::Replied { frame, reply },
                 Err(failure) => Event::Unanswered { frame, failure },
             };
+            shared.metrics.called(matches!(event, Event::Replied { .. }), begun.elapsed());
             shared.tell(stream, Command::Event { stream, event });
             shared.calls.lock().remove(&(stream, frame));
             shared.calls_idle.notify_waiters();

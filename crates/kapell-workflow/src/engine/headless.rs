@@ -86,6 +86,21 @@ impl Headless {
         self.shared.publish_events("default", &events).await
     }
 
+    /// Waits until so many runs have left memory.
+    pub(crate) async fn chilled(&self, count: usize) {
+        let mut chilled = 0;
+        while chilled < count {
+            let key: ObjectKey = self.shared.queue.next().await;
+            self.shared.queue.done(&key);
+            let Some(stream) = super::runs::stream_of(&key.name) else { continue };
+            let mut notices = self.shared.notices.lock();
+            if notices.get(stream).is_some_and(|notice| notice.cold) {
+                notices.remove_cold(stream);
+                chilled += 1;
+            }
+        }
+    }
+
     /// Waits for the next run to end, and closes it.
     pub(crate) async fn ended(&self) -> Option<Notice> {
         loop {
@@ -108,7 +123,7 @@ impl Headless {
     pub(crate) async fn timeline(&self, stream: StreamId) -> Value {
         let records = self.shared.store.read_stream(stream, 0).await.expect("the journal is there");
         let entries = crate::journal::decode(&records).expect("the journal can be read");
-        let program = self.shared.programs.of_journal(&entries).expect("the definition compiles");
+        let (_, program) = self.shared.programs.of_journal(&entries).expect("the definition compiles");
         crate::timeline::timeline(program, &entries).expect("the journal makes sense")
     }
 

@@ -22,6 +22,8 @@ pub(crate) struct Notice {
     pub(crate) operated: Operated,
     /// What the run is found by; `None`: what was said before.
     pub(crate) search_attributes: Option<Arc<Map<String, Value>>>,
+    /// The run is about to leave memory: once this has been told, it is not needed any more.
+    pub(crate) cold: bool,
     pub(crate) ended: Option<(Time, Outcome)>,
 }
 
@@ -40,6 +42,7 @@ impl Notice {
             compensation: run.compensation,
             operated: run.operated.clone(),
             search_attributes: None,
+            cold: false,
             ended,
         }
     }
@@ -65,6 +68,13 @@ impl Notices {
         let notice = self.by_stream.remove(&stream)?;
         self.by_key.remove(&(notice.key.clone(), stream));
         Some(notice)
+    }
+
+    /// Forgets a run that has left memory, unless it has come back meanwhile.
+    pub(super) fn remove_cold(&mut self, stream: StreamId) {
+        if self.by_stream.get(&stream).is_some_and(|notice| notice.cold) {
+            self.remove(stream);
+        }
     }
 
     /// Runs of objects with this name, past and present, and whether they have ended.

@@ -183,6 +183,9 @@ impl Desk {
                     return Ok(Next::After(Duration::from_millis((SHORT - age).unsigned_abs())));
                 }
                 self.write_status(&run, running_status(&run, &notice)).await?;
+                if notice.cold {
+                    self.shared.notices.lock().remove_cold(stream);
+                }
             }
             None if is_final(&run) => {
                 self.started.lock().remove(&stream);
@@ -228,6 +231,9 @@ impl Desk {
             let known = self.shared.notices.lock().get(stream).is_some() || self.started.lock().contains(&stream);
             if !known {
                 self.journal(JournalWrite::Delete { stream }).await?;
+            } else if self.shared.notices.lock().get(stream).is_none() {
+                // It sleeps, or has just begun.
+                self.cancel(stream, "its WorkflowRun is gone");
             }
             self.shared.gone.lock().remove(&(key.clone(), stream));
         }

@@ -13,6 +13,7 @@ use crate::timeline;
 
 use super::{get::Lines, text};
 
+pub(crate) mod design;
 mod events;
 mod runs;
 
@@ -41,6 +42,8 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
         WorkflowVerb::Resume(args) => runs::resume(cluster, args).await,
         WorkflowVerb::Retry(args) => runs::retry(cluster, args).await,
         WorkflowVerb::Skip(args) => runs::skip(cluster, args).await,
+        // Those that need no server are not sent here.
+        WorkflowVerb::Lint { .. } | WorkflowVerb::Graph { .. } | WorkflowVerb::Test { .. } => Ok(()),
         WorkflowVerb::Emit { type_, source, payload, subject, id } => {
             let data = payload.as_deref().map(|payload| read_json("--payload", payload)).transpose()?;
             events::emit(cluster, type_, source, data, subject.as_deref(), id.as_deref()).await

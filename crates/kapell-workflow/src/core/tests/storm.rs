@@ -15,7 +15,9 @@ use crate::core::simulation::Trouble;
 fn depends_on_time(case: &Case) -> bool {
     let workflow = case.fields["workflow"].to_string();
     ["cancelAt", "events"].iter().any(|key| case.fields.contains_key(*key))
-        || ["timeout", "compete", "duration", "000000000", "startedAt"].iter().any(|word| workflow.contains(word))
+        || ["timeout", "compete", "duration", "000000000", "startedAt", "listen"]
+            .iter()
+            .any(|word| workflow.contains(word))
 }
 
 /// The model: what a run is to come to, whatever happens.
@@ -74,8 +76,7 @@ fn storm(runs: u64) -> u32 {
     let cases: Vec<Case> = cases().into_iter().filter(|case| !depends_on_time(case)).collect();
     let mut calm_ones = Vec::new();
     for case in &cases {
-        let resources = case.fields.get("resources").unwrap_or(&Value::Null);
-        let program = compile_with(&case.name, &case.fields["workflow"], resources);
+        let program = case.program().unwrap();
         let mut calm = world_of(case, program.clone(), 1);
         calm.live();
         // Flaky services answer by the number of the attempt, which crashes multiply.

@@ -68,6 +68,11 @@ pub(crate) enum Verdict {
 }
 
 impl Gate {
+    /// How many runs wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// A run that was begun before this process holds its key.
     pub(crate) fn hold(&mut self, stream: StreamId, group: Group) {
         self.groups.entry(group.clone()).or_default().holder = Some((stream, 0));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kapell_api::workflow::{WorkflowRun, WorkflowRunSkip};
 use kapell_client::reconcile::Next;
 use kapell_store::{JournalWrite, StreamId, Transaction};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Desk, ReconcileError};
 use crate::core::Event;
@@ -17,7 +17,7 @@ use crate::core::record::{Entry, Record};
 use crate::core::rewind::{self, Refusal, Retry};
 use crate::core::state::{Operated, Run};
 use crate::engine::partition::Command;
-use crate::engine::{Notice, now, programs};
+use crate::engine::{Notice, now};
 use crate::expression::Datum;
 use crate::journal::{self, JournalError};
 use crate::program::Program;
@@ -92,9 +92,9 @@ impl Desk {
             let input = asked.input.as_ref().map(Datum::from_json).transpose();
             let input = input.map_err(|error| RetryError::Input(error.to_string()))?;
             let entries = journal::decode(&records)?;
-            let program = shared.programs.of_journal(&entries)?;
+            let (hash, program) = shared.programs.of_journal(&entries)?;
             let retry = Retry { number: asked.number, from: asked.from, input };
-            let continued = go_on(program, entries, &retry, &skips)?;
+            let continued = go_on(program, hash, entries, &retry, &skips)?;
             let has_key = continued.as_ref().is_none_or(|continued| shared.take_key(stream, &continued.run));
             if has_key { Ok(continued) } else { Err(RetryError::Key) }
         });
@@ -122,6 +122,7 @@ impl Desk {
 /// `None`: this retry has been begun already.
 fn go_on(
     program: Arc<Program>,
+    hash: String,
     mut entries: Vec<Entry>,
     retry: &Retry,
     skips: &[WorkflowRunSkip],
@@ -143,6 +144,5 @@ fn go_on(
         entries.push(entry);
     }
     run.outbox.clear();
-    let definition: Value = journal::definition(&entries)?.to_value();
-    Ok(Some(Continued { hash: programs::hash_of(&definition), run, record: journal::encode(&entries[written..]) }))
+    Ok(Some(Continued { hash, run, record: journal::encode(&entries[written..]) }))
 }

@@ -486,3 +486,37 @@ async fn runs_with_the_same_key_wait_for_each_other_also_across_a_restart() {
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_sleeps_for_long_leaves_memory_and_comes_back_for_who_wants_it() {
+    let server = Server::new();
+    server.workflow("w", json!([{ "a": { "wait": "PT1H" } }, { "b": { "set": { "woke": true } } }]));
+    server.run("r", 7, "w");
+    server.run("s", 8, "w");
+    let explained = |run: Option<&Value>| run.is_some_and(|run| run["status"]["waitingFor"].is_string());
+    server
+        .during(Server::quick(), async |engine| {
+            server.api.until("r", explained).await;
+            server.api.write("workflowruns", "r", |run| run["spec"]["suspend"] = json!(true));
+            let resting = |run: Option<&Value>| run.is_some_and(|run| run["status"]["waitingFor"] == "to be resumed");
+            let run = server.api.until("r", resting).await.unwrap();
+            assert_eq!(run["status"]["phase"], "Suspended");
+            server.api.until("s", explained).await;
+            assert_eq!(engine.active_runs(), 2);
+        })
+        .await;
+    assert_eq!(server.store.sleeping_streams().await.unwrap().len(), 2, "a restart need not replay them");
+    server
+        .during(Server::quick(), async |engine| {
+            server.api.write("workflowruns", "r", |run| run["spec"]["suspend"] = json!(false));
+            server.api.until("r", in_phase("Running")).await;
+            server.api.write("workflowruns", "r", |run| run["spec"]["skip"] = json!([{ "task": "a", "output": {} }]));
+            assert_eq!(server.api.ended("r").await["status"]["output"], json!({ "woke": true }));
+            server.api.write("workflowruns", "s", |run| {
+                run["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            });
+            server.api.until("s", |run| run.is_none()).await;
+            assert_eq!(engine.active_runs(), 0);
+        })
+        .await;
+}

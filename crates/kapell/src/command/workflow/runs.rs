@@ -10,7 +10,7 @@ use crate::error::{Failure, Outcome};
 use crate::print::{self, TableView};
 use crate::timeline;
 
-use super::{ended, existing, read_input, until_ended};
+use super::{ended, existing, read_json, until_ended};
 
 const PHASES: [&str; 6] = ["Pending", "Running", "Suspended", "Completed", "Faulted", "Cancelled"];
 
@@ -242,14 +242,14 @@ fn retry_patch(run: &Value, from: Option<&str>, input: Option<&Value>) -> Outcom
 }
 
 pub(super) async fn retry(cluster: &Cluster, args: &RetryArgs) -> Outcome {
-    let input = args.input.as_deref().map(read_input).transpose()?;
+    let input = args.input.as_deref().map(|input| read_json("--input", input)).transpose()?;
     let runs = chosen(cluster, &args.runs, &["Faulted", "Cancelled"]).await?;
     patch_all(cluster, &runs, "is retried", |run| retry_patch(run, args.from.as_deref(), input.as_ref())).await
 }
 
 /// Gives a task's output; an ended run goes on with it.
 pub(super) async fn skip(cluster: &Cluster, args: &SkipArgs) -> Outcome {
-    let output = read_input(&args.result)?;
+    let output = read_json("--result", &args.result)?;
     let run = existing(cluster, &args.run).await?;
     let mut patch = json!({ "spec": {} });
     if ended(&run) {
