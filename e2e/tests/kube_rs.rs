@@ -6,6 +6,7 @@ use futures::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::Timestamp;
 use kapell_e2e::{Kapell, eventually_async};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
@@ -90,7 +91,7 @@ async fn of_two_who_take_a_lease_one_gets_it() {
         let mut mine = free.clone();
         let spec = mine.spec.get_or_insert_default();
         spec.holder_identity = Some(who.to_owned());
-        spec.acquire_time = Some(MicroTime(k8s_openapi::jiff::Timestamp::now()));
+        spec.acquire_time = Some(MicroTime(Timestamp::now()));
         api.replace("leader", &PostParams::default(), &mine).await
     };
     let (a, b) = tokio::join!(take("a"), take("b"));

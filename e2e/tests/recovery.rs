@@ -126,3 +126,25 @@ async fn no_request_fails_through_deaths_and_rollouts() {
     let after_death = report.bodies.iter().skip(300).filter(|body| body.trim().ends_with(&format!(" {pid}"))).count();
     assert_eq!(after_death, 0, "the dead process cannot have answered");
 }
+
+/// What pods said of themselves before `kapell down` is not true of the processes that the next server has to start.
+#[test]
+fn readiness_of_before_is_not_believed_after_down() {
+    let mut kapell = Kapell::start();
+    up(&kapell);
+    let process = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+    let before: Vec<Value> = kapell.pods("default", "app=web").iter().map(process).collect();
+
+    kapell.kill();
+    kapell.cli(&["down"]).ok();
+    kapell.restart();
+    let claimed = kapell.object("default", "deployment/web")["status"]["readyReplicas"].as_u64().unwrap_or(0);
+    let pods = kapell.pods("default", "app=web");
+    let ready: Vec<&Value> = pods.iter().filter(|pod| pod["status"]["containerStatuses"][0]["ready"] == true).collect();
+    for pod in &ready {
+        assert!(!before.contains(&process(pod)), "ready by a process that has ended: {pod}");
+    }
+    // Read before the pods, whose number can only have grown meanwhile.
+    assert!(claimed <= ready.len() as u64, "the deployment counts {claimed}, {} are ready", ready.len());
+    kapell.cli(&["rollout", "status", "deployment/web"]).ok();
+}

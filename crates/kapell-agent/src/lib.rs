@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kapell_api::net::LoopbackBlock;
-use kapell_client::{Change, Informer};
+use kapell_client::{Change, Informer, Recorder};
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt as _};
 use parking_lot::Mutex;
@@ -30,7 +30,6 @@ mod address;
 mod backoff;
 mod dependencies;
 mod environment;
-mod events;
 mod fields;
 mod hooks;
 mod logs;
@@ -40,23 +39,30 @@ mod observed;
 mod plan;
 mod probe;
 mod record;
+mod sessions;
 mod shim_client;
+mod stale;
 mod start;
 mod status;
 mod stop;
+mod supervise;
 mod volumes;
 mod worker;
 
-pub use logs::{LogError, LogOptions, Logs};
+pub use logs::{LogError, LogOptions, LogStream, Logs, Restarts};
+pub use sessions::{Ended, ExecOptions, Input, Session, SessionEnd, SessionError, Sessions, Terminal};
+pub use stale::{Readiness, withdraw_stale_readiness};
 pub use stop::stop_pods;
 
 use address::Addresses;
-use events::Events;
 use node::OwnNode;
 use objects::Objects;
 use record::PodRecord;
 use shim_client::ShimClient;
 use start::Host;
+
+/// As whom the agent records Events.
+const COMPONENT: &str = "kapell-agent";
 
 /// Pods that start at the same time. More only compete for the same processors and slow each other's first answer.
 const CONCURRENT_STARTS: usize = 16;
@@ -104,7 +110,7 @@ struct Context {
     config: AgentConfig,
     client: Client,
     objects: Arc<Objects>,
-    events: Events,
+    events: Recorder,
     addresses: Mutex<Addresses>,
     starts: Semaphore,
     shutdown: CancellationToken,
@@ -154,10 +160,9 @@ pub async fn run(config: AgentConfig, client: Client, shutdown: CancellationToke
     let node = OwnNode::new(client.clone(), &config);
     register(&node, &shutdown).await?;
 
-    let (events, write_events) = Events::new(client.clone(), config.node_name.clone());
     let background = CancellationToken::new();
+    let events = Recorder::start_on_node(client.clone(), COMPONENT, config.node_name.clone(), background.clone());
     let mut tasks = JoinSet::new();
-    tasks.spawn(write_events);
     tasks.spawn(node.keep(background.clone()));
 
     let objects = Arc::new(Objects::start(&client, &shutdown));
@@ -241,7 +246,7 @@ async fn dispatch(context: Arc<Context>, mut changes: mpsc::UnboundedReceiver<Ch
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                 match ended {
                     Ok(uid) => drop(workers.remove(&uid)),
-                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "pod worker panicked"),
+                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a pod's removal panicked"),
                 }
                 continue;
             }
@@ -267,9 +272,10 @@ async fn dispatch(context: Arc<Context>, mut changes: mpsc::UnboundedReceiver<Ch
                 None => {
                     let (sender, receiver) = watch::channel(Some(new.clone()));
                     workers.insert(uid.clone(), sender);
-                    let worker = worker::run(context.clone(), new, receiver);
+                    let context = context.clone();
                     tasks.spawn(async move {
-                        worker.await;
+                        let start = || worker::run(context.clone(), new.clone(), receiver.clone());
+                        supervise::supervise(&uid, &context.shutdown, start).await;
                         uid
                     });
                 }

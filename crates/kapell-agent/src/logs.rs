@@ -17,6 +17,8 @@ use tokio::net::unix::pipe;
 #[derive(Clone, Debug, Default)]
 pub struct LogOptions {
     pub follow: bool,
+    /// When a followed log goes on although its container has ended.
+    pub restarts: Restarts,
     pub tail_lines: Option<u64>,
     pub since_seconds: Option<i64>,
     pub since_time: Option<Timestamp>,
@@ -25,6 +27,43 @@ pub struct LogOptions {
     pub limit_bytes: Option<u64>,
     /// Of the start before the current one.
     pub previous: bool,
+    /// Only what was written there.
+    pub stream: Option<LogStream>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStream {
+    Stdout,
+    Stderr,
+}
+
+impl LogStream {
+    /// As the log's records name it.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Stdout => b"stdout",
+            Self::Stderr => b"stderr",
+        }
+    }
+}
+
+/// Which ends of a container are followed by another start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restarts {
+    #[default]
+    Never,
+    OnFailure,
+    Always,
+}
+
+impl Restarts {
+    fn follow(self, exit_code: i32) -> bool {
+        match self {
+            Self::Never => false,
+            Self::OnFailure => exit_code != 0,
+            Self::Always => true,
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +89,7 @@ impl Logs {
     }
 
     /// The log from the requested place on, in pieces of whole lines. With `follow` it goes on across rotations until
-    /// this run of the container has ended.
+    /// the container has ended, and with its next start if there will be one.
     pub fn open(
         &self,
         pod_uid: &str,
@@ -93,6 +132,8 @@ impl Logs {
             at_line_start: true,
             left: options.limit_bytes,
             tail: options.tail_lines,
+            stream: options.stream,
+            restarts: options.restarts,
             wakeup,
             done: false,
         };
@@ -134,6 +175,13 @@ fn open_files(path: &Path) -> io::Result<VecDeque<BufReader<File>>> {
 /// Output that is handed on in one piece.
 const PIECE: usize = 64 << 10;
 
+/// What a log that is followed waits for at its end.
+enum After {
+    Nothing,
+    More,
+    Start(u32),
+}
+
 struct Reader {
     pod: PathBuf,
     container: String,
@@ -144,10 +192,13 @@ struct Reader {
     /// The beginning of a record whose end has not been written yet.
     partial: Vec<u8>,
     since: Option<Timestamp>,
+    /// As records name it.
     timestamps: bool,
     at_line_start: bool,
     left: Option<u64>,
     tail: Option<u64>,
+    stream: Option<LogStream>,
+    restarts: Restarts,
     wakeup: Option<pipe::Receiver>,
     done: bool,
 }
@@ -165,7 +216,7 @@ impl Reader {
                 return Ok(None);
             }
             // Asked before reading: what was written before the end is read after this question.
-            let ended = self.wakeup.is_none() || self.has_ended();
+            let after = if self.wakeup.is_none() { After::Nothing } else { self.after() };
             let piece = self.read_piece(PIECE)?;
             if !piece.is_empty() {
                 return Ok(Some(self.limit(piece)));
@@ -173,11 +224,14 @@ impl Reader {
             if self.follow_rotation()? {
                 continue;
             }
-            if ended {
-                self.done = true;
-                return Ok(None);
+            match after {
+                After::Nothing => {
+                    self.done = true;
+                    return Ok(None);
+                }
+                After::Start(attempt) => self.begin(attempt)?,
+                After::More => self.wait().await?,
             }
-            self.wait().await?;
         }
     }
 
@@ -189,11 +243,34 @@ impl Reader {
         piece.into()
     }
 
-    /// This run of the container is over (or another has begun, or the pod is gone).
-    fn has_ended(&self) -> bool {
+    /// What comes after that which has been written by now.
+    fn after(&self) -> After {
         let state = read_state(&self.pod).ok().flatten();
-        let state = state.as_ref().and_then(|state| state.containers.get(&self.container));
-        state.is_none_or(|state| state.running.is_none() || state.attempt != self.attempt)
+        // The pod has gone.
+        let Some(state) = state.as_ref().and_then(|state| state.containers.get(&self.container)) else {
+            return After::Nothing;
+        };
+        if state.attempt != self.attempt {
+            let follows = self.restarts != Restarts::Never && state.attempt > self.attempt;
+            return if follows { After::Start(state.attempt) } else { After::Nothing };
+        }
+        match &state.exit {
+            Some(exit) if state.running.is_none() && !self.restarts.follow(exit.code) => After::Nothing,
+            _ => After::More,
+        }
+    }
+
+    /// Goes on with another start of the container.
+    fn begin(&mut self, attempt: u32) -> io::Result<()> {
+        self.attempt = attempt;
+        self.path = layout::log_file(&self.pod, &self.container, attempt);
+        self.partial.clear();
+        self.at_line_start = true;
+        self.files = match open_files(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => VecDeque::new(),
+            other => other?,
+        };
+        Ok(())
     }
 
     async fn wait(&self) -> io::Result<()> {
@@ -250,11 +327,14 @@ impl Reader {
     fn push_record(&mut self, record: &[u8], piece: &mut Vec<u8>) {
         let record = record.strip_suffix(b"\n").unwrap_or(record);
         let mut fields = record.splitn(4, |byte| *byte == b' ');
-        let (Some(time), Some(_stream), Some(tag), Some(content)) =
+        let (Some(time), Some(stream), Some(tag), Some(content)) =
             (fields.next(), fields.next(), fields.next(), fields.next())
         else {
             return;
         };
+        if self.stream.is_some_and(|wanted| wanted.name() != stream) {
+            return;
+        }
         if let Some(since) = self.since {
             let time = std::str::from_utf8(time).ok().and_then(|time| time.parse::<Timestamp>().ok());
             if time.is_some_and(|time| time < since) {

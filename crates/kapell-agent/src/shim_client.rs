@@ -130,6 +130,13 @@ impl ShimClient {
         }
     }
 
+    pub(crate) async fn close_stdin(&self, container: &str) -> Result<(), ShimError> {
+        match self.ask(Op::CloseStdin { container: container.to_owned() }, ANSWER_TIMEOUT).await? {
+            Body::Done => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Returns when the shim has killed what was left.
     pub(crate) async fn shutdown(&self) -> Result<(), ShimError> {
         self.ask(Op::Shutdown, START_TIMEOUT).await.map(drop)

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kapell_api::quantity::Quantity;
 use kapell_shim::layout;
-use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits};
+use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits, Stdin};
 
 use crate::environment::{self, ConfigError, Place, Sources};
 use crate::record::PodRecord;
@@ -102,9 +102,18 @@ pub(crate) fn container_spec(
         command: environment::command_line(container, &env),
         env,
         cwd,
+        stdin: stdin(container),
         limits: limits(container),
         log: LogLimits::default(),
     })
+}
+
+fn stdin(container: &Container) -> Stdin {
+    match (container.stdin.unwrap_or(false), container.stdin_once.unwrap_or(false)) {
+        (false, _) => Stdin::Nothing,
+        (true, false) => Stdin::Open,
+        (true, true) => Stdin::Once,
+    }
 }
 
 /// An absolute one is the host's and must exist; a relative one is below the container's own directory, and is made.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use kapell_client::Severity;
 use kapell_shim::protocol::PodState;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Preconditions};
@@ -175,7 +176,7 @@ impl Worker {
         if let Err(error) = self.prepare().await {
             let changed = self.observed.blocked.as_ref() != Some(&error);
             if changed {
-                self.context.events.warning(&self.pod, &error.reason, error.message.clone());
+                self.context.events.record(&*self.pod, Severity::Warning, error.reason.clone(), error.message.clone());
             }
             self.observed.blocked = Some(error);
             self.retry();
@@ -231,7 +232,7 @@ impl Worker {
     async fn prepare(&mut self) -> Result<(), Trouble> {
         if missing_runtime(&self.pod).is_some() {
             if let (Some(trouble), None) = (missing_runtime(&self.pod), &self.published) {
-                self.context.events.warning(&self.pod, &trouble.reason, trouble.message);
+                self.context.events.record(&*self.pod, Severity::Warning, trouble.reason, trouble.message);
             }
             return Ok(());
         }
@@ -259,7 +260,7 @@ impl Worker {
             let client = client.map_err(|error| unable("cannot start the pod's shim", &error))?;
             if self.shim.is_some() {
                 let message = "the pod's shim had died; a new one has taken over its processes";
-                self.context.events.warning(&self.pod, "ShimReplaced", message);
+                self.context.events.record(&*self.pod, Severity::Warning, "ShimReplaced", message);
             }
             self.shim_state = Some(client.state());
             self.shim = Some(client);
@@ -335,7 +336,7 @@ impl Worker {
                 && self.backing_off.insert(name.clone(), exit.attempt) != Some(exit.attempt)
             {
                 let message = format!("Back-off restarting failed container {name}");
-                self.context.events.warning(&self.pod, "BackOff", message);
+                self.context.events.record(&*self.pod, Severity::Warning, "BackOff", message);
             }
         }
     }
@@ -361,7 +362,12 @@ impl Worker {
             Action::Start { container, attempt } => self.start(&container, attempt).await,
             Action::Stop { container, grace, why } => self.stop(&container, grace, &why).await,
             Action::Fail(trouble) => {
-                self.context.events.warning(&self.pod, &trouble.reason, trouble.message.clone());
+                self.context.events.record(
+                    &*self.pod,
+                    Severity::Warning,
+                    trouble.reason.clone(),
+                    trouble.message.clone(),
+                );
                 self.observed.failed = Some(trouble);
                 self.wake(Timestamp::now());
                 Ok(())
@@ -407,7 +413,12 @@ impl Worker {
                 };
                 let trouble = Trouble::new(reason, error.to_string());
                 if seen.config_error.as_ref().is_none_or(|(before, _)| *before != trouble) {
-                    self.context.events.warning(&self.pod, "Failed", format!("Error: {}", trouble.message));
+                    self.context.events.record(
+                        &*self.pod,
+                        Severity::Warning,
+                        "Failed",
+                        format!("Error: {}", trouble.message),
+                    );
                 }
                 let retry_at = Timestamp::now().saturating_add(CONFIG_RETRY).unwrap_or(Timestamp::MAX);
                 seen.config_error = Some((trouble, retry_at));
@@ -429,9 +440,16 @@ impl Worker {
         drop(permit);
         let failure = state?.containers.remove(name).and_then(|state| state.exit).and_then(|exit| exit.start_error);
         match failure {
-            None => self.context.events.normal(&self.pod, "Started", format!("Started container {name}")),
+            None => {
+                self.context.events.record(&*self.pod, Severity::Normal, "Started", format!("Started container {name}"))
+            }
             Some(error) => {
-                self.context.events.warning(&self.pod, "Failed", format!("Error: container {name}: {error}"));
+                self.context.events.record(
+                    &*self.pod,
+                    Severity::Warning,
+                    "Failed",
+                    format!("Error: container {name}: {error}"),
+                );
                 // The shim's notice about it may be here already.
                 self.wake(Timestamp::now());
             }
@@ -441,7 +459,7 @@ impl Worker {
                 "container {name}: mountPath {path} is absolute, which a process on the host's file system cannot have; \
                  read the volume through $KAPELL_VOLUME_<NAME> or use a relative mountPath"
             );
-            self.context.events.warning(&self.pod, "MountPathIgnored", message);
+            self.context.events.record(&*self.pod, Severity::Warning, "MountPathIgnored", message);
         }
         Ok(())
     }

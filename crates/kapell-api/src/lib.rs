@@ -13,6 +13,7 @@ pub mod metadata;
 pub mod names;
 pub mod net;
 pub mod patch;
+pub mod placement;
 pub mod problem;
 pub mod protobuf;
 pub mod quantity;

@@ -9,6 +9,7 @@
 //! that the descriptors do not know are reported like unknown fields of JSON, by number. Size and depth are bounded as for
 //! JSON; hostile bytes end in an error, never in a panic.
 
+mod budget;
 mod catalogue;
 mod value;
 
@@ -42,6 +43,8 @@ pub enum ProtobufError {
     TooLarge { limit: usize },
     #[error("nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
+    #[error("more than {limit} fields")]
+    TooManyFields { limit: usize },
     #[error("it does not begin with the prefix of Kubernetes' protobuf, \"k8s\\0\"")]
     NoPrefix,
     #[error("its envelope (runtime.Unknown) is malformed: {source}")]
@@ -69,6 +72,9 @@ pub fn decode(body: &[u8]) -> Result<Decoded, ProtobufError> {
     let Some(descriptor) = find(catalogue, &api_version, &kind) else {
         return Err(ProtobufError::UnknownKind { api_version, kind });
     };
+    if !budget::is_within(&descriptor, &raw) {
+        return Err(ProtobufError::TooManyFields { limit: budget::MAX_FIELDS });
+    }
     let message = match DynamicMessage::decode(descriptor, raw.as_slice()) {
         Ok(message) => message,
         Err(source) => return Err(ProtobufError::Malformed { kind, source }),
@@ -91,6 +97,9 @@ struct Envelope {
 
 fn open(catalogue: &Catalogue, body: &[u8]) -> Result<Envelope, ProtobufError> {
     let framed = body.strip_prefix(PREFIX).ok_or(ProtobufError::NoPrefix)?;
+    if !budget::is_within(&catalogue.envelope(), framed) {
+        return Err(ProtobufError::TooManyFields { limit: budget::MAX_FIELDS });
+    }
     let envelope =
         DynamicMessage::decode(catalogue.envelope(), framed).map_err(|source| ProtobufError::Envelope { source })?;
     let text = |message: &DynamicMessage, field: &str| {

@@ -21,6 +21,9 @@ pub const API_VERSION: &str = "kapell.dev/v1alpha1";
 /// goes before it does.
 pub const RUN_FINALIZER: &str = "kapell.dev/run";
 
+/// The label of a run that a schedule has started: the name of its Workflow.
+pub const SCHEDULE_LABEL: &str = "kapell.dev/schedule";
+
 /// Always `kapell.dev/v1alpha1`; decoding anything else fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {
@@ -62,6 +65,44 @@ pub struct Workflow {
     /// The Serverless Workflow document: `document`, `do`, and whatever else the DSL has.
     #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
     pub spec: Map<String, Value>,
+    /// What became of its schedule; written by the workflow engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<WorkflowStatus>,
+}
+
+/// What became of a workflow's schedule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowStatus")]
+pub struct WorkflowStatus {
+    /// Only of a workflow that has a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleStatus>,
+}
+
+/// How far a schedule has come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.ScheduleStatus")]
+pub struct ScheduleStatus {
+    /// Hash of the schedule that this is about.
+    #[serde(default)]
+    pub definition: String,
+    /// From when on it counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The latest due time that has been dealt with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_time: Option<Time>,
+    /// The latest run that was started for a due time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<String>,
+    /// The next due time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_time: Option<Time>,
+    /// Events before this position of the namespace's log have been dealt with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
 }
 
 /// One execution of a workflow. Its name makes starting it idempotent; its journal is named by its UID.

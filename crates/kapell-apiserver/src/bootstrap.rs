@@ -3,6 +3,7 @@
 //!
 //! Everything goes through the engine like any other write, and finding it there already is the normal case.
 
+use std::io;
 use std::net::SocketAddr;
 
 use futures::future::try_join_all;
@@ -27,6 +28,8 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 pub enum StartError {
     #[error("the store cannot be read")]
     Read(#[from] ReadError),
+    #[error("the audit log cannot be opened")]
+    Audit(#[source] io::Error),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error("{what} cannot be made: {message}")]

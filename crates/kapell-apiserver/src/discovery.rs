@@ -227,6 +227,8 @@ fn verbs_of(subresource: &Subresource) -> &'static [&'static str] {
         Subresource::Status | Subresource::Scale(_) => &["get", "patch", "update"],
         Subresource::Binding | Subresource::Token | Subresource::Eviction => &["create"],
         Subresource::Finalize => &["update"],
+        // Asked for by GET as a WebSocket and, by older clients, by POST; roles name the latter.
+        Subresource::Connect("exec" | "attach" | "portforward") => &["create", "get"],
         Subresource::Connect(_) => &["get"],
     }
 }

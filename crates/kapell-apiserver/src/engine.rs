@@ -12,6 +12,7 @@ mod collection;
 mod connect;
 mod create;
 mod delete;
+mod eviction;
 mod feed;
 mod list;
 mod metadata;
@@ -28,6 +29,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -35,7 +37,7 @@ use http::{HeaderMap, Method, Response};
 use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
 use kapell_store::{CommitError, Entry, ReadError, Revision, Store, Transaction, Write};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -43,15 +45,20 @@ use self::admit::QuotaLocks;
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
 use crate::addresses::ServiceAddresses;
-use crate::form::Form;
 use crate::auth::{Authenticator, Identity};
 use crate::authorize::{self, Authorizer};
+use crate::form::Form;
+use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
+use crate::websocket::Upgrade;
 use crate::{Connect, Feed, key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
+
+/// Group, version and plural, as in a URL.
+type GroupVersionPlural = (String, String, String);
 
 pub(crate) struct Engine {
     pub(crate) store: Arc<dyn Store>,
@@ -59,9 +66,9 @@ pub(crate) struct Engine {
     pub(crate) addresses: Option<ServiceAddresses>,
     pub(crate) authenticator: Authenticator,
     pub(crate) authorizer: Authorizer,
+    pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
-    /// By group, version and plural.
-    feeds: RwLock<HashMap<(String, String, String), Arc<dyn Feed>>>,
+    feeds: RwLock<HashMap<GroupVersionPlural, Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
@@ -86,6 +93,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Who asks, and may.
     pub(crate) identity: Identity,
+    /// Taken by what can be a WebSocket.
+    pub(crate) upgrade: Mutex<Option<Upgrade>>,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }
@@ -130,6 +139,7 @@ impl Engine {
             addresses,
             authenticator,
             authorizer,
+            metrics: Arc::default(),
             connectors: RwLock::default(),
             feeds: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
@@ -224,6 +234,7 @@ impl Engine {
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
+            (Subresource::Eviction, &Method::POST) => self.evict(call, target).await,
             (Subresource::Token, &Method::POST) => self.create_token(call, target).await,
             (Subresource::Connect(_), _) => self.connect(call, target, name).await,
             _ => Err(not_allowed(target.resource, &call.method)),
@@ -239,8 +250,10 @@ impl Engine {
     /// Commits writes, all or none.
     pub(crate) async fn commit_all(&self, writes: Vec<Write>) -> Result<Committed, Status> {
         let of_roles = writes.iter().any(|write| write.key.starts_with(authorize::PREFIX));
+        let begun = Instant::now();
         match self.store.commit(Transaction { writes, journal: Vec::new() }).await {
             Ok(revision) => {
+                self.metrics.committed(begun.elapsed());
                 if of_roles {
                     self.authorizer.caught_up(revision).await;
                 }

@@ -15,24 +15,34 @@
 
 mod addresses;
 mod admission;
+mod audit;
 mod auth;
 mod authorize;
 mod body;
 mod bootstrap;
+mod channels;
+mod connections;
 mod discovery;
 mod engine;
 mod form;
 mod key;
 mod listen;
+mod metrics;
 mod negotiate;
 mod openapi;
 mod path;
 pub mod pki;
+mod portforward;
+mod record;
+mod remote_command;
 mod reply;
 mod resources;
+mod scrape;
 mod service;
+mod spdy;
 mod stored;
 mod table;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +50,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kapell_api::kind::Subresource;
-use kapell_api::kinds::REVIEWS;
+use kapell_api::kinds;
 use kapell_api::net::LoopbackBlock;
 use kapell_api::status::Status;
 use kapell_store::Store;
@@ -49,17 +59,25 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use crate::audit::AuditConfig;
 pub use crate::auth::{Identity, KeyError, ServiceAccountKey};
 pub use crate::bootstrap::StartError;
+pub use crate::channels::{ChannelReader, ChannelWriter, Frame};
+pub use crate::metrics::MetricsSource;
 pub use crate::path::Query;
+pub use crate::portforward::{Dial, port_forward};
+pub use crate::remote_command::{Channel, RemoteCommand, outcome, remote_command};
 pub use crate::resources::Validator;
 pub use crate::service::ApiService;
+pub use crate::websocket::Upgrade;
 
 use crate::addresses::ServiceAddresses;
+use crate::audit::AuditLog;
 use crate::auth::{Authenticator, Peer};
 use crate::authorize::Authorizer;
 use crate::discovery::DiscoveryDocuments;
 use crate::engine::Engine;
+use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::path::ResourcePath;
 use crate::resources::Resources;
@@ -74,6 +92,8 @@ pub struct Config {
     /// Signs the tokens of ServiceAccounts, see [`pki::Pki::service_account_key`]. Without it a key is made that ends
     /// with the process.
     pub account_key: Option<ServiceAccountKey>,
+    /// Where mutations are recorded; without it they are not.
+    pub audit: Option<AuditConfig>,
     /// Where Services get their addresses from; without it none are given.
     pub block: Option<LoopbackBlock>,
     /// Where clients reach this server: the endpoint of the Service `kubernetes`. Without it there is no such Service.
@@ -89,6 +109,7 @@ impl Config {
         Self {
             admin_token: admin_token.into(),
             account_key: None,
+            audit: None,
             block: None,
             advertise: None,
             validators: Vec::new(),
@@ -97,8 +118,11 @@ impl Config {
     }
 }
 
+/// WebSockets that are open at a time: `exec` and the like, and watches of browsers. Each holds a connection and buffers.
+const MAX_STREAMS: usize = 1024;
+
 /// What a connect subresource is asked.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ConnectRequest {
     pub method: http::Method,
     /// `None` for cluster-wide kinds.
@@ -109,6 +133,10 @@ pub struct ConnectRequest {
     /// E.g. `log`.
     pub subresource: String,
     pub query: Query,
+    /// Set when the client wants a WebSocket.
+    pub upgrade: Option<Upgrade>,
+    /// Ends what goes on after the response.
+    pub shutdown: CancellationToken,
 }
 
 /// Answers a subresource that is not in the store, such as `pods/log`. The response may stream for as long as the
@@ -138,12 +166,14 @@ pub trait Feed: Send + Sync + 'static {
 
 struct Inner {
     engine: Engine,
+    audit: Option<AuditLog>,
     /// Where clients are told to find this server.
     advertise: Option<SocketAddr>,
     discovery: DiscoveryDocuments,
     openapi: OpenApi,
     slots: Semaphore,
     internal_slots: Semaphore,
+    streams: Arc<Semaphore>,
     /// Ends the streams of this process's own clients.
     stopped: CancellationToken,
     /// Ends what follows the store, also when nobody says [`ApiServer::stop`].
@@ -157,8 +187,9 @@ pub struct ApiServer(Arc<Inner>);
 impl ApiServer {
     /// Builds the server over `store` and makes the objects that have to exist (see the module `bootstrap`).
     pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let resources = Resources::new(kapell_api::kinds::all().chain(REVIEWS), &config.validators);
+        let resources = Resources::new(kinds::all().chain(kinds::REVIEWS), &config.validators);
         let discovery = DiscoveryDocuments::new(&resources);
+        let audit = config.audit.map(AuditLog::open).transpose().map_err(StartError::Audit)?;
         let stopped = CancellationToken::new();
         let account_key = config.account_key.map_or_else(ServiceAccountKey::ephemeral, Ok)?;
         let authenticator = Authenticator::new(&config.admin_token, account_key, store.clone());
@@ -168,11 +199,13 @@ impl ApiServer {
         engine.bootstrap(config.advertise).await?;
         let server = Self(Arc::new(Inner {
             engine,
+            audit,
             advertise: config.advertise,
             discovery,
             openapi: OpenApi::default(),
             slots: Semaphore::new(config.max_in_flight),
             internal_slots: Semaphore::new(INTERNAL_IN_FLIGHT),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             _guard: stopped.clone().drop_guard(),
             stopped,
         }));
@@ -229,9 +262,18 @@ impl ApiServer {
         listen::run(self.clone(), listener, tls, shutdown).await
     }
 
-    /// Ends the watches of this process's own clients. Called last, when the services that use them are done.
+    /// Adds another service's metrics to `/metrics`.
+    pub fn add_metrics(&self, source: MetricsSource) {
+        self.metrics().add_source(source);
+    }
+
+    /// Ends the watches of this process's own clients and closes the audit log. Called last, when the services that use
+    /// them are done.
     pub fn stop(&self) {
         self.0.stopped.cancel();
+        if let Some(audit) = self.audit() {
+            audit.close();
+        }
     }
 
     /// The API for a connection whose requests prove who sends them.
@@ -241,6 +283,14 @@ impl ApiServer {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.0.engine
+    }
+
+    pub(crate) fn audit(&self) -> Option<&AuditLog> {
+        self.0.audit.as_ref()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.engine.metrics
     }
 
     pub(crate) fn advertise(&self) -> Option<SocketAddr> {
@@ -253,6 +303,10 @@ impl ApiServer {
 
     pub(crate) fn internal_slots(&self) -> &Semaphore {
         &self.0.internal_slots
+    }
+
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+        &self.0.streams
     }
 
     pub(crate) fn documents(&self) -> (&DiscoveryDocuments, &OpenApi, &Resources) {

@@ -10,16 +10,17 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::ApiServer;
 use crate::auth::{Peer, certificate};
+use crate::connections::{OpenConnection, OpenConnections, Watched};
+use crate::metrics::Gauge;
 
-/// Open connections; more wait in the kernel's backlog. A busy `kubectl` user holds a handful, so this is room for
-/// hundreds of them while the memory for handshakes and buffers stays below 100 MB.
+/// Open connections. A busy `kubectl` user holds a handful, so this is room for hundreds of them while the memory for
+/// handshakes and buffers stays below 100 MB. When one more comes, the one that has been idle longest has to go.
 const MAX_CONNECTIONS: usize = 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,15 +41,15 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(tls);
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = Arc::new(OpenConnections::default());
     let mut connections = JoinSet::new();
-    while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
+    while let Some(stream) = accept(&listener, &open, &shutdown).await {
         let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
+        let connection = open.add(&shutdown);
         connections.spawn(async move {
-            if let Err(error) = serve_connection(server, stream, acceptor, shutdown).await {
+            if let Err(error) = serve_connection(server, stream, acceptor, shutdown, connection).await {
                 tracing::debug!(error, "connection ended");
             }
-            drop(slot);
         });
         // Forget those that have ended, or the set would grow for ever.
         while connections.try_join_next().is_some() {}
@@ -62,17 +63,13 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// The next connection with its slot; `None` at shutdown.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-    shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+/// The next connection, for which there is room; `None` at shutdown.
+async fn accept(listener: &TcpListener, open: &OpenConnections, shutdown: &CancellationToken) -> Option<TcpStream> {
     let next = async {
-        let slot = slots.clone().acquire_owned().await.ok()?;
         loop {
+            open.make_room(MAX_CONNECTIONS).await;
             match listener.accept().await {
-                Ok((stream, _)) => return Some((stream, slot)),
+                Ok((stream, _)) => return stream,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -83,7 +80,7 @@ async fn accept(
     tokio::select! {
         biased;
         () = shutdown.cancelled() => None,
-        accepted = next => accepted,
+        stream = next => Some(stream),
     }
 }
 
@@ -92,10 +89,13 @@ async fn serve_connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     shutdown: CancellationToken,
+    connection: OpenConnection,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let unwanted = connection.unwanted();
     stream.set_nodelay(true)?;
+    let _counted = Gauge::hold(&server.metrics().connections);
     let stream = tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
+        () = unwanted.cancelled() => return Ok(()),
         stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => stream??,
     };
     let (socket, session) = stream.get_ref();
@@ -112,12 +112,14 @@ async fn serve_connection(
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(Some(KEEP_ALIVE));
-    let service = hyper_util::service::TowerToHyperService::new(server.remote_service(peer, shutdown.clone()));
+    let service =
+        hyper_util::service::TowerToHyperService::new(Watched::new(server.remote_service(peer, shutdown), connection));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+        // At shutdown, or to make room.
+        () = unwanted.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     connection.await
 }

@@ -8,6 +8,8 @@
 pub(crate) enum Target {
     /// `/livez`, `/readyz`, `/healthz`, with or without the name of one check.
     Health,
+    /// `/metrics`.
+    Metrics,
     /// `/version`.
     Version,
     /// `/.well-known/openid-configuration`.
@@ -62,6 +64,7 @@ pub(crate) fn parse(path: &str) -> Target {
     match segments.as_slice() {
         [] => Target::Root,
         ["livez" | "readyz" | "healthz"] | ["livez" | "readyz" | "healthz", _] => Target::Health,
+        ["metrics"] => Target::Metrics,
         ["version"] => Target::Version,
         [".well-known", "openid-configuration"] => Target::OpenIdConfiguration,
         ["openid", "v1", "jwks"] => Target::KeySet,

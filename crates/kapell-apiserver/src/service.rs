@@ -3,14 +3,16 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use kapell_api::status::Status;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +22,10 @@ use crate::auth::{Identity, Peer, token};
 use crate::authorize::attributes::OnResource;
 use crate::authorize::{Action, impersonation};
 use crate::engine::Call;
+use crate::metrics::Gauge;
 use crate::path::{self, Query, Target};
+use crate::record::Record;
+use crate::websocket::{self, Upgrade};
 use crate::{ApiServer, reply};
 
 /// Largest request body, as upstream: an object is at most about half of it.
@@ -62,41 +67,51 @@ impl ApiService {
             from = self.peer.address.map(tracing::field::display),
             user = tracing::field::Empty,
         );
-        let start = Instant::now();
         async move {
-            let response = self.perform(request).await.unwrap_or_else(|status| reply::status(&status));
-            let elapsed = start.elapsed();
-            tracing::debug!(status = response.status().as_u16(), ?elapsed, "answered");
+            let (head, body) = request.into_parts();
+            let mut record = Record::begin(&head, path::parse(head.uri.path()), self.peer.address);
+            let result = self.perform(head, body, &mut record).await;
+            let mut response = result.unwrap_or_else(|status| reply::status(&status));
+            record.end(&self.server, &mut response);
+            tracing::debug!(status = response.status().as_u16(), "answered");
             response
         }
         .instrument(span)
         .await
     }
 
-    async fn perform<B>(self, request: Request<B>) -> Result<Response<Body>, Status>
+    async fn perform<B>(
+        &self,
+        mut head: http::request::Parts,
+        body: B,
+        record: &mut Record,
+    ) -> Result<Response<Body>, Status>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (head, body) = request.into_parts();
-        let target = path::parse(head.uri.path());
-        let headers = &head.headers;
         // Open to everyone, as upstream: whether the server lives and what it is.
-        match (&target, &head.method) {
+        match (record.target(), &head.method) {
             (Target::Health, _) => return Ok(reply::text(StatusCode::OK, "ok")),
             (Target::Version, _) => return Ok(reply::value(StatusCode::OK, &version(), &[])),
             _ => {}
         }
-        let identity = self.identify(headers).await?;
+        let identity = self.identify(&head.headers, record).await?;
         tracing::Span::current().record("user", identity.user.as_str());
-        let query = Query::parse(head.uri.query().unwrap_or_default());
-        self.authorize(&identity, &target, &head, &query)?;
-        let path = match target {
-            Target::Resource(path) => path,
-            other => return self.document(&other, &head, &query),
+        let decision = self.authorize(&identity, &head, record).inspect_err(|_| {
+            self.server.metrics().forbidden.fetch_add(1, Ordering::Relaxed);
+        })?;
+        record.decision = Some(decision);
+        let path = match record.target() {
+            Target::Resource(path) => path.clone(),
+            Target::Metrics if !record.is_mutating() => return Ok(self.server.metrics_text().await),
+            other => return self.document(other, &head, record.query()),
         };
-        let streams = query.flag("watch") || self.server.is_connect(&path);
-        let body = read_body(body, headers).await?;
+        let query = record.query().clone();
+        let watch = query.flag("watch");
+        record.streams = watch || self.server.is_connect(&path);
+        let body = read_body(body, &head.headers).await?;
+        let upgrade = if record.streams { Upgrade::wanted(&mut head, self.server.streams())? } else { None };
         let call = Call {
             method: head.method,
             path,
@@ -104,15 +119,22 @@ impl ApiService {
             headers: head.headers,
             body,
             identity: identity.clone(),
+            upgrade: Mutex::new(upgrade),
             shutdown: self.shutdown.clone(),
         };
         let engine = self.server.engine();
-        if streams {
+        if record.streams {
             // A stream answers its headers at once and then lasts; it is bounded by connections, not by time.
-            return engine.handle(&call).await;
+            let response = engine.handle(&call).await?;
+            return match call.upgrade.lock().take() {
+                Some(upgrade) => websocket::carry(upgrade, watch, response, call.shutdown.clone()),
+                None => Ok(response),
+            };
         }
         let work = async {
             let _slot = self.slot(&identity).await?;
+            let metrics = self.server.metrics();
+            let _counted = Gauge::hold(if record.is_mutating() { &metrics.mutating } else { &metrics.reading });
             engine.handle(&call).await
         };
         match tokio::time::timeout(REQUEST_TIMEOUT, work).await {
@@ -122,34 +144,29 @@ impl ApiService {
     }
 
     /// Who sends a request, and as whom it is to be taken.
-    async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Status> {
+    async fn identify(&self, headers: &HeaderMap, record: &mut Record) -> Result<Identity, Status> {
         let engine = self.server.engine();
         let caller = match &self.identity {
             Some(identity) => identity.clone(),
-            None => {
-                let known = engine.authenticator.authenticate(headers, &self.peer).await;
-                known.ok_or_else(|| Status::unauthorized("Unauthorized"))?
-            }
+            None => engine.authenticator.authenticate(headers, &self.peer).await.ok_or_else(|| {
+                self.server.metrics().unauthenticated.fetch_add(1, Ordering::Relaxed);
+                Status::unauthorized("Unauthorized")
+            })?,
         };
-        match impersonation::wanted(headers)? {
-            Some(wanted) => impersonation::assume(&engine.authorizer, &caller, wanted),
-            None => Ok(caller),
-        }
+        record.caller = Some(caller.clone());
+        let Some(wanted) = impersonation::wanted(headers)? else { return Ok(caller) };
+        let assumed = impersonation::assume(&engine.authorizer, &caller, wanted)?;
+        record.impersonated = Some(assumed.clone());
+        Ok(assumed)
     }
 
-    fn authorize(
-        &self,
-        identity: &Identity,
-        target: &Target,
-        head: &http::request::Parts,
-        query: &Query,
-    ) -> Result<(), Status> {
+    fn authorize(&self, identity: &Identity, head: &http::request::Parts, record: &Record) -> Result<Arc<str>, Status> {
         let method = head.method.as_str().to_ascii_lowercase();
-        let action = match target {
-            Target::Resource(path) => Action::Resource(OnResource::of_request(&head.method, path, query)),
+        let action = match record.target() {
+            Target::Resource(path) => Action::Resource(OnResource::of_request(&head.method, path, record.query())),
             _ => Action::Path { verb: if method == "head" { "get" } else { &method }, path: head.uri.path() },
         };
-        self.server.engine().authorizer.require(identity, &action).map(drop)
+        self.server.engine().authorizer.require(identity, &action)
     }
 
     /// Room for one more request. Strangers are sent away when there is none, our own services wait.
@@ -190,7 +207,9 @@ impl ApiService {
                 Ok(response)
             }
             Target::Root => Ok(reply::value(StatusCode::OK, &root(resources.group_versions()), &[])),
-            Target::Health | Target::Version | Target::Resource(_) | Target::Unknown => Err(Status::no_such_resource()),
+            Target::Health | Target::Version | Target::Metrics | Target::Resource(_) | Target::Unknown => {
+                Err(Status::no_such_resource())
+            }
         }
     }
 }
@@ -269,6 +288,7 @@ fn root(group_versions: Vec<(&str, &str)>) -> Value {
             "/.well-known/openid-configuration",
             "/healthz",
             "/livez",
+            "/metrics",
             "/openapi/v2",
             "/openapi/v3",
             "/openid/v1/jwks",

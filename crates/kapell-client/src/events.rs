@@ -3,6 +3,7 @@
 //! Events are courtesy: recording never blocks and never fails the work that it tells of. What repeats is counted on the
 //! Event that is already there instead of making new ones, so a pod that cannot be placed does not fill the store.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -39,8 +40,16 @@ struct Note {
     name: String,
     uid: String,
     severity: Severity,
-    reason: &'static str,
+    reason: Cow<'static, str>,
     message: String,
+}
+
+/// Who records.
+#[derive(Clone, Debug)]
+struct Source {
+    component: &'static str,
+    /// Set for components of which each node has one.
+    node: Option<String>,
 }
 
 /// Records Events on behalf of one component.
@@ -52,6 +61,15 @@ pub struct Recorder {
 impl Recorder {
     /// Starts the task that writes the notes until `shutdown`.
     pub fn start(client: Client, component: &'static str, shutdown: CancellationToken) -> Self {
+        Self::run(client, Source { component, node: None }, shutdown)
+    }
+
+    /// As [`Recorder::start`], for a component that speaks for one node.
+    pub fn start_on_node(client: Client, component: &'static str, node: String, shutdown: CancellationToken) -> Self {
+        Self::run(client, Source { component, node: Some(node) }, shutdown)
+    }
+
+    fn run(client: Client, source: Source, shutdown: CancellationToken) -> Self {
         let (sender, mut notes) = mpsc::channel(WAITING);
         tokio::spawn(async move {
             let mut written = HashMap::new();
@@ -61,7 +79,7 @@ impl Recorder {
                     note = notes.recv() => note,
                 };
                 let Some(note) = note else { return };
-                if let Err(error) = write(&client, component, &mut written, note).await {
+                if let Err(error) = write(&client, &source, &mut written, note).await {
                     tracing::debug!(error = &error as &dyn std::error::Error, "event not recorded");
                 }
             }
@@ -74,10 +92,10 @@ impl Recorder {
         &self,
         object: &K,
         severity: Severity,
-        reason: &'static str,
+        reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
-        let meta = object.meta();
+        let (meta, reason) = (object.meta(), reason.into());
         let mut message = message.into();
         if message.len() > LONGEST_MESSAGE {
             let end = (0..=LONGEST_MESSAGE - 3).rev().find(|i| message.is_char_boundary(*i)).unwrap_or(0);
@@ -94,8 +112,8 @@ impl Recorder {
             reason,
             message,
         };
-        if self.notes.try_send(note).is_err() {
-            tracing::debug!(reason, "too many events wait, one dropped");
+        if let Err(unsent) = self.notes.try_send(note) {
+            tracing::debug!(reason = %unsent.into_inner().reason, "too many events wait, one dropped");
         }
     }
 }
@@ -103,7 +121,7 @@ impl Recorder {
 /// The Event that carries a note, and how often the note was recorded.
 type Written = HashMap<Arc<Note>, (String, i32)>;
 
-async fn write(client: &Client, component: &str, written: &mut Written, note: Note) -> Result<(), kube::Error> {
+async fn write(client: &Client, source: &Source, written: &mut Written, note: Note) -> Result<(), kube::Error> {
     let api: Api<Event> = Api::namespaced(client.clone(), &note.namespace);
     let now = Timestamp::now();
     if let Some((name, count)) = written.get_mut(&note) {
@@ -116,7 +134,7 @@ async fn write(client: &Client, component: &str, written: &mut Written, note: No
             Err(error) => return Err(error),
         }
     }
-    let event = first(component, &note, now);
+    let event = first(source, &note, now);
     let name = event.metadata.name.clone().unwrap_or_default();
     api.create(&PostParams::default(), &event).await?;
     if written.len() >= REMEMBERED {
@@ -126,7 +144,7 @@ async fn write(client: &Client, component: &str, written: &mut Written, note: No
     Ok(())
 }
 
-fn first(component: &str, note: &Note, now: Timestamp) -> Event {
+fn first(source: &Source, note: &Note, now: Timestamp) -> Event {
     Event {
         metadata: ObjectMeta {
             name: Some(format!("{}.{:016x}", note.name, now.as_nanosecond() as u64 ^ rand::random::<u64>() >> 44)),
@@ -142,10 +160,11 @@ fn first(component: &str, note: &Note, now: Timestamp) -> Event {
             ..ObjectReference::default()
         },
         type_: Some(format!("{:?}", note.severity)),
-        reason: Some(note.reason.to_owned()),
+        reason: Some(note.reason.clone().into_owned()),
         message: Some(note.message.clone()),
-        source: Some(EventSource { component: Some(component.to_owned()), host: None }),
-        reporting_component: Some(component.to_owned()),
+        source: Some(EventSource { component: Some(source.component.to_owned()), host: source.node.clone() }),
+        reporting_component: Some(source.component.to_owned()),
+        reporting_instance: source.node.clone(),
         count: Some(1),
         first_timestamp: Some(Time(now)),
         last_timestamp: Some(Time(now)),

@@ -1,18 +1,27 @@
 //! One watch per kind for all controllers, and the table of which change wakes whom.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kapell_client::{Change, Informer, ObjectKey, Queue};
 use kube::runtime::watcher;
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::autoscale::History;
 use crate::node::Heartbeats;
-use crate::replicaset::expectations::Expectations;
-use crate::{endpointslice, ownership, replicaset, serviceaccount};
+use crate::pods::expectations::Expectations;
+use crate::{daemonset, disruption, endpoints, endpointslice, ownership, pods, serviceaccount};
+
+mod workloads;
+
+use self::workloads::Workloads;
 
 /// Where nodes' heartbeats are.
 const NODE_LEASES: &str = "kube-node-lease";
@@ -28,6 +37,7 @@ pub(crate) struct Caches {
     pub(crate) nodes: Informer<Node>,
     leases: Informer<Lease>,
     pub(crate) pods: Informer<Pod>,
+    pub(crate) workloads: Workloads,
 }
 
 /// The keys that each controller has to look at.
@@ -39,6 +49,13 @@ pub(crate) struct Queues {
     pub(crate) namespace: Queue<ObjectKey>,
     pub(crate) service_account: Queue<ObjectKey>,
     pub(crate) node: Queue<ObjectKey>,
+    pub(crate) stateful_set: Queue<ObjectKey>,
+    pub(crate) daemon_set: Queue<ObjectKey>,
+    pub(crate) replication_controller: Queue<ObjectKey>,
+    pub(crate) disruption: Queue<ObjectKey>,
+    pub(crate) autoscaler: Queue<ObjectKey>,
+    pub(crate) endpoints: Queue<ObjectKey>,
+    pub(crate) root_certificate: Queue<ObjectKey>,
 }
 
 impl Caches {
@@ -47,10 +64,12 @@ impl Caches {
         queues: &Queues,
         expectations: &Expectations,
         heartbeats: &Heartbeats,
+        histories: &Arc<Mutex<HashMap<String, History>>>,
         shutdown: &CancellationToken,
     ) -> Self {
         let config = watcher::Config::default;
         let all = || client.clone();
+        let workloads = Workloads::start(client, queues, expectations, histories, shutdown);
 
         let queue = queues.deployment.clone();
         let deployments =
@@ -62,19 +81,23 @@ impl Caches {
             on_replica_set(&q, &cache, &forget, &change);
         });
 
-        let queue = queues.endpoint_slice.clone();
-        let services =
-            Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| queue.add(change.key()));
+        let q = queues.clone();
+        let services = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+            q.endpoint_slice.add(change.key());
+            q.endpoints.add(change.key());
+        });
 
-        let queue = queues.endpoint_slice.clone();
+        let q = queues.clone();
         let endpoint_slices = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
-            endpointslice::on_slice(&queue, &change);
+            endpointslice::on_slice(&q.endpoint_slice, &change);
+            endpoints::on_slice(&q.endpoints, &change);
         });
 
         let q = queues.clone();
         let namespaces = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
             q.namespace.add(change.key());
             q.service_account.add(change.key());
+            q.root_certificate.add(change.key());
         });
 
         let queue = queues.service_account.clone();
@@ -82,8 +105,11 @@ impl Caches {
         let on_account = move |change: Change<ServiceAccount>| queue.add(ObjectKey::new("", change.key().namespace));
         let service_accounts = Informer::start(Api::all(all()), only_default, shutdown.clone(), on_account);
 
-        let queue = queues.node.clone();
-        let nodes = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| queue.add(change.key()));
+        let (q, sets) = (queues.clone(), workloads.daemon_sets.clone());
+        let nodes = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+            q.node.add(change.key());
+            daemonset::on_node(&sets, &q.daemon_set, &change);
+        });
 
         let (queue, heartbeats) = (queues.node.clone(), heartbeats.clone());
         let on_lease = move |change: Change<Lease>| heartbeats.observe(&queue, &change);
@@ -94,10 +120,22 @@ impl Caches {
             expectations: expectations.clone(),
             replica_sets: replica_sets.clone(),
             services: services.clone(),
+            workloads: workloads.clone(),
         };
         let pods = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| wake.on_pod(&change));
 
-        Self { deployments, replica_sets, services, endpoint_slices, namespaces, service_accounts, nodes, leases, pods }
+        Self {
+            deployments,
+            replica_sets,
+            services,
+            endpoint_slices,
+            namespaces,
+            service_accounts,
+            nodes,
+            leases,
+            pods,
+            workloads,
+        }
     }
 
     /// Waits until each copy is complete: a plan made from half of the objects would undo the other half.
@@ -111,6 +149,7 @@ impl Caches {
         self.nodes.synced().await;
         self.leases.synced().await;
         self.pods.synced().await;
+        self.workloads.synced().await;
     }
 }
 
@@ -129,7 +168,7 @@ fn on_replica_set(
         }
     };
     for rs in [Some(now), before].into_iter().flatten() {
-        wake_controller(&queues.deployment, &rs.metadata);
+        wake_controller(&queues.deployment, "Deployment", &rs.metadata);
     }
     if ownership::controller_of(&now.metadata).is_none() {
         // Nobody's: whoever selects it may adopt it.
@@ -142,8 +181,9 @@ fn on_replica_set(
     }
 }
 
-fn wake_controller(queue: &Queue<ObjectKey>, meta: &ObjectMeta) {
-    if let Some(owner) = ownership::controller_of(meta) {
+/// Queues the controller of an object if it is of this kind.
+fn wake_controller(queue: &Queue<ObjectKey>, kind: &str, meta: &ObjectMeta) {
+    if let Some(owner) = ownership::controller_of(meta).filter(|owner| owner.kind == kind) {
         queue.add(ObjectKey::new(meta.namespace.clone().unwrap_or_default(), owner.name.clone()));
     }
 }
@@ -154,42 +194,68 @@ struct PodWakes {
     expectations: Expectations,
     replica_sets: Informer<ReplicaSet>,
     services: Informer<Service>,
+    workloads: Workloads,
 }
 
 impl PodWakes {
     fn on_pod(&self, change: &Change<Pod>) {
         // Ticked off first, so that the reconcile woken next finds it so.
-        replicaset::observe(&self.expectations, change);
+        pods::observe(&self.expectations, change);
         endpointslice::on_pod(&self.services, &self.queues.endpoint_slice, change);
+        disruption::on_pod(&self.workloads.budgets, &self.queues.disruption, change);
         let (now, before) = match change {
             Change::Applied { old, new } => (new, old.as_ref()),
             Change::Deleted(pod) => (pod, None),
         };
         for pod in [Some(now), before].into_iter().flatten() {
-            wake_controller(&self.queues.replica_set, &pod.metadata);
+            wake_controller(&self.queues.replica_set, "ReplicaSet", &pod.metadata);
+            wake_controller(&self.queues.stateful_set, "StatefulSet", &pod.metadata);
+            wake_controller(&self.queues.daemon_set, "DaemonSet", &pod.metadata);
+            wake_controller(&self.queues.replication_controller, "ReplicationController", &pod.metadata);
         }
         let namespace = now.metadata.namespace.as_deref().unwrap_or_default();
         match ownership::controller_of(&now.metadata) {
             Some(owner) if matches!(change, Change::Deleted(_)) => {
                 // A Deployment that recreates waits for the end of its last old pod.
                 if let Some(rs) = self.replica_sets.get(&ObjectKey::new(namespace, &owner.name)) {
-                    wake_controller(&self.queues.deployment, &rs.metadata);
+                    wake_controller(&self.queues.deployment, "Deployment", &rs.metadata);
                 }
             }
             Some(_) => {}
-            None => {
-                for rs in self.replica_sets.list_in(namespace) {
-                    let selector = rs.spec.as_ref().and_then(|spec| ownership::selector(&spec.selector));
-                    if selector.is_some_and(|selector| ownership::selects(&selector, &now.metadata)) {
-                        self.queues.replica_set.add(ObjectKey::of(rs.as_ref()));
-                    }
-                }
-            }
+            None => self.wake_adopters(namespace, &now.metadata),
         }
         if let Some(node) = now.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
             let is_new = before.is_none_or(|before| before.spec.as_ref().and_then(|s| s.node_name.as_ref()).is_none());
             if is_new && matches!(change, Change::Applied { .. }) {
                 self.queues.node.add(ObjectKey::new("", node));
+            }
+        }
+    }
+
+    /// A pod that is nobody's: whoever selects it may adopt it.
+    fn wake_adopters(&self, namespace: &str, meta: &ObjectMeta) {
+        let selects = |selector: Option<&LabelSelector>| {
+            selector.and_then(ownership::selector).is_some_and(|selector| ownership::selects(&selector, meta))
+        };
+        for rs in self.replica_sets.list_in(namespace) {
+            if selects(rs.spec.as_ref().map(|spec| &spec.selector)) {
+                self.queues.replica_set.add(ObjectKey::of(rs.as_ref()));
+            }
+        }
+        for set in self.workloads.stateful_sets.list_in(namespace) {
+            if selects(set.spec.as_ref().map(|spec| &spec.selector)) {
+                self.queues.stateful_set.add(ObjectKey::of(set.as_ref()));
+            }
+        }
+        for set in self.workloads.daemon_sets.list_in(namespace) {
+            if selects(set.spec.as_ref().map(|spec| &spec.selector)) {
+                self.queues.daemon_set.add(ObjectKey::of(set.as_ref()));
+            }
+        }
+        for rc in self.workloads.replication_controllers.list_in(namespace) {
+            let match_labels = rc.spec.as_ref().and_then(|spec| spec.selector.clone());
+            if selects(Some(&LabelSelector { match_labels, ..LabelSelector::default() })) {
+                self.queues.replication_controller.add(ObjectKey::of(rc.as_ref()));
             }
         }
     }

@@ -4,8 +4,8 @@
 //! pods: those are the ReplicaSets' business.
 
 mod plan;
-mod revision;
-mod size;
+pub(crate) mod revision;
+pub(crate) mod size;
 mod status;
 #[cfg(test)]
 mod tests;

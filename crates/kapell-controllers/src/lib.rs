@@ -13,18 +13,27 @@ use kube::Client;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::autoscale::Autoscaler;
 use crate::caches::{Caches, Queues};
+use crate::daemonset::DaemonSetController;
 use crate::deployment::DeploymentController;
 use crate::endpointslice::EndpointSliceController;
 use crate::garbage::GarbageCollector;
 use crate::metadata::Kind;
 use crate::namespace::NamespaceController;
 use crate::node::{Heartbeats, NodeController};
+use crate::pods::PodControl;
+use crate::pods::expectations::Expectations;
 use crate::replicaset::ReplicaSetController;
-use crate::replicaset::expectations::Expectations;
+use crate::replicationcontroller::ReplicationControllers;
+use crate::statefulset::StatefulSetController;
 
+mod autoscale;
 mod caches;
+mod daemonset;
 mod deployment;
+mod disruption;
+mod endpoints;
 mod endpointslice;
 mod garbage;
 mod metadata;
@@ -32,8 +41,14 @@ mod namespace;
 mod node;
 mod ownership;
 mod pod;
+mod pods;
 mod replicaset;
+mod replicationcontroller;
+mod retention;
+mod revision;
+mod rootca;
 mod serviceaccount;
+mod statefulset;
 
 /// Objects of one kind that are worked on at a time: enough to keep the server busy while answers are awaited.
 const WORKERS: usize = 4;
@@ -42,12 +57,16 @@ const WORKERS: usize = 4;
 pub struct ControllersConfig {
     /// How long a node may be silent before it counts as unreachable.
     pub node_grace: Duration,
+    /// The certificate (PEM) of the API server's authority, which each namespace gets as `kube-root-ca.crt`.
+    pub root_certificate: Option<String>,
+    /// How long an Event is kept after it last happened.
+    pub event_ttl: Duration,
 }
 
 impl Default for ControllersConfig {
-    /// 40 s, as upstream: four missed heartbeats of 10 s.
+    /// As upstream: 40 s are four missed heartbeats of 10 s; Events are kept for an hour.
     fn default() -> Self {
-        Self { node_grace: Duration::from_secs(40) }
+        Self { node_grace: Duration::from_secs(40), root_certificate: None, event_ttl: Duration::from_secs(3600) }
     }
 }
 
@@ -55,22 +74,30 @@ impl Default for ControllersConfig {
 pub async fn run(config: ControllersConfig, client: Client, shutdown: CancellationToken) {
     let (queues, expectations, heartbeats) = (Queues::default(), Expectations::default(), Heartbeats::default());
     let events = Recorder::start(client.clone(), "kapell-controllers", shutdown.clone());
-    let caches = Caches::start(&client, &queues, &expectations, &heartbeats, &shutdown);
+    let histories = Arc::default();
+    let caches = Caches::start(&client, &queues, &expectations, &heartbeats, &histories, &shutdown);
     tokio::select! {
         () = shutdown.cancelled() => return,
         () = caches.synced() => {}
     }
 
     let deployment = DeploymentController { client: client.clone(), caches: caches.clone(), events: events.clone() };
-    let replica_set =
-        ReplicaSetController { client: client.clone(), caches: caches.clone(), events: events.clone(), expectations };
+    let pods = PodControl { client: client.clone(), events: events.clone(), expectations };
+    let replica_set = ReplicaSetController { client: client.clone(), caches: caches.clone(), pods: pods.clone() };
+    let replication_controller =
+        ReplicationControllers { client: client.clone(), caches: caches.clone(), pods: pods.clone() };
+    let daemon_set = DaemonSetController { client: client.clone(), caches: caches.clone(), pods };
+    let stateful_set = StatefulSetController { client: client.clone(), caches: caches.clone(), events: events.clone() };
+    let autoscaler = Autoscaler { client: client.clone(), caches: caches.clone(), events: events.clone(), histories };
     let endpoint_slice = EndpointSliceController { client: client.clone(), caches: caches.clone() };
     let node =
         NodeController { client: client.clone(), caches: caches.clone(), events, heartbeats, grace: config.node_grace };
     let (c, cs) = (client.clone(), caches.clone());
     let stop = || shutdown.clone();
 
+    let company = keep_company(config, client.clone(), caches.clone(), queues.clone(), stop());
     tokio::join!(
+        company,
         reconcile::run("deployment", queues.deployment, WORKERS, stop(), move |key| deployment.clone().reconcile(key)),
         reconcile::run("replicaset", queues.replica_set, WORKERS, stop(), move |key| {
             replica_set.clone().reconcile(key)
@@ -82,7 +109,45 @@ pub async fn run(config: ControllersConfig, client: Client, shutdown: Cancellati
         reconcile::run("serviceaccount", queues.service_account, 1, stop(), move |key| {
             serviceaccount::reconcile(c.clone(), cs.clone(), key)
         }),
+        reconcile::run("replicationcontroller", queues.replication_controller, WORKERS, stop(), move |key| {
+            replication_controller.clone().reconcile(key)
+        }),
+        reconcile::run("daemonset", queues.daemon_set, WORKERS, stop(), move |key| daemon_set.clone().reconcile(key)),
+        reconcile::run("statefulset", queues.stateful_set, WORKERS, stop(), move |key| {
+            stateful_set.clone().reconcile(key)
+        }),
+        reconcile::run("autoscaler", queues.autoscaler, WORKERS, stop(), move |key| autoscaler.clone().reconcile(key)),
         delete_what_has_to_go(client, caches, queues.namespace, stop()),
+    );
+}
+
+/// What follows other objects without running anything: Endpoints, budgets, certificates, the end of Events.
+async fn keep_company(
+    config: ControllersConfig,
+    client: Client,
+    caches: Caches,
+    queues: Queues,
+    shutdown: CancellationToken,
+) {
+    let of = |client: &Client| (client.clone(), caches.clone());
+    let (endpoints, budgets, certificates) = (of(&client), of(&client), of(&client));
+    let stop = || shutdown.clone();
+    let root = async {
+        let Some(certificate) = config.root_certificate else { return };
+        reconcile::run("rootca", queues.root_certificate, 1, stop(), move |key| {
+            rootca::reconcile(certificates.0.clone(), certificates.1.clone(), certificate.clone(), key)
+        })
+        .await;
+    };
+    tokio::join!(
+        reconcile::run("endpoints", queues.endpoints, WORKERS, stop(), move |key| {
+            endpoints::reconcile(endpoints.0.clone(), endpoints.1.clone(), key)
+        }),
+        reconcile::run("disruption", queues.disruption, WORKERS, stop(), move |key| {
+            disruption::reconcile(budgets.0.clone(), budgets.1.clone(), key)
+        }),
+        root,
+        retention::run(client, config.event_ttl, stop()),
     );
 }
 

@@ -70,7 +70,7 @@ fn route(gateway: &Gateway, backend: SocketAddr) -> SocketAddr {
         transport: Transport::Tcp,
         protocol: Protocol::Http,
         listen: vec![listen],
-        node_port: None,
+        node_listen: Vec::new(),
         endpoints: vec![EndpointRoute { address: backend, pod: String::new(), state: EndpointState::Ready }],
     };
     let route = Route { key: key.clone(), cluster_ip: Some(listen.ip()), client_affinity: false, ports: vec![port] };

@@ -15,7 +15,9 @@ use kapell_client::ObjectKey;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use crate::endpoint::{Endpoint, Lease};
+use crate::endpoint::{Endpoint, Failure, Lease};
+use crate::forward::Version;
+use crate::metrics::PortMetrics;
 use crate::table::{EndpointRoute, EndpointState, PortRoute, Protocol};
 use crate::tasks::Tasks;
 
@@ -27,6 +29,14 @@ const WAIT_FOR_READY: Duration = Duration::from_secs(2);
 /// served with an error than with memory.
 const WAITING_REQUESTS: usize = 1024;
 
+/// How long an endpoint may take for what, see [`crate::GatewayConfig`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) silence: Duration,
+    pub(crate) answer: Duration,
+    pub(crate) departed: Duration,
+}
+
 /// One port of a Service as requests see it.
 pub(crate) struct Backend {
     service: ObjectKey,
@@ -34,6 +44,8 @@ pub(crate) struct Backend {
     /// Something became available.
     changed: Notify,
     waiting: AtomicUsize,
+    pub(crate) patience: Patience,
+    pub(crate) metrics: PortMetrics,
     pub(crate) tasks: Tasks,
 }
 
@@ -74,7 +86,7 @@ impl std::fmt::Display for NoEndpoint {
 }
 
 impl Backend {
-    pub(crate) fn new(service: ObjectKey, tasks: Tasks) -> Self {
+    pub(crate) fn new(service: ObjectKey, patience: Patience, tasks: Tasks) -> Self {
         let empty = EndpointSet {
             protocol: Protocol::Detect,
             client_affinity: false,
@@ -83,7 +95,8 @@ impl Backend {
             all: BTreeMap::new(),
         };
         let set = RwLock::new(Arc::new(empty));
-        Self { service, set, changed: Notify::new(), waiting: AtomicUsize::new(0), tasks }
+        let (changed, waiting, metrics) = (Notify::new(), AtomicUsize::new(0), PortMetrics::default());
+        Self { service, set, changed, waiting, patience, metrics, tasks }
     }
 
     pub(crate) fn set(&self) -> Arc<EndpointSet> {
@@ -97,7 +110,7 @@ impl Backend {
         *self.set.write() = after.clone();
         for (address, (endpoint, _)) in &before.all {
             if !after.all.get(address).is_some_and(|(kept, _)| Arc::ptr_eq(kept, endpoint)) {
-                endpoint.leave();
+                endpoint.leave(&self.tasks, self.patience.departed);
             }
         }
         for (endpoint, state) in after.all.values() {
@@ -109,7 +122,7 @@ impl Backend {
     /// All endpoints leave: the port is gone.
     pub(crate) fn clear(&self) {
         for (endpoint, _) in self.set().all.values() {
-            endpoint.leave();
+            endpoint.leave(&self.tasks, self.patience.departed);
         }
     }
 
@@ -136,14 +149,40 @@ impl Backend {
         }
     }
 
-    /// Takes an endpoint that has just failed out of use.
+    /// Another endpoint than `besides` that can be used at once.
+    pub(crate) fn other(&self, besides: &Arc<Endpoint>, client: Option<IpAddr>) -> Option<Lease> {
+        let endpoint = self.set().pick(client, rand::random())?;
+        (!Arc::ptr_eq(&endpoint, besides)).then(|| Lease::new(endpoint))
+    }
+
+    /// Takes an endpoint that refuses connections out of use.
     pub(crate) fn eject(self: &Arc<Self>, endpoint: &Arc<Endpoint>) {
+        self.take_out(endpoint, Failure::Refused);
+    }
+
+    /// Takes an endpoint that says nothing out of use, as long as there is another one: it may only be slow, and slow is
+    /// better than nothing.
+    pub(crate) fn suspect(self: &Arc<Self>, endpoint: &Arc<Endpoint>, version: Version) {
+        let usable = |other: &&Arc<Endpoint>| !other.is_ejected() && !Arc::ptr_eq(other, endpoint);
+        if self.set().ready.iter().any(|other| usable(&other)) {
+            self.take_out(endpoint, Failure::Silent(version));
+        }
+    }
+
+    fn take_out(self: &Arc<Self>, endpoint: &Arc<Endpoint>, failure: Failure) {
         let backend = Arc::downgrade(self);
-        endpoint.eject(&self.tasks, move || {
+        endpoint.eject(failure, &self.tasks, move || {
             if let Some(backend) = backend.upgrade() {
                 backend.changed.notify_waiters();
             }
         });
+    }
+
+    /// An endpoint has begun to answer.
+    pub(crate) fn answered(&self, endpoint: &Endpoint) {
+        if endpoint.succeeded() {
+            self.changed.notify_waiters();
+        }
     }
 
     fn no_endpoint(&self, queue_full: bool) -> NoEndpoint {
@@ -176,6 +215,11 @@ impl Drop for Place<'_> {
 }
 
 impl EndpointSet {
+    /// Endpoints with their state, in address order.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (&Endpoint, EndpointState)> {
+        self.all.values().map(|(endpoint, state)| (endpoint.as_ref(), *state))
+    }
+
     /// The set after a table update. Endpoints stay the same by address and pod; one that becomes ready again starts
     /// with a clean record.
     fn updated(&self, route: &PortRoute, client_affinity: bool) -> Self {

@@ -1,7 +1,7 @@
 //! Requests that originate in this process: the workflow engine's calls take the same path as everybody's, without a socket
 //! between caller and balancer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -90,7 +90,11 @@ async fn perform(
         request.headers_mut().extend(host.ok().map(|host| (header::HOST, host)));
     }
     headers::prepare_request(&mut request, None);
-    let response = forward::forward(&backend, request, version, None).await?;
+    let begun = Instant::now();
+    let answered = forward::forward(&backend, request, version, None).await;
+    let status = answered.as_ref().map_or_else(ForwardError::status, Response::status);
+    backend.metrics.answered(status, begun.elapsed());
+    let response = answered?;
     let (parts, body) = response.into_parts();
     match Limited::new(body, limit).collect().await {
         Ok(body) => Ok(Response::from_parts(parts, body.to_bytes())),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use kapell_client::ObjectKey;
 use parking_lot::RwLock;
 
-use crate::balance::Backend;
+use crate::balance::{Backend, Patience};
 use crate::listener::Listener;
 use crate::table::{PortRoute, Route, Transport};
 use crate::target::{ServiceTarget, choose_port};
 use crate::tasks::Tasks;
 
-#[derive(Default)]
 pub(crate) struct Core {
+    patience: Patience,
     services: RwLock<BTreeMap<ObjectKey, Arc<ServicePorts>>>,
     pub(crate) tasks: Tasks,
 }
@@ -47,11 +47,22 @@ pub(crate) struct PortReport {
     pub(crate) listening: Option<SocketAddr>,
     /// Why the port does not listen where it belongs.
     pub(crate) cause: Option<String>,
-    /// Why its node port does not listen.
-    pub(crate) node_port_cause: Option<String>,
+    /// Of Services that have one.
+    pub(crate) node: Option<NodePortReport>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodePortReport {
+    pub(crate) listening: Option<SocketAddr>,
+    /// Why it does not listen where it belongs.
+    pub(crate) cause: Option<String>,
 }
 
 impl Core {
+    pub(crate) fn new(patience: Patience) -> Self {
+        Self { patience, services: RwLock::default(), tasks: Tasks::default() }
+    }
+
     /// Makes the listeners and endpoints of one Service as `route` says. Calls for one key do not overlap.
     pub(crate) fn apply(&self, key: &ObjectKey, route: Option<&Route>) -> Report {
         let before = self.services.read().get(key).cloned();
@@ -84,18 +95,21 @@ impl Core {
     fn follow(&self, key: &ObjectKey, wanted: &PortRoute, affinity: bool, old: Option<&Port>) -> (Port, PortReport) {
         let backend = match old {
             Some(old) => old.backend.clone(),
-            None => Arc::new(Backend::new(key.clone(), self.tasks.clone())),
+            None => Arc::new(Backend::new(key.clone(), self.patience, self.tasks.clone())),
         };
         backend.update(wanted, affinity);
         let cluster = follow_listener(&wanted.listen, old.and_then(|old| old.cluster.as_ref()), &backend);
-        let node_port: Vec<_> = wanted.node_port.into_iter().collect();
-        let node = follow_listener(&node_port, old.and_then(|old| old.node.as_ref()), &backend);
+        let node = follow_listener(&wanted.node_listen, old.and_then(|old| old.node.as_ref()), &backend);
         let report = PortReport {
             name: wanted.name.clone(),
             number: wanted.port,
             listening: cluster.as_ref().ok().and_then(Option::as_ref).map(|listener| listener.bound),
             cause: cluster.as_ref().map_or_else(|e| Some(e.clone()), |l| l.as_ref().and_then(|l| l.cause.clone())),
-            node_port_cause: node.as_ref().err().cloned(),
+            node: match &node {
+                Ok(None) => None,
+                Ok(Some(node)) => Some(NodePortReport { listening: Some(node.bound), cause: node.cause.clone() }),
+                Err(cause) => Some(NodePortReport { listening: None, cause: Some(cause.clone()) }),
+            },
         };
         let port = Port {
             name: wanted.name.clone(),
@@ -120,6 +134,15 @@ impl Core {
             Some(index) => Ok(service.ports[index].backend.clone()),
             None => Err(ports.iter().map(|(_, number)| *number).collect()),
         })
+    }
+
+    /// Every port with its backend, in the order of Services.
+    pub(crate) fn ports(&self) -> Vec<(ObjectKey, u16, Arc<Backend>)> {
+        let services = self.services.read();
+        let ports_of = |(key, service): (&ObjectKey, &Arc<ServicePorts>)| {
+            service.ports.iter().map(|port| (key.clone(), port.number, port.backend.clone())).collect::<Vec<_>>()
+        };
+        services.iter().flat_map(ports_of).collect()
     }
 
     /// Closes every listener and drains every connection for at most `grace`.
@@ -148,6 +171,6 @@ fn unsupported(port: &PortRoute, transport: &str) -> PortReport {
         number: port.port,
         listening: None,
         cause: Some(format!("port {} is {transport}, and only TCP is forwarded", port.port)),
-        node_port_cause: None,
+        node: None,
     }
 }

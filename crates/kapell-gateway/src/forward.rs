@@ -6,6 +6,9 @@
 //! | kept connection closed, nothing sent | its idle connections are dropped | goes on, always |
 //! | kept connection closed, no byte of answer | its idle connections are dropped | goes on if repeatable |
 //! | new connection closed, no byte of answer | ejected | goes to another if repeatable |
+//! | no byte of answer for 2 s, of none of its requests | ejected if there are others | goes to another, too, if repeatable: the first answer counts |
+//! | no byte of answer for 5 minutes | – | 504 |
+//! | left the table 30 s ago | – | 504, or the client sees the answer break off |
 //! | answer broken off in the middle | – | the client sees it break off |
 //!
 //! Repeatable is a request that is idempotent by method or carries an `Idempotency-Key`, and whose body is still there:
@@ -13,7 +16,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
@@ -23,7 +28,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::balance::{Backend, NoEndpoint};
 use crate::body::{Http1Body, ResponseBody};
-use crate::endpoint::{Lease, connect};
+use crate::endpoint::{Endpoint, Lease, connect};
 use crate::headers;
 use crate::link::{Broken, RequestBody};
 
@@ -53,6 +58,10 @@ pub enum ForwardError {
     NoAnswer { address: SocketAddr, source: hyper::Error },
     #[error("endpoint {address} did not answer in HTTP")]
     NotHttp { address: SocketAddr, source: hyper::Error },
+    #[error("endpoint {address} did not answer within {waited:?}")]
+    Silent { address: SocketAddr, waited: Duration },
+    #[error("endpoint {address} has left the service and did not finish the request in time")]
+    Departed { address: SocketAddr },
     #[error("the request's body broke off")]
     RequestBody(#[source] hyper::Error),
     #[error("the request's target cannot be expressed in HTTP/2")]
@@ -64,6 +73,7 @@ impl ForwardError {
         match self {
             Self::NoEndpoint(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Connect { source, .. } if source.kind() == io::ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::Silent { .. } | Self::Departed { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Connect { .. } | Self::NoAnswer { .. } | Self::NotHttp { .. } => StatusCode::BAD_GATEWAY,
             Self::RequestBody(_) | Self::Target(_) => StatusCode::BAD_REQUEST,
         }
@@ -101,11 +111,7 @@ pub(crate) async fn forward(
     loop {
         let lease = backend.acquire(client).await?;
         let copy = if repeatable && attempt < ATTEMPTS { again(&request) } else { None };
-        let failed = match version {
-            Version::Http1 => send_http1(backend, lease, request).await,
-            Version::Http2 => send_http2(backend, lease, request).await,
-        };
-        let (error, unsent) = match failed {
+        let (error, unsent) = match send_patiently(backend, lease, request, copy.as_ref(), version, client).await {
             Ok(response) => return Ok(response),
             Err(failed) => failed,
         };
@@ -121,11 +127,89 @@ pub(crate) async fn forward(
 /// The failure of one attempt, and the request if it certainly never left.
 type Failed = (ForwardError, Option<Box<Request<RequestBody>>>);
 
-async fn send_http1(
+type Sent = Result<Response<ResponseBody>, Failed>;
+
+/// Nearly every request is answered within the first look at the clock; what is not is looked after.
+async fn send_patiently(
     backend: &Arc<Backend>,
     lease: Lease,
     request: Request<RequestBody>,
-) -> Result<Response<ResponseBody>, Failed> {
+    copy: Option<&Request<RequestBody>>,
+    version: Version,
+    client: Option<IpAddr>,
+) -> Sent {
+    let endpoint = lease.0.clone();
+    let mut first = pin!(send(backend, lease, request, version));
+    match tokio::time::timeout(backend.patience.silence, first.as_mut()).await {
+        Ok(sent) => sent,
+        Err(_elapsed) => Box::pin(look_after(backend, &endpoint, first, copy, version, client)).await,
+    }
+}
+
+/// Waits on for a request whose answer has not begun, sends it elsewhere as well once the endpoint seems not to answer
+/// anybody, and gives up in the end.
+async fn look_after<F: Future<Output = Sent>>(
+    backend: &Arc<Backend>,
+    endpoint: &Arc<Endpoint>,
+    mut first: Pin<&mut F>,
+    copy: Option<&Request<RequestBody>>,
+    version: Version,
+    client: Option<IpAddr>,
+) -> Sent {
+    let patience = backend.patience;
+    let address = endpoint.address;
+    let mut left = pin!(tokio::time::sleep(patience.answer.saturating_sub(patience.silence)));
+    let mut second: Option<Pin<Box<dyn Future<Output = Sent> + Send + '_>>> = None;
+    let mut first_failed = None;
+    loop {
+        if second.is_none() && endpoint.silence() >= patience.silence {
+            backend.suspect(endpoint, version);
+            if let Some(request) = copy.and_then(again)
+                && let Some(lease) = backend.other(endpoint, client)
+            {
+                second = Some(Box::pin(send(backend, lease, request, version)));
+            }
+        }
+        let hedged = second.is_some();
+        let elsewhere = async {
+            match &mut second {
+                Some(second) => second.await,
+                None => std::future::pending().await,
+            }
+        };
+        let (which, sent) = tokio::select! {
+            sent = first.as_mut(), if first_failed.is_none() => (1, sent),
+            sent = elsewhere => (2, sent),
+            () = endpoint.gone.cancelled(), if first_failed.is_none() => {
+                (1, Err((ForwardError::Departed { address }, None)))
+            }
+            () = left.as_mut() => return Err((ForwardError::Silent { address, waited: patience.answer }, None)),
+            () = tokio::time::sleep(patience.silence), if !hedged => continue,
+        };
+        // The first answer counts; a failure only when the other has failed, too.
+        match (which, sent) {
+            (_, Ok(response)) => return Ok(response),
+            (1, Err(failed)) if second.is_some() => first_failed = Some(failed),
+            (1, Err(failed)) => return Err(failed),
+            (_, Err(failed)) => match first_failed {
+                Some(failed) => return Err(failed),
+                None => {
+                    tracing::debug!(error = &failed.0 as &dyn std::error::Error, "no answer elsewhere, either");
+                    second = Some(Box::pin(std::future::pending()));
+                }
+            },
+        }
+    }
+}
+
+async fn send(backend: &Arc<Backend>, lease: Lease, request: Request<RequestBody>, version: Version) -> Sent {
+    match version {
+        Version::Http1 => send_http1(backend, lease, request).await,
+        Version::Http2 => send_http2(backend, lease, request).await,
+    }
+}
+
+async fn send_http1(backend: &Arc<Backend>, lease: Lease, request: Request<RequestBody>) -> Sent {
     let kept = lease.0.take_idle();
     let reused = kept.is_some();
     let mut link = match kept {
@@ -137,33 +221,29 @@ async fn send_http1(
     };
     match link.exchange(request).await {
         Ok(response) => {
-            lease.0.succeeded();
+            backend.answered(&lease.0);
             let (mut parts, body) = response.into_parts();
             headers::strip_hop_by_hop(&mut parts.headers);
             // The version is each connection's own: an HTTP/1.0 endpoint does not make the client's connection so.
             parts.version = http::Version::HTTP_11;
             let body = Http1Body::new(body, link, lease, backend.tasks.clone());
-            Ok(Response::from_parts(parts, ResponseBody::Http1(body)))
+            Ok(Response::from_parts(parts, ResponseBody::http1(body)))
         }
         Err(broken) => Err(broken_exchange(backend, &lease, broken, reused)),
     }
 }
 
-async fn send_http2(
-    backend: &Arc<Backend>,
-    lease: Lease,
-    request: Request<RequestBody>,
-) -> Result<Response<ResponseBody>, Failed> {
+async fn send_http2(backend: &Arc<Backend>, lease: Lease, request: Request<RequestBody>) -> Sent {
     let (mut sender, reused) = match lease.0.http2(&backend.tasks).await {
         Ok(opened) => opened,
         Err(error) => return Err(no_connection(backend, &lease, error, request)),
     };
     match sender.try_send_request(request).await {
         Ok(response) => {
-            lease.0.succeeded();
+            backend.answered(&lease.0);
             let (mut parts, body) = response.into_parts();
             headers::strip_hop_by_hop(&mut parts.headers);
-            Ok(Response::from_parts(parts, ResponseBody::Driven(body, lease)))
+            Ok(Response::from_parts(parts, ResponseBody::driven(body, lease)))
         }
         Err(error) => Err(broken_exchange(backend, &lease, Broken::from(error), reused)),
     }
@@ -187,8 +267,10 @@ pub(crate) async fn forward_upgrade(
             tracing::debug!(error = &error as &dyn std::error::Error, "connection to an endpoint ended");
         }
     });
-    let response = sender.send_request(request).await.map_err(no_answer)?;
-    lease.0.succeeded();
+    let waited = backend.patience.answer;
+    let response = tokio::time::timeout(waited, sender.send_request(request)).await;
+    let response = response.map_err(|_elapsed| ForwardError::Silent { address, waited })?.map_err(no_answer)?;
+    backend.answered(&lease.0);
     Ok((response, lease))
 }
 
@@ -202,7 +284,6 @@ pub(crate) async fn open_tunnel(
         let lease = backend.acquire(client).await?;
         match connect(lease.0.address).await {
             Ok(stream) => {
-                lease.0.succeeded();
                 return Ok((lease, stream));
             }
             Err(error) => {

@@ -17,8 +17,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::balance::Patience;
 use crate::call::{self, CallError, CallOptions};
 use crate::core::{Core, Report};
+use crate::metrics;
 use crate::status::compute_patches;
 use crate::table::{Route, SERVICE_NAME_LABEL, compute_route};
 use crate::target::{ServiceTarget, resolve_host};
@@ -30,11 +32,26 @@ const WORKERS: usize = 4;
 pub struct GatewayConfig {
     /// How long requests under way may take to finish when the gateway shuts down.
     pub drain: Duration,
+    /// An endpoint that has begun no answer for this long while a request waited for one is taken out of use, as long as
+    /// there are others, and a request that may be repeated is sent to one of these, too.
+    pub silence: Duration,
+    /// A request whose answer has not begun after this time is given up with 504.
+    pub answer: Duration,
+    /// How long requests under way may go on at an endpoint that is in no EndpointSlice any more.
+    pub departed: Duration,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
-        Self { drain: Duration::from_secs(30) }
+        Self {
+            drain: Duration::from_secs(30),
+            // Longer than the pauses of common garbage collectors, shorter than people's patience.
+            silence: Duration::from_secs(2),
+            // Long polls and reports have their time; what takes longer begins to answer before it is done.
+            answer: Duration::from_secs(300),
+            // A pod's usual grace period.
+            departed: Duration::from_secs(30),
+        }
     }
 }
 
@@ -50,7 +67,9 @@ pub struct Gateway {
 impl Gateway {
     /// Nothing is opened before [`Gateway::run`].
     pub fn new(config: GatewayConfig, client: kube::Client) -> Self {
-        Self { config, client, core: Arc::default(), synced: Arc::new(watch::Sender::new(false)) }
+        let GatewayConfig { silence, answer, departed, .. } = config;
+        let core = Arc::new(Core::new(Patience { silence, answer, departed }));
+        Self { config, client, core, synced: Arc::new(watch::Sender::new(false)) }
     }
 
     /// Follows Services and EndpointSlices until `shutdown`, then drains.
@@ -82,6 +101,11 @@ impl Gateway {
         let mut synced = self.synced.subscribe();
         // The sender lives in `self`, so waiting cannot fail.
         let _ = synced.wait_for(|synced| *synced).await;
+    }
+
+    /// What traffic there was and is, in Prometheus' text format (version 0.0.4).
+    pub fn metrics(&self) -> String {
+        metrics::text(&self.core)
     }
 
     /// The Service that a URL's host means to a caller in `default_namespace`; `None` for hosts that are not ours.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::balance::Backend;
 use crate::body::ResponseBody;
 use crate::detect::{Spoken, spoken};
+use crate::endpoint::Lease;
 use crate::forward::{self, ForwardError, Version};
 use crate::headers;
 use crate::table::Protocol;
@@ -110,20 +111,21 @@ async fn serve_detected(stream: TcpStream, ip: IpAddr, backend: Arc<Backend>, dr
 /// Bytes in both directions; each direction is closed on its own, as its sender does.
 async fn tunnel(
     mut stream: TcpStream,
-    upstream: Option<(crate::endpoint::Lease, TcpStream)>,
+    upstream: Option<(Lease, TcpStream)>,
     ip: IpAddr,
     backend: &Arc<Backend>,
     drain: &CancellationToken,
 ) -> Served {
-    let (_lease, mut upstream) = match upstream {
+    let (lease, mut upstream) = match upstream {
         Some(upstream) => upstream,
         None => forward::open_tunnel(backend, Some(ip)).await?,
     };
-    copy_until(drain, &mut stream, &mut upstream).await?;
+    copy_until(drain, &lease, &mut stream, &mut upstream).await?;
     Ok(())
 }
 
-async fn copy_until<A, B>(drain: &CancellationToken, a: &mut A, b: &mut B) -> std::io::Result<()>
+/// Copies until both sides have ended, the listener has drained, or an endpoint that left the table has had its time.
+async fn copy_until<A, B>(drain: &CancellationToken, lease: &Lease, a: &mut A, b: &mut B) -> std::io::Result<()>
 where
     A: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     B: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -131,6 +133,7 @@ where
     let mut copy = pin!(tokio::io::copy_bidirectional(a, b));
     tokio::select! {
         copied = copy.as_mut() => return copied.map(drop),
+        () = lease.0.gone.cancelled() => return Ok(()),
         () = drain.cancelled() => {}
     }
     match tokio::time::timeout(TUNNEL_DRAIN, copy).await {
@@ -188,6 +191,7 @@ impl Client {
         if request.method() == Method::CONNECT {
             return text(StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not served here: this is a Service, not a proxy");
         }
+        let begun = Instant::now();
         let upgrade = headers::wanted_upgrade(request.headers()).filter(|_| self.upstream == Version::Http1);
         let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
         headers::prepare_request(&mut request, self.forwarded_for.as_ref());
@@ -195,7 +199,9 @@ impl Client {
             (Some(upgrade), Some(client_side)) => self.upgrade(request, upgrade, client_side).await,
             _ => self.forward(request).await,
         };
-        answered.unwrap_or_else(|error| refusal(&error))
+        let response = answered.unwrap_or_else(|error| refusal(&error));
+        self.backend.metrics.answered(response.status(), begun.elapsed());
+        response
     }
 
     async fn forward(&self, request: Request<Incoming>) -> Result<Response<ResponseBody>, ForwardError> {
@@ -216,15 +222,15 @@ impl Client {
         let (mut response, lease) = forward::forward_upgrade(&self.backend, request, Some(self.ip)).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             headers::strip_hop_by_hop(response.headers_mut());
-            return Ok(response.map(|body| ResponseBody::Driven(body, lease)));
+            return Ok(response.map(|body| ResponseBody::driven(body, lease)));
         }
         let endpoint_side = hyper::upgrade::on(&mut response);
         let drain = self.drain.clone();
         self.backend.tasks.spawn_draining(async move {
-            let _lease = lease;
             match tokio::try_join!(client_side, endpoint_side) {
                 Ok((client, endpoint)) => {
-                    let copied = copy_until(&drain, &mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await;
+                    let copied =
+                        copy_until(&drain, &lease, &mut TokioIo::new(client), &mut TokioIo::new(endpoint)).await;
                     if let Err(error) = copied {
                         tracing::debug!(error = &error as &dyn std::error::Error, "tunnel ended");
                     }
@@ -232,7 +238,7 @@ impl Client {
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "no tunnel after an upgrade"),
             }
         });
-        Ok(response.map(|_| ResponseBody::Text(Bytes::new())))
+        Ok(response.map(|_| ResponseBody::text(Bytes::new())))
     }
 }
 
@@ -248,7 +254,7 @@ fn refusal(error: &ForwardError) -> Response<ResponseBody> {
 }
 
 fn text(status: StatusCode, message: &str) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::Text(Bytes::from(format!("{message}\n"))));
+    let mut response = Response::new(ResponseBody::text(Bytes::from(format!("{message}\n"))));
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);

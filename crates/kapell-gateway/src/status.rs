@@ -1,12 +1,14 @@
 //! What a Service's status and annotation should say about its listeners. Pure: the differences come out as patches, and
 //! nothing comes out when all is said already.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, PortStatus, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use serde_json::{Value, json};
 
 use crate::core::{PortReport, Report};
-use crate::table::{LISTEN_ANNOTATION, port_label};
+use crate::table::{LISTEN_ANNOTATION, NODE_LISTEN_ANNOTATION, port_label};
 
 /// The condition that tells whether all ports listen where they belong.
 pub const LISTENING_CONDITION: &str = "kapell.dev/Listening";
@@ -27,15 +29,29 @@ pub(crate) fn compute_patches(service: &Service, report: &Report, now: Time) -> 
 }
 
 fn annotation_patch(service: &Service, report: &Report) -> Option<Value> {
-    let listening = report.ports.iter().filter_map(|port| {
-        let address = port.listening?;
-        Some(format!("{}={address}", port_label(&port.name, port.number)))
-    });
-    let wanted = listening.collect::<Vec<_>>().join(",");
-    let annotations = service.metadata.annotations.as_ref();
-    let current = annotations.and_then(|all| all.get(LISTEN_ANNOTATION)).map(String::as_str).unwrap_or_default();
-    let value = if wanted.is_empty() { Value::Null } else { Value::String(wanted.clone()) };
-    (wanted != current).then(|| json!({"metadata": {"annotations": {LISTEN_ANNOTATION: value}}}))
+    let listening = |port: &PortReport| Some(announcement(port, port.listening?));
+    // Where node ports are where they belong the spec says it all.
+    let moved = |port: &PortReport| {
+        let node = port.node.as_ref().filter(|node| node.cause.is_some())?;
+        Some(announcement(port, node.listening?))
+    };
+    let wanted = [
+        (LISTEN_ANNOTATION, report.ports.iter().filter_map(listening).collect::<Vec<_>>().join(",")),
+        (NODE_LISTEN_ANNOTATION, report.ports.iter().filter_map(moved).collect::<Vec<_>>().join(",")),
+    ];
+    let current = |name: &str| {
+        let annotations = service.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(name)).map(String::as_str).unwrap_or_default()
+    };
+    let changed = wanted.into_iter().filter(|(name, value)| value != current(name));
+    let values: serde_json::Map<String, Value> = changed
+        .map(|(name, value)| (name.to_owned(), if value.is_empty() { Value::Null } else { Value::String(value) }))
+        .collect();
+    (!values.is_empty()).then(|| json!({"metadata": {"annotations": values}}))
+}
+
+fn announcement(port: &PortReport, address: SocketAddr) -> String {
+    format!("{}={address}", port_label(&port.name, port.number))
 }
 
 fn status_patch(service: &Service, report: &Report, now: Time) -> Option<Value> {
@@ -67,7 +83,7 @@ fn condition(service: &Service, report: &Report, now: Time, current: Option<&Con
         return None;
     }
     let problems: Vec<String> = report.ports.iter().flat_map(problems).collect();
-    let silent = report.ports.iter().any(|port| port.listening.is_none() || port.node_port_cause.is_some());
+    let silent = report.ports.iter().any(is_silent);
     let (status, reason) = match () {
         () if problems.is_empty() => ("True", "AllPorts"),
         () if silent => ("False", "PortUnavailable"),
@@ -84,13 +100,18 @@ fn condition(service: &Service, report: &Report, now: Time, current: Option<&Con
     })
 }
 
+fn is_silent(port: &PortReport) -> bool {
+    port.listening.is_none() || port.node.as_ref().is_some_and(|node| node.listening.is_none())
+}
+
 fn problems(port: &PortReport) -> Vec<String> {
-    let own = match (&port.cause, port.listening) {
+    let problem = |cause: &Option<String>, listening: Option<SocketAddr>| match (cause, listening) {
         (Some(cause), Some(listening)) => Some(format!("{cause}; listening on {listening} instead")),
         (Some(cause), None) => Some(cause.clone()),
         (None, _) => None,
     };
-    own.into_iter().chain(port.node_port_cause.as_ref().map(|cause| format!("node port: {cause}"))).collect()
+    let node = port.node.as_ref().and_then(|node| problem(&node.cause, node.listening));
+    problem(&port.cause, port.listening).into_iter().chain(node.map(|node| format!("node port: {node}"))).collect()
 }
 
 /// A LoadBalancer is reachable at its cluster IP. Ports are listed only when one of them is not where it belongs.

@@ -15,6 +15,9 @@ pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// The annotation in which the gateway tells where a Service's ports really listen.
 pub const LISTEN_ANNOTATION: &str = "kapell.dev/listen";
 
+/// The annotation in which the gateway tells where node ports listen that are not where they belong.
+pub const NODE_LISTEN_ANNOTATION: &str = "kapell.dev/listen-node-ports";
+
 /// Everything the gateway needs to know of one Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -37,8 +40,8 @@ pub struct PortRoute {
     pub protocol: Protocol,
     /// Where the port listens, in the order of preference; the first is where it belongs. Empty for headless Services.
     pub listen: Vec<SocketAddr>,
-    /// `127.0.0.1:nodePort` for the types NodePort and LoadBalancer.
-    pub node_port: Option<SocketAddr>,
+    /// `127.0.0.1:nodePort` and what replaces it when it is taken, for the types NodePort and LoadBalancer.
+    pub node_listen: Vec<SocketAddr>,
     /// In address order, each address once.
     pub endpoints: Vec<EndpointRoute>,
 }
@@ -90,18 +93,20 @@ pub fn compute_route(service: &Service, slices: &[Arc<EndpointSlice>]) -> Option
         return None;
     }
     let cluster_ip: Option<IpAddr> = spec.cluster_ip.as_deref().and_then(|ip| ip.parse().ok());
-    let announced = announced_addresses(service);
+    let announced = announced_addresses(service, LISTEN_ANNOTATION);
+    let announced_nodes = announced_addresses(service, NODE_LISTEN_ANNOTATION);
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let number = port_number(port.port)?;
         let name = port.name.clone().unwrap_or_default();
         let earlier = announced.get(port_label(&name, number).as_str()).copied();
+        let earlier_node = announced_nodes.get(port_label(&name, number).as_str()).copied();
         let node_port = port.node_port.and_then(port_number).filter(|_| service_type != "ClusterIP");
         Some(PortRoute {
             port: number,
             transport: transport(port.protocol.as_deref()),
             protocol: protocol(port),
             listen: cluster_ip.map(|ip| listen_order(ip, number, earlier)).unwrap_or_default(),
-            node_port: node_port.map(|port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)),
+            node_listen: node_port.map(|port| node_listen_order(port, earlier_node)).unwrap_or_default(),
             endpoints: endpoints(&name, slices),
             name,
         })
@@ -120,8 +125,8 @@ pub fn port_label(name: &str, port: u16) -> String {
 }
 
 /// The addresses that an earlier gateway announced, by port label. Pods were told of them, so they are tried again.
-fn announced_addresses(service: &Service) -> BTreeMap<&str, SocketAddr> {
-    let annotation = service.metadata.annotations.as_ref().and_then(|all| all.get(LISTEN_ANNOTATION));
+fn announced_addresses<'a>(service: &'a Service, annotation: &str) -> BTreeMap<&'a str, SocketAddr> {
+    let annotation = service.metadata.annotations.as_ref().and_then(|all| all.get(annotation));
     let entries = annotation.map(String::as_str).unwrap_or_default().split(',');
     entries
         .filter_map(|entry| {
@@ -139,6 +144,13 @@ fn listen_order(ip: IpAddr, port: u16, earlier: Option<SocketAddr>) -> Vec<Socke
     order.push(SocketAddr::new(ip, 0));
     order.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
     order
+}
+
+/// The node port itself, then the address announced before, then any free port there.
+fn node_listen_order(port: u16, earlier: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let wanted = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
+    let earlier = earlier.filter(|earlier| earlier.ip() == wanted.ip() && *earlier != wanted);
+    [Some(wanted), earlier, Some(SocketAddr::new(wanted.ip(), 0))].into_iter().flatten().collect()
 }
 
 fn port_number(port: i32) -> Option<u16> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use kapell_gateway::table::{EndpointState, Protocol};
-use kapell_gateway::{CallError, CallOptions, ServiceTarget};
+use kapell_gateway::{CallError, CallOptions, GatewayConfig, ServiceTarget};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -290,4 +290,59 @@ async fn a_service_without_endpoints_says_so() {
     let request = Request::get("/").body(Bytes::new()).unwrap();
     let refused = stage.gateway.call(&target, request, CallOptions::default()).await.unwrap_err();
     assert_eq!(refused.to_string(), "no ready endpoint of service shop/web: 1 pods, 0 ready");
+}
+
+#[tokio::test]
+async fn a_process_that_is_stopped_is_left_out_and_its_requests_go_elsewhere() {
+    let config = GatewayConfig { silence: Duration::from_millis(50), ..GatewayConfig::default() };
+    let mut stage = Stage::with_config(Protocol::Http, config);
+    let (stopped, working) = (Backend::deaf().await, Backend::http().await);
+    stage.route([(stopped.address, EndpointState::Ready), (working.address, EndpointState::Ready)]);
+    let client = http_client();
+    while stopped.requests.load(Relaxed) == 0 {
+        assert_eq!(get(&client, stage.address, "/").await.0, StatusCode::OK, "repeatable, so answered elsewhere");
+    }
+    // Found silent by now: nothing goes there any more, not even what could not be repeated.
+    for _ in 0..20 {
+        let request = Request::post(format!("http://{}/", stage.address)).body(Full::new(Bytes::from("x"))).unwrap();
+        assert_eq!(send(&client, request).await.0, StatusCode::OK);
+    }
+    let metrics = stage.gateway.metrics();
+    let port = "namespace=\"shop\",service=\"web\",port=\"80\"";
+    for line in [
+        format!("kapell_gateway_endpoints_ejected{{{port}}} 1"),
+        format!("kapell_gateway_endpoints{{{port},state=\"ready\"}} 2"),
+        format!("kapell_gateway_request_duration_seconds_bucket{{{port},le=\"+Inf\"}} "),
+        format!("kapell_gateway_requests_total{{{port},code=\"200\"}} "),
+    ] {
+        assert!(metrics.contains(&line), "{line} in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn the_only_endpoint_is_waited_for_and_given_up_in_the_end() {
+    let (silence, answer) = (Duration::from_millis(20), Duration::from_millis(100));
+    let mut stage = Stage::with_config(Protocol::Http, GatewayConfig { silence, answer, ..GatewayConfig::default() });
+    let stopped = Backend::deaf().await;
+    stage.route([(stopped.address, EndpointState::Ready)]);
+    let (status, body) = get(&http_client(), stage.address, "/").await;
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(String::from_utf8_lossy(&body).contains("did not answer within 100ms"), "{body:?}");
+    assert_eq!(stopped.requests.load(Relaxed), 1, "there is nobody else to ask");
+    assert!(stage.gateway.metrics().contains("code=\"504\"} 1"));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_has_left_gets_its_time_and_no_more() {
+    let (silence, departed) = (Duration::from_millis(20), Duration::from_millis(100));
+    let mut stage = Stage::with_config(Protocol::Http, GatewayConfig { silence, departed, ..GatewayConfig::default() });
+    let leaving = Backend::http().await;
+    stage.route([(leaving.address, EndpointState::Ready)]);
+    let address = stage.address;
+    let held = tokio::spawn(async move { get(&http_client(), address, "/hold").await });
+    leaving.reached(1).await;
+    stage.route([]);
+    let (status, body) = held.await.unwrap();
+    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(String::from_utf8_lossy(&body).contains("has left the service"), "{body:?}");
 }

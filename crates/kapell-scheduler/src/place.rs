@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::Taint;
+use kapell_api::placement::{is_tolerated, term_matches};
+use kapell_api::quantity::Quantity;
 use rand::Rng;
 
-use crate::request::{HostPort, PodRequest, term_matches};
+use crate::request::{HostPort, PodRequest};
 use crate::snapshot::{NodeState, Snapshot};
 
 #[cfg(test)]
@@ -105,11 +107,21 @@ impl Unschedulable {
 fn detail(reason: &Reason) -> String {
     match reason {
         Reason::Insufficient { resource, asked, free } => {
-            let unit = if resource == "cpu" { "m" } else { "" };
-            format!("asks for {asked}{unit} {resource}, {free}{unit} free")
+            let amount = |number| amount(resource, number);
+            format!("asks for {} {resource}, {} free", amount(*asked), amount(*free))
         }
         Reason::TooManyPods => "too many pods".to_owned(),
         other => other.to_string().trim_start_matches("node(s) ").to_owned(),
+    }
+}
+
+/// As Kubernetes writes it: `1500m`, `4`, `9Gi`.
+fn amount(resource: &str, number: i64) -> Quantity {
+    match resource {
+        "cpu" => Quantity::from_milli(number),
+        "memory" | "ephemeral-storage" => Quantity::from_bytes(number),
+        pages if pages.starts_with("hugepages-") => Quantity::from_bytes(number),
+        _ => Quantity::from_value(number),
     }
 }
 
@@ -209,16 +221,6 @@ fn tolerates_cordon(pod: &PodRequest) -> bool {
 
 fn collide(a: &HostPort, b: &HostPort) -> bool {
     a.1 == b.1 && a.2 == b.2 && (a.0 == b.0 || a.0.is_empty() || b.0.is_empty())
-}
-
-fn is_tolerated(taint: &Taint, tolerations: &[Toleration]) -> bool {
-    tolerations.iter().any(|toleration| {
-        let same = |wanted: &Option<String>, has: &str| wanted.as_deref().is_none_or(|w| w.is_empty() || w == has);
-        let value = || toleration.value.as_deref().unwrap_or_default() == taint.value.as_deref().unwrap_or_default();
-        same(&toleration.effect, &taint.effect)
-            && same(&toleration.key, &taint.key)
-            && (toleration.operator.as_deref() == Some("Exists") || value())
-    })
 }
 
 /// The node with the highest score; among equals a random one, so that equal nodes fill equally.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Container, NodeSelectorTerm, Pod, PodSpec, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Written;
 use kapell_api::quantity::Quantity;
 
@@ -160,31 +160,4 @@ fn totals(spec: &PodSpec) -> (Resources, (i64, i64)) {
     }
     running.pods = 1;
     (running, weight)
-}
-
-/// Whether a term of a node selector matches. A term that says nothing matches nothing.
-pub(crate) fn term_matches(term: &NodeSelectorTerm, name: &str, labels: &BTreeMap<String, String>) -> bool {
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if expressions.is_empty() && fields.is_empty() {
-        return false;
-    }
-    expressions.iter().all(|e| requirement_matches(e, labels.get(&e.key).map(String::as_str)))
-        && fields.iter().all(|e| e.key == "metadata.name" && requirement_matches(e, Some(name)))
-}
-
-fn requirement_matches(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let listed = |value: &str| values.iter().any(|wanted| wanted == value);
-    let numbers = || Some((value?.parse::<i64>().ok()?, values.first()?.parse::<i64>().ok()?));
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(listed),
-        "NotIn" => !value.is_some_and(listed),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => numbers().is_some_and(|(has, bound)| has > bound),
-        "Lt" => numbers().is_some_and(|(has, bound)| has < bound),
-        // Refused by validation.
-        _ => false,
-    }
 }

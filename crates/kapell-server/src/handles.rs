@@ -11,12 +11,15 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kapell_agent::{LogError, LogOptions, Logs};
+use kapell_agent::{LogError, LogOptions, LogStream, Logs, Restarts};
 use kapell_api::status::Status;
 use kapell_apiserver::{Connect, ConnectRequest, Query};
 use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway};
 use kapell_workflow::{CallFailure, Engine, ServiceCaller};
 use serde_json::Value;
+
+/// Names the container that is meant when none is named, as kubectl reads it, too.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// `pods/NAME/log`, read from this node's files.
 pub(crate) struct PodLogs(pub(crate) Logs);
@@ -27,17 +30,18 @@ impl Connect for PodLogs {
         let pod = &request.object;
         let container = container(pod, request.query.get("container"))?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-        let stream = self.0.open(uid, &container, log_options(&request.query)?).map_err(|error| match error {
-            LogError::Io { .. } => Status::internal(error.to_string()),
-            _ => Status::bad_request(format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
-        })?;
+        let stream =
+            self.0.open(uid, &container, log_options(&request.query, restarts(pod))?).map_err(|error| match error {
+                LogError::Io { .. } => Status::internal(error.to_string()),
+                _ => Status::bad_request(format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
+            })?;
         let response = http::Response::builder().header("content-type", "text/plain").body(Body::from_stream(stream));
         response.map_err(|error| Status::internal(error.to_string()))
     }
 }
 
 /// The container that is meant: the one that is named, or the only one.
-fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
+pub(crate) fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
     let names = |list: &str| -> Vec<String> {
         let containers = pod["spec"][list].as_array().into_iter().flatten();
         containers.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect()
@@ -47,33 +51,54 @@ fn container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
     match named {
         Some(name) if containers.iter().chain(&init).any(|known| known == name) => Ok(name.to_owned()),
         Some(name) => Err(Status::bad_request(format!("container {name} is not valid for pod {pod_name}"))),
-        None => match containers.as_slice() {
-            [only] => Ok(only.clone()),
-            several => Err(Status::bad_request(format!(
+        None => match (pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str(), containers.as_slice()) {
+            (Some(default), _) if containers.iter().any(|known| known == default) => Ok(default.to_owned()),
+            (_, [only]) => Ok(only.clone()),
+            (_, several) => Err(Status::bad_request(format!(
                 "a container name must be specified for pod {pod_name}, choose one of: {several:?}"
             ))),
         },
     }
 }
 
-fn log_options(query: &Query) -> Result<LogOptions, Status> {
+/// After which ends of a container a log that is followed goes on with its next start.
+fn restarts(pod: &Value) -> Restarts {
+    match pod["spec"]["restartPolicy"].as_str() {
+        _ if !pod["metadata"]["deletionTimestamp"].is_null() => Restarts::Never,
+        Some("Never") => Restarts::Never,
+        Some("OnFailure") => Restarts::OnFailure,
+        _ => Restarts::Always,
+    }
+}
+
+fn log_options(query: &Query, restarts: Restarts) -> Result<LogOptions, Status> {
     fn number<T: std::str::FromStr>(query: &Query, key: &str) -> Result<Option<T>, Status> {
         let parse =
             |text: &str| text.parse().map_err(|_| Status::bad_request(format!("{key}: {text:?} is not a number")));
         query.get(key).map(parse).transpose()
     }
-    let flag = |key| matches!(query.get(key), Some("true" | "1"));
+    let stream = match query.get("stream") {
+        None | Some("All") => None,
+        Some("Stdout") => Some(LogStream::Stdout),
+        Some("Stderr") => Some(LogStream::Stderr),
+        Some(other) => return Err(Status::bad_request(format!("stream: {other:?} is not All, Stdout or Stderr"))),
+    };
+    if query.get("sinceTime").is_some() && query.get("sinceSeconds").is_some() {
+        return Err(Status::bad_request("at most one of sinceTime and sinceSeconds may be given"));
+    }
     let since_time = query.get("sinceTime").map(|text| {
         text.parse().map_err(|_| Status::bad_request(format!("sinceTime: {text:?} is not an RFC 3339 time")))
     });
     Ok(LogOptions {
-        follow: flag("follow"),
+        follow: query.flag("follow"),
+        restarts,
         tail_lines: number(query, "tailLines")?,
         since_seconds: number(query, "sinceSeconds")?,
         since_time: since_time.transpose()?,
-        timestamps: flag("timestamps"),
+        timestamps: query.flag("timestamps"),
         limit_bytes: number(query, "limitBytes")?,
-        previous: flag("previous"),
+        previous: query.flag("previous"),
+        stream,
     })
 }
 

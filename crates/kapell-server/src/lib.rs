@@ -7,16 +7,20 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
 
 mod block;
+mod claims;
 mod cloud_events;
 pub mod data;
 mod handles;
+mod metrics;
 mod ports;
 mod services;
+mod streams;
 mod telemetry;
 mod wiring;
 
@@ -32,6 +36,17 @@ pub struct Config {
     pub api_port: u16,
     /// `None` takes the host's name.
     pub node_name: Option<String>,
+    /// What workflow runs and their tasks do is published as CloudEvents.
+    pub lifecycle_events: bool,
+    /// Workflows may run shell commands and scripts on this machine.
+    pub allow_run: bool,
+    /// How long Events are kept after they last happened.
+    pub event_ttl: Duration,
+}
+
+impl Config {
+    /// As Kubernetes keeps Events by default.
+    pub const EVENT_TTL: Duration = Duration::from_secs(3600);
 }
 
 /// What happens to running pods when the server stops.
@@ -58,6 +73,7 @@ impl Server {
     /// Returns when the API answers. Everything that can be wrong with the data directory or the port is found here.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         telemetry::init();
+        raise_file_limit();
         // For its owner only: volumes and logs of pods may hold what others must not read.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -74,11 +90,16 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api).await?;
+        let wired = wiring::wire(&config, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+        let client = wiring::client(&wired.api, "system:node");
+        let stale = kapell_agent::withdraw_stale_readiness(&config.data, &node_name, &client)
+            .await
+            .context("cannot correct what pods say of themselves")?;
         let services = Services::start(wired, listener);
+        claims::settled(&stale, &client).await;
         Running { pid: std::process::id(), api }.write(&config.data).context("cannot write server.json")?;
         Ok(Self { config, api, kubeconfig, store, services, _block: block })
     }
@@ -123,8 +144,9 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
         kill_process(pid, Signal::TERM)
             .with_context(|| format!("cannot stop the server (pid {})", pid.as_raw_nonzero()))?;
         // Nothing tells a process of the end of another that is not its child; a look every few milliseconds does.
-        while test_kill_process(pid).is_ok() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        // One that has ended and whose parent has not asked yet still has its number, but no command line.
+        while test_kill_process(pid).is_ok() && is_kapell(pid) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
     let pods = kapell_agent::stop_pods(data).await;
@@ -139,6 +161,19 @@ pub async fn stop(data: &Path) -> anyhow::Result<String> {
 fn is_kapell(pid: rustix::process::Pid) -> bool {
     std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()))
         .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == b"server" || word == b"up"))
+}
+
+/// Every connection, watch and pod holds a file open, and the usual soft limit of 1,024 is less than what the API's
+/// connections alone may need. The hard limit is what the system's owner allows.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised to what is allowed");
+    }
 }
 
 fn host_name() -> String {

@@ -26,7 +26,7 @@ pub(crate) struct Services {
 
 impl Services {
     pub(crate) fn start(wired: Wired, listener: TcpListener) -> Self {
-        let Wired { api, tls, gateway, workflows, agent, scheduler, .. } = wired;
+        let Wired { api, tls, gateway, workflows, agent, scheduler, controllers, .. } = wired;
         let mut services =
             Self { stages: STAGES.map(|_| (CancellationToken::new(), JoinSet::new())).into(), api: api.clone() };
 
@@ -43,8 +43,7 @@ impl Services {
             client(&api, "system:kube-scheduler"),
             client(&api, "system:node"),
         );
-        services
-            .spawn(Stage::Workers, "controllers", |stop| kapell_controllers::run(Default::default(), controller, stop));
+        services.spawn(Stage::Workers, "controllers", |stop| kapell_controllers::run(controllers, controller, stop));
         services.spawn(Stage::Workers, "scheduler", |stop| kapell_scheduler::run(scheduler, placer, stop));
         services.spawn(Stage::Workers, "agent", |stop| async move {
             if let Err(error) = kapell_agent::run(agent, node, stop).await {

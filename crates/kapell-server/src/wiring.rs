@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kapell_agent::{AgentConfig, Logs};
+use kapell_agent::{AgentConfig, Logs, Sessions};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
-use kapell_apiserver::{ApiServer, Identity};
+use kapell_apiserver::{ApiServer, AuditConfig, Identity};
+use kapell_controllers::ControllersConfig;
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
@@ -16,6 +17,7 @@ use kapell_workflow::Engine;
 
 use crate::cloud_events::CloudEvents;
 use crate::handles::{Caller, PodLogs, Timeline};
+use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
 pub(crate) struct Wired {
@@ -26,31 +28,45 @@ pub(crate) struct Wired {
     pub(crate) workflows: Arc<Engine>,
     pub(crate) agent: AgentConfig,
     pub(crate) scheduler: SchedulerConfig,
+    pub(crate) controllers: ControllersConfig,
 }
 
 pub(crate) async fn wire(
-    data: &Path,
+    settings: &crate::Config,
     node_name: &str,
     block: LoopbackBlock,
     store: Arc<dyn Store>,
     address: SocketAddr,
 ) -> anyhow::Result<Wired> {
+    let data: &Path = &settings.data;
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
+        audit: Some(AuditConfig::new(data.join("audit"))),
         account_key: Some(pki.service_account_key()?),
         block: Some(block),
         advertise: Some(address),
-        validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), Arc::new(workflow_problems))],
+        validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), workflow_validator(settings.allow_run))],
         ..kapell_apiserver::Config::new(pki.admin_token())
     };
     let api = ApiServer::new(config, store.clone()).await.context("the API server cannot start")?;
     let gateway = Gateway::new(GatewayConfig::default(), client(&api, "system:kapell:gateway"));
     let caller = Arc::new(Caller::new(gateway.clone()));
+    let limits = kapell_workflow::Config {
+        allow_processes: settings.allow_run,
+        lifecycle_events: settings.lifecycle_events,
+        ..Default::default()
+    };
     let engine_client = client(&api, "system:kapell:workflow");
-    let workflows = Arc::new(Engine::new(Default::default(), engine_client, store, caller));
+    let workflows = Arc::new(Engine::new(limits, engine_client, store, caller));
+    api.add_metrics(crate::metrics::of_process(data));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
+    let sessions = Sessions::new(data);
+    let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };
+    api.register_connect("pods", "exec", Arc::new(PodExec(sessions)));
+    api.register_connect("pods", "attach", Arc::new(attach));
+    api.register_connect("pods", "portforward", Arc::new(PodPortForward));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
 
     let collection = [kapell_api::workflow::GROUP, kapell_api::workflow::VERSION, "cloudevents"];
@@ -68,7 +84,12 @@ pub(crate) async fn wire(
     };
     let tls = pki.server_config()?;
     let kubeconfig = pki.kubeconfig(&format!("https://{address}"));
-    Ok(Wired { tls, kubeconfig, gateway, workflows, agent, scheduler: SchedulerConfig::default(), api })
+    let controllers = ControllersConfig {
+        root_certificate: Some(pki.ca_pem().to_owned()),
+        event_ttl: settings.event_ttl,
+        ..ControllersConfig::default()
+    };
+    Ok(Wired { tls, kubeconfig, gateway, workflows, agent, scheduler: SchedulerConfig::default(), controllers, api })
 }
 
 /// A client without a socket, for a service of this process.
@@ -76,7 +97,10 @@ pub(crate) fn client(api: &ApiServer, user: &str) -> kube::Client {
     kube::Client::new(api.service(Identity::internal(user)), "default")
 }
 
-/// What the language says about a Workflow object's document.
-fn workflow_problems(object: &serde_json::Value) -> Vec<kapell_api::problem::Problem> {
-    kapell_workflow::validate(&object["spec"])
+/// What the language says about a Workflow object's document, and whether this server runs what it asks for.
+fn workflow_validator(allow_run: bool) -> kapell_apiserver::Validator {
+    Arc::new(move |object: &serde_json::Value| {
+        let problems = kapell_workflow::validate(&object["spec"]);
+        if allow_run || !problems.is_empty() { problems } else { kapell_workflow::processes(&object["spec"]) }
+    })
 }

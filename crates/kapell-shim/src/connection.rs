@@ -1,7 +1,11 @@
 //! One connection: lines in, lines out, never waiting for the other side.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSliceMut, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use crate::protocol::{Answer, Body, Request, VERSION};
 
@@ -11,19 +15,25 @@ const LONGEST_LINE: usize = 16 << 20;
 /// Somebody who subscribes and does not read is cut off at this backlog; it can connect again and get the state anew.
 const LARGEST_BACKLOG: usize = 4 << 20;
 
+/// A session has three streams; whoever sends more descriptors than one request can use does not get to keep them open.
+const MOST_DESCRIPTORS: usize = 4;
+
 pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) stream: UnixStream,
     pub(crate) subscribed: bool,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// That have come and are not taken yet.
+    descriptors: Vec<OwnedFd>,
     pub(crate) closed: bool,
 }
 
 impl Connection {
     pub(crate) fn new(id: u64, stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { id, stream, subscribed: false, input: Vec::new(), output: Vec::new(), closed: false })
+        let (input, output, descriptors) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { id, stream, subscribed: false, input, output, descriptors, closed: false })
     }
 
     pub(crate) fn wants_to_write(&self) -> bool {
@@ -34,7 +44,7 @@ impl Connection {
     pub(crate) fn receive(&mut self) -> Vec<Request> {
         let mut buffer = [0; 16 << 10];
         loop {
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => {
                     self.closed = true;
                     break;
@@ -62,6 +72,26 @@ impl Connection {
         }
         self.closed |= self.input.len() > LONGEST_LINE;
         requests
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let parts = &mut [IoSliceMut::new(buffer)];
+        let received = recvmsg(&self.stream, parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        self.descriptors.truncate(MOST_DESCRIPTORS);
+        Ok(received.bytes)
+    }
+
+    /// The descriptors that came with a request that needs `count` of them.
+    pub(crate) fn take_descriptors(&mut self, count: usize) -> Option<Vec<OwnedFd>> {
+        let descriptors = std::mem::take(&mut self.descriptors);
+        (descriptors.len() == count).then_some(descriptors)
     }
 
     pub(crate) fn send(&mut self, id: u64, body: Body) {

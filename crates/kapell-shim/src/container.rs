@@ -46,6 +46,8 @@ pub(crate) struct Container {
     contained: bool,
     outputs: Vec<(Stream, File)>,
     log: LogFile,
+    /// Keeps standard input from ending.
+    stdin: Option<OwnedFd>,
     /// Set for a process that another shim started; its end shows here instead of through SIGCHLD.
     foreign: Option<OwnedFd>,
     foreign_ended: Option<Instant>,
@@ -84,6 +86,7 @@ impl Container {
             group,
             outputs: output.readers,
             log: output.log,
+            stdin: None,
             foreign: None,
             foreign_ended: None,
             stop_deadline: None,
@@ -133,6 +136,15 @@ impl Container {
 
     pub(crate) fn group(&self) -> &Group {
         &self.group
+    }
+
+    /// Keeps standard input from ending until [`Container::close_stdin`].
+    pub(crate) fn keep_stdin(&mut self, writer: Option<OwnedFd>) {
+        self.stdin = writer;
+    }
+
+    pub(crate) fn close_stdin(&mut self) {
+        self.stdin = None;
     }
 
     /// The first process has ended, as waitpid says.

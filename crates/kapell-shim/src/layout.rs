@@ -45,7 +45,7 @@ pub fn log_dir(pod: &Path, container: &str) -> PathBuf {
     container_dir(pod, container).join("logs")
 }
 
-/// `stream` is `stdout` or `stderr`.
+/// `stream` is `stdin`, `stdout` or `stderr`.
 pub fn fifo(pod: &Path, container: &str, stream: &str) -> PathBuf {
     container_dir(pod, container).join(format!("{stream}.fifo"))
 }

@@ -38,6 +38,13 @@ pub enum Op {
     Stop { container: String, grace_ms: u64 },
     /// Runs a command beside the container: same environment, directory and cgroup. Answered with [`Body::Executed`].
     Exec { container: String, command: Vec<String>, timeout_ms: u64 },
+    /// Runs a command beside the container with the descriptors that came with the request (`SCM_RIGHTS`) as its streams:
+    /// what it reads and writes does not pass through the shim. Answered with [`Body::Ended`] when its first process has
+    /// ended. When the connection ends before, it is hung up, and killed if it goes on.
+    Session { container: String, command: Vec<String>, streams: Streams },
+    /// The standard input of a container that has it [`Stdin::Once`] ends, as soon as nobody else writes to it.
+    /// Answered with [`Body::Done`].
+    CloseStdin { container: String },
     /// Kills what still runs and ends the shim. Answered with [`Body::Done`] before it goes.
     Shutdown,
 }
@@ -56,7 +63,53 @@ pub enum Body {
     State(PodState),
     Changed(PodState),
     Executed(Executed),
+    Ended(Ended),
     Failed { message: String },
+}
+
+/// What the descriptors of an [`Op::Session`] are, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Streams {
+    /// One: a terminal, which becomes the controlling one of the command's session.
+    Terminal,
+    /// One for each that is named; the others are `/dev/null`.
+    Pipes { stdin: bool, stdout: bool, stderr: bool },
+}
+
+impl Streams {
+    /// How many descriptors come with the request.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Terminal => 1,
+            Self::Pipes { stdin, stdout, stderr } => {
+                [stdin, stdout, stderr].into_iter().filter(|wanted| *wanted).count()
+            }
+        }
+    }
+}
+
+/// The end of a session's first process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// As a shell reports it.
+    pub code: i32,
+    /// It never ran; why not.
+    #[serde(default)]
+    pub start_error: Option<String>,
+}
+
+/// What a container reads from its standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stdin {
+    #[default]
+    Nothing,
+    /// What is written to `stdin.fifo`; it never ends.
+    Open,
+    /// The same, until [`Op::CloseStdin`]. It also ends with the shim, which alone keeps it open.
+    Once,
 }
 
 /// Everything needed to start one container; kept until its next start, for [`Op::Exec`].
@@ -72,6 +125,8 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Must exist.
     pub cwd: PathBuf,
+    #[serde(default)]
+    pub stdin: Stdin,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]

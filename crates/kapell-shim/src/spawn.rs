@@ -1,5 +1,6 @@
 //! Starting a process: finding its program, saying plainly why it cannot be started, and FIFOs for its output.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -8,6 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::protocol::Stdin;
 use crate::sys;
 
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +35,13 @@ pub(crate) struct Launch<'a> {
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) cwd: &'a Path,
     /// `NAME=value`, by which processes of the container are recognised.
-    pub(crate) marker: &'a str,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    pub(crate) marker: Cow<'a, str>,
+    /// `None` is `/dev/null`, for each of the three.
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+    /// `stdin` is a terminal that the process is to control.
+    pub(crate) terminal: bool,
     /// Opened `cgroup.procs` of the groups to join.
     pub(crate) procs: Vec<File>,
     /// RLIMIT_DATA in bytes.
@@ -49,7 +55,7 @@ pub(crate) fn spawn(launch: Launch<'_>) -> Result<i32, StartError> {
         .and_then(|dir| if dir.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) })
         .map_err(|source| StartError::WorkDir { dir: launch.cwd.to_owned(), source })?;
     let program = find_program(name, launch.env.get("PATH").map_or("", String::as_str), launch.cwd)?;
-    let (marker_name, marker_value) = launch.marker.split_once('=').unwrap_or((launch.marker, ""));
+    let (marker_name, marker_value) = launch.marker.split_once('=').unwrap_or((&launch.marker, ""));
     let mut command = Command::new(&program);
     std::os::unix::process::CommandExt::arg0(&mut command, name);
     command
@@ -58,13 +64,17 @@ pub(crate) fn spawn(launch: Launch<'_>) -> Result<i32, StartError> {
         .envs(launch.env)
         .env(marker_name, marker_value)
         .current_dir(launch.cwd)
-        .stdin(Stdio::null())
-        .stdout(launch.stdout)
-        .stderr(launch.stderr);
-    sys::enter_container(&mut command, launch.procs, launch.data_limit);
+        .stdin(stdio(launch.stdin))
+        .stdout(stdio(launch.stdout))
+        .stderr(stdio(launch.stderr));
+    sys::enter_container(&mut command, launch.procs, launch.data_limit, launch.terminal);
     let child = command.spawn().map_err(|source| StartError::Execute { program, source })?;
     // The child is reaped with all others, by number; dropping the handle leaves it alone.
     Ok(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+fn stdio(descriptor: Option<OwnedFd>) -> Stdio {
+    descriptor.map_or_else(Stdio::null, Stdio::from)
 }
 
 /// As execvp does it, but with an answer that names what was tried.
@@ -86,12 +96,32 @@ fn find_program(name: &str, path: &str, cwd: &Path) -> Result<PathBuf, StartErro
 /// The container's descriptor is opened for reading and writing. It is never read, but it makes the container itself a
 /// reader, so that writing after the shim's death fills the pipe and waits for the next shim instead of ending in SIGPIPE.
 pub(crate) fn open_fifo(path: &Path) -> io::Result<(File, OwnedFd)> {
-    match rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(errno) => return Err(errno.into()),
-    }
+    make_fifo(path)?;
     let writer = OpenOptions::new().read(true).write(true).open(path)?;
     Ok((open_fifo_reader(path)?, writer.into()))
+}
+
+/// Creates the FIFO unless it exists and opens the container's standard input. The second descriptor, if there is one,
+/// keeps the input from ending; a container whose input never ends keeps it open itself.
+pub(crate) fn open_stdin(path: &Path, stdin: Stdin) -> io::Result<(Option<OwnedFd>, Option<OwnedFd>)> {
+    if stdin == Stdin::Nothing {
+        return Ok((None, None));
+    }
+    // Nothing that was meant for an earlier start.
+    let _ = fs::remove_file(path);
+    make_fifo(path)?;
+    let both = OpenOptions::new().read(true).write(true).open(path)?;
+    Ok(match stdin {
+        Stdin::Once => (Some(File::open(path)?.into()), Some(both.into())),
+        _ => (Some(both.into()), None),
+    })
+}
+
+fn make_fifo(path: &Path) -> io::Result<()> {
+    match rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600), 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// The shim's end alone.

@@ -16,7 +16,7 @@ use rustix::process::{WaitOptions, getpid, set_child_subreaper, setsid, wait};
 use crate::cgroup::{Backend, Group, Hierarchies};
 use crate::connection::Connection;
 use crate::container::{Container, Output, Settled};
-use crate::exec::{self, Exec};
+use crate::exec::Exec;
 use crate::proc::{self, ProcessId};
 use crate::protocol::{
     Body, CODE_START_ERROR, ContainerSpec, ContainerState, Exit, Limits, Op, PodState, Request, VERSION,
@@ -28,6 +28,8 @@ use crate::{READY_LINE, clock, layout, sys};
 
 /// How often to try again to remove cgroups whose last process is not quite gone.
 const GARBAGE_RETRY: Duration = Duration::from_millis(50);
+
+mod commands;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
@@ -203,8 +205,9 @@ impl Supervisor {
 
     fn run(&mut self) -> Result<(), ServeError> {
         loop {
-            let wake_at = self.settle(Instant::now());
             self.connections.retain(|connection| !connection.closed);
+            self.hang_up_the_deserted();
+            let wake_at = self.settle(Instant::now());
             if self.shutdown.is_some() && self.containers.is_empty() {
                 self.say_goodbye();
                 return Ok(());
@@ -229,10 +232,10 @@ impl Supervisor {
             }
         }
         for exec in &mut self.execs {
-            if exec.deadline <= now && !exec.has_timed_out() {
+            if exec.deadline.is_some_and(|deadline| deadline <= now) && !exec.has_timed_out() {
                 exec.time_out();
             }
-            wake(Some(exec.deadline).filter(|_| !exec.has_timed_out()));
+            wake(exec.deadline.filter(|_| !exec.has_timed_out()));
         }
         for name in &gone {
             if let Some(container) = self.containers.remove(name) {
@@ -269,9 +272,9 @@ impl Supervisor {
                 fds.push(PollFd::new(pidfd, PollFlags::IN));
             }
         }
-        for exec in self.execs.iter().filter(|exec| exec.is_open()) {
+        for (exec, output) in self.execs.iter().filter_map(|exec| Some((exec, exec.output()?))) {
             sources.push(Source::Exec(exec.client, exec.request));
-            fds.push(PollFd::from_borrowed_fd(exec.output().as_fd(), PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN));
         }
         let timeout = wake_at.map(|at| {
             let left = at.saturating_duration_since(Instant::now());
@@ -321,7 +324,7 @@ impl Supervisor {
             } else if let Some(index) = self.execs.iter().position(|exec| exec.pid == pid) {
                 let exec = self.execs.swap_remove(index);
                 let (client, request) = (exec.client, exec.request);
-                self.answer(client, request, Body::Executed(exec.finish(status)));
+                self.answer(client, request, exec.finish(status));
             }
             // Anything else is an orphan that somebody's process left to us; reaping it was all it needed.
         }
@@ -369,6 +372,17 @@ impl Supervisor {
                 if let Err(body) = self.exec(client, id, &container, &command, timeout) {
                     self.answer(client, id, body);
                 }
+            }
+            Op::Session { container, command, streams } => {
+                if let Err(body) = self.open_session(client, id, &container, &command, streams) {
+                    self.answer(client, id, body);
+                }
+            }
+            Op::CloseStdin { container } => {
+                if let Some(container) = self.containers.get_mut(&container) {
+                    container.close_stdin();
+                }
+                self.answer(client, id, Body::Done);
             }
             Op::Shutdown => {
                 let running: Vec<String> = self.containers.keys().cloned().collect();
@@ -423,20 +437,28 @@ impl Supervisor {
         let bytes = serde_json::to_vec(spec).map_err(|error| preparing(error.into()))?;
         state_file::write_private(&layout::container_spec(&self.dir, &spec.name), &bytes).map_err(preparing)?;
         let (output, stdout, stderr) = Output::create(&self.dir, spec).map_err(preparing)?;
+        let (stdin, keeper) =
+            spawn::open_stdin(&layout::fifo(&self.dir, &spec.name, "stdin"), spec.stdin).map_err(preparing)?;
         let marker = self.marker(&spec.name);
         let mut group = self.hierarchies.create(&format!("{}_{}", self.uid, spec.name), &spec.limits);
         let launch = Launch {
             command: &spec.command,
             env: &spec.env,
             cwd: &spec.cwd,
-            marker: &marker,
-            stdout,
-            stderr,
+            marker: marker.as_str().into(),
+            stdin,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            terminal: false,
             procs: group.open_procs(),
             data_limit: data_limit(self.state.cgroup, &spec.limits),
         };
         match spawn::spawn(launch) {
-            Ok(pid) => Ok(Container::started(pid, spec, marker, group, output)),
+            Ok(pid) => {
+                let mut container = Container::started(pid, spec, marker, group, output);
+                container.keep_stdin(keeper);
+                Ok(container)
+            }
             Err(error) => {
                 group.remove();
                 Err(error.to_string())
@@ -463,26 +485,6 @@ impl Supervisor {
             state.running = Some(running);
         }
         self.changed();
-    }
-
-    fn exec(&mut self, client: u64, id: u64, name: &str, command: &[String], timeout: Duration) -> Result<(), Body> {
-        let failed = |message: String| Body::Failed { message };
-        let running =
-            self.containers.get(name).ok_or_else(|| failed(format!("container \"{name}\" is not running")))?;
-        let spec = self.spec(name).ok_or_else(|| failed(format!("container \"{name}\" has no specification")))?;
-        let (output, stdout, stderr) = exec::output_pipe().map_err(|error| failed(error.to_string()))?;
-        let launch = Launch {
-            command,
-            env: &spec.env,
-            cwd: &spec.cwd,
-            marker: &self.marker(name),
-            stdout,
-            stderr,
-            procs: running.group().open_procs(),
-            data_limit: None,
-        };
-        self.execs.push(Exec::start(client, id, timeout, output, launch).map_err(Body::Executed)?);
-        Ok(())
     }
 
     fn answer(&mut self, client: u64, id: u64, body: Body) {

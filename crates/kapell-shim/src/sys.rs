@@ -53,13 +53,17 @@ fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Resul
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Puts the child into a session of its own and into the groups whose `cgroup.procs` are given, before it executes.
-pub(crate) fn enter_container(command: &mut Command, procs: Vec<File>, data_limit: Option<u64>) {
+/// Puts the child into a session of its own and into the groups whose `cgroup.procs` are given, before it executes. With
+/// `terminal` its standard input becomes that session's controlling terminal.
+pub(crate) fn enter_container(command: &mut Command, procs: Vec<File>, data_limit: Option<u64>, terminal: bool) {
     let enter = move || {
-        // SAFETY: runs in the forked child; setsid, write and setrlimit are async-signal-safe and touch nothing that
-        // the parent shares. Joining a group may be denied, which only makes the limits weaker.
+        // SAFETY: runs in the forked child; setsid, ioctl, write and setrlimit are async-signal-safe and touch nothing
+        // that the parent shares. Joining a group may be denied, which only makes the limits weaker.
         unsafe {
             libc::setsid();
+            if terminal {
+                libc::ioctl(0, libc::TIOCSCTTY, 0);
+            }
             for file in &procs {
                 libc::write(file.as_raw_fd(), b"0".as_ptr().cast(), 1);
             }

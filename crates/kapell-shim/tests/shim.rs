@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, IoSlice, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,8 @@ use std::time::Duration;
 use kapell_shim::layout;
 use kapell_shim::proc::ProcessId;
 use kapell_shim::protocol::{
-    Answer, Body, ContainerSpec, ContainerState, Executed, Limits, LogLimits, Op, PodState, Request, VERSION,
+    Answer, Body, ContainerSpec, ContainerState, Ended, Executed, Limits, LogLimits, Op, PodState, Request, Stdin,
+    Streams, VERSION,
 };
 use kapell_shim::socket::Address;
 
@@ -139,6 +141,7 @@ fn script(script: &str) -> ContainerSpec {
         command: vec!["sh".into(), "-c".into(), script.into()],
         env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into()), ("GREETING".into(), "hello".into())]),
         cwd: std::env::temp_dir(),
+        stdin: Stdin::Nothing,
         limits: Limits::default(),
         log: LogLimits::default(),
     }
@@ -432,5 +435,109 @@ fn a_processor_quota_throttles() {
         assert!(begun.elapsed() < PATIENCE, "never throttled");
         std::thread::yield_now();
     }
+    pod.shutdown();
+}
+
+/// A session on a connection of its own, as the agent opens one.
+struct Session(BufReader<UnixStream>);
+
+impl Session {
+    fn open(pod: &Pod, script: &str, streams: Streams, descriptors: &[BorrowedFd<'_>]) -> Self {
+        let command = vec!["sh".into(), "-c".into(), script.into()];
+        let op = Op::Session { container: "main".into(), command, streams };
+        let mut line = serde_json::to_vec(&Request { v: VERSION, id: 1, op }).unwrap();
+        line.push(b'\n');
+        let stream = UnixStream::connect(Address::of(&pod.dir).unwrap().path()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut control = rustix::net::SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            assert!(control.push(rustix::net::SendAncillaryMessage::ScmRights(descriptors)));
+        }
+        let sent = rustix::net::sendmsg(&stream, &[IoSlice::new(&line)], &mut control, rustix::net::SendFlags::empty());
+        assert_eq!(sent.unwrap(), line.len());
+        Self(BufReader::new(stream))
+    }
+
+    fn end(&mut self) -> Body {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        serde_json::from_str::<Answer>(&line).unwrap().body
+    }
+}
+
+const ALL: Streams = Streams::Pipes { stdin: true, stdout: true, stderr: true };
+
+#[test]
+fn a_session_has_the_streams_of_its_client_and_the_surroundings_of_its_container() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(script("sleep 100"));
+    let (their_in, mut ours_in) = std::io::pipe().unwrap();
+    let (mut ours_out, their_out) = std::io::pipe().unwrap();
+    let (mut ours_err, their_err) = std::io::pipe().unwrap();
+    let text = "read word; echo $GREETING $word; echo no >&2; grep -c $KAPELL_CONTAINER /proc/self/environ; exit 7";
+    let streams = [their_in.as_fd(), their_out.as_fd(), their_err.as_fd()];
+    let mut session = Session::open(&pod, text, ALL, &streams);
+    drop((their_in, their_out, their_err));
+    ours_in.write_all(b"world\n").unwrap();
+    let body = session.end();
+    assert!(matches!(&body, Body::Ended(Ended { code: 7, start_error: None })), "{body:?}");
+    let (mut out, mut err) = (String::new(), String::new());
+    ours_out.read_to_string(&mut out).unwrap();
+    ours_err.read_to_string(&mut err).unwrap();
+    assert_eq!((out.as_str(), err.as_str()), ("hello world\n1\n", "no\n"));
+
+    let missing = Session::open(&pod, "", ALL, &[]).end();
+    assert!(matches!(&missing, Body::Failed { message } if message.contains("3 descriptors")), "{missing:?}");
+    pod.shutdown();
+}
+
+#[test]
+fn a_session_ends_with_its_connection() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(script("sleep 100"));
+    let (mut output, theirs) = std::io::pipe().unwrap();
+    let streams = Streams::Pipes { stdin: false, stdout: true, stderr: false };
+    let session = Session::open(
+        &pod,
+        "trap 'echo hung up; exit' HUP; echo ready; while :; do sleep 0.01; done",
+        streams,
+        &[theirs.as_fd()],
+    );
+    drop(theirs);
+    let mut ready = [0; 6];
+    output.read_exact(&mut ready).unwrap();
+    drop(session);
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "hung up\n");
+
+    // What ignores it is killed: the pipe ends all the same.
+    let (mut output, theirs) = std::io::pipe().unwrap();
+    let session =
+        Session::open(&pod, "trap '' HUP; echo ready; while :; do sleep 0.01; done", streams, &[theirs.as_fd()]);
+    drop(theirs);
+    output.read_exact(&mut ready).unwrap();
+    drop(session);
+    assert_eq!(output.read_to_string(&mut rest).unwrap(), 0);
+    assert!(pod.main().running.is_some(), "the container is none of its business");
+    pod.shutdown();
+}
+
+#[test]
+fn standard_input_stays_open_until_it_is_closed() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(ContainerSpec { stdin: Stdin::Once, ..script("cat; echo end") });
+    let fifo = layout::fifo(dir.path(), "main", "stdin");
+    for word in ["one\n", "two\n"] {
+        // Each opens and closes it; the container sees one stream.
+        fs::OpenOptions::new().write(true).open(&fifo).unwrap().write_all(word.as_bytes()).unwrap();
+    }
+    pod.ask(Op::CloseStdin { container: "main".into() });
+    assert_eq!(pod.wait_for_exit().code, 0);
+    assert_eq!(pod.log(0), ["stdout F one", "stdout F two", "stdout F end"]);
     pod.shutdown();
 }

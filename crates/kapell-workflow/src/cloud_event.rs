@@ -10,6 +10,9 @@ use crate::expression::Datum;
 pub(crate) const ATTRIBUTES: [&str; 9] =
     ["specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data"];
 
+/// What the types of lifecycle events begin with.
+pub(crate) const LIFECYCLE: &str = "io.serverlessworkflow.";
+
 /// A valid event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CloudEvent {

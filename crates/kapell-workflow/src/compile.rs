@@ -22,6 +22,9 @@ mod data;
 mod events;
 mod extension;
 mod faults;
+mod run;
+pub use run::processes;
+mod schedule;
 mod settings;
 mod task;
 #[cfg(test)]
@@ -59,6 +62,8 @@ struct Compiler {
     settings: Settings,
     /// The tasks that are read now stand in a `do` with `mode: dag`.
     in_dag: bool,
+    /// `document.namespace`.
+    namespace: String,
     /// Arguments that the enclosing tasks define: loop variables and caught errors.
     variables: Vec<Arc<str>>,
 }
@@ -73,6 +78,8 @@ enum Position {
     TaskInput,
     TaskDefinition,
     TaskExport,
+    /// Filters of events that start runs: there is no run yet.
+    Schedule,
 }
 
 impl Position {
@@ -83,6 +90,7 @@ impl Position {
             Position::WorkflowOutput => &["context", "workflow", "runtime"],
             Position::TaskInput => &["context", "task", "workflow", "runtime"],
             Position::TaskDefinition => &["context", "input", "task", "workflow", "runtime"],
+            Position::Schedule => &[],
             Position::TaskExport => &["context", "input", "output", "task", "workflow", "runtime"],
         }
     }
@@ -91,8 +99,8 @@ impl Position {
 impl Compiler {
     fn document(&mut self, node: &Node<'_>) -> Option<Program> {
         let members = node.members(&mut self.problems)?;
-        let known = ["document", "input", "use", "do", "timeout", "output", "evaluate"];
-        members.known(&known, &["schedule"], &mut self.problems);
+        let known = ["document", "input", "use", "do", "timeout", "output", "evaluate", "schedule"];
+        members.known(&known, &[], &mut self.problems);
         if let Some(evaluate) = members.get("evaluate") {
             self.evaluate(&evaluate);
         }
@@ -105,19 +113,22 @@ impl Compiler {
         let root = members.require("do", &mut self.problems).map(|node| self.block(&node, "/do"));
         let output = members.get("output").and_then(|node| self.filter(&node, "as", Position::WorkflowOutput));
         let definition = Datum::from_json(node.value).unwrap_or_default();
-        header?;
+        let policy = header?;
+        let schedule = members.get("schedule").and_then(|node| self.schedule(&node, policy));
         let settings = std::mem::take(&mut self.settings);
         let tasks = std::mem::take(&mut self.tasks);
-        Some(Program { definition, input, output, timeout, settings, root: root?, tasks })
+        Some(Program { definition, input, output, timeout, settings, schedule, root: root?, tasks })
     }
 
-    fn header(&mut self, node: &Node<'_>) -> Option<()> {
+    /// Gives what it says about the schedule.
+    fn header(&mut self, node: &Node<'_>) -> Option<schedule::Policy> {
         let members = node.members(&mut self.problems)?;
         let known = ["dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata"];
         members.known(&known, &[], &mut self.problems);
         self.check_text(&members, "dsl", "a version 1.0.x of the DSL", |text| {
             is_semver(text) && text.starts_with("1.0.")
         });
+        self.namespace = members.get("namespace").and_then(|node| node.value.as_str()).unwrap_or_default().to_owned();
         self.check_text(&members, "namespace", "a DNS label of at most 63 characters", is_dns_label);
         self.check_text(&members, "version", "a semantic version such as 1.0.0", is_semver);
         self.check_text(&members, "name", "a DNS label of at most 63 characters", is_dns_label);
@@ -130,11 +141,12 @@ impl Compiler {
         if let Some(ours) = metadata.and_then(|metadata| metadata.get(EXTENSION))
             && let Some(ours) = ours.members(&mut self.problems)
         {
-            let known: Vec<&str> = ["exampleInput"].into_iter().chain(settings::SETTINGS).collect();
+            let known: Vec<&str> = ["exampleInput", "schedule"].into_iter().chain(settings::SETTINGS).collect();
             ours.known(&known, &[], &mut self.problems);
             self.settings = self.settings(&ours);
+            return Some(self.policy(&ours));
         }
-        Some(())
+        Some(schedule::Policy::default())
     }
 
     /// A required text of a certain form.

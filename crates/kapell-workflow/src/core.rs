@@ -15,11 +15,13 @@ pub(crate) mod correlation;
 mod dag;
 mod decide;
 pub(crate) mod exchange;
+mod lifecycle;
 pub(crate) mod listening;
 mod operate;
 mod parallel;
 pub(crate) mod record;
 pub(crate) mod rewind;
+pub(crate) mod running;
 #[cfg(test)]
 pub(crate) mod simulation;
 pub(crate) mod state;
@@ -28,6 +30,7 @@ mod tests;
 
 pub(crate) use decide::admissible;
 use exchange::{Reply, Unanswered};
+pub(crate) use listening::read;
 use record::{Entry, FrameId, Identity, Record, Time, TimerId};
 use state::{Effect, Owner, Phase, Run};
 
@@ -57,6 +60,11 @@ pub(crate) enum Event {
     },
     TimerDue {
         timer: TimerId,
+    },
+    /// What a `run` has started has ended.
+    JobEnded {
+        frame: FrameId,
+        end: running::JobEnd,
     },
     /// An event that the task may be waiting for.
     Occurred {
@@ -131,7 +139,7 @@ pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore
     };
     if let Some(record) = admit(run, event, now) {
         let entry = Entry(now, record);
-        run.apply(&entry)?;
+        take_down(run, &entry)?;
         step.entries.push(entry);
     }
     if let Some((frame, follows, position)) = offered {
@@ -149,11 +157,21 @@ pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore
             decide::decide(run, action, now, rng)
         };
         let entry = Entry(now, record);
-        run.apply(&entry)?;
+        take_down(run, &entry)?;
         step.entries.push(entry);
     }
     step.effects = std::mem::take(&mut run.outbox);
     Ok(step)
+}
+
+/// Applies a record, and publishes what it means if the run does so.
+fn take_down(run: &mut Run, entry: &Entry) -> Result<(), apply::Misfit> {
+    let before = lifecycle::Before::of(run);
+    run.apply(entry)?;
+    if let Some(before) = before {
+        lifecycle::report(run, &before, entry);
+    }
+    Ok(())
 }
 
 /// The record of an event that the run waits for.
@@ -164,6 +182,7 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
     match event {
         Event::Continue => None,
         Event::Cancel { reason } => (run.phase == Phase::Running).then_some(Record::Cancelled { reason }),
+        Event::JobEnded { frame, end } => running::ended(run, frame, end),
         Event::Occurred { frame, follows, occurrence, .. } => listening::heard(run, frame, follows, &occurrence),
         Event::TimerDue { timer } => {
             let due = !run.operated.suspended && run.timers.get(&timer).is_some_and(|at| *at <= now);
@@ -205,7 +224,8 @@ impl Run {
             .frames
             .keys()
             .filter_map(|frame| Some(Effect::Listen { frame: *frame, interest: self.interest(*frame)? }));
-        calls.chain(timers).chain(listens).collect()
+        let jobs = self.jobs.iter().map(|(frame, job)| Effect::Run { frame: *frame, job: job.clone() });
+        calls.chain(timers).chain(listens).chain(jobs).collect()
     }
 
     /// What the run waits for, as a sentence; `None` when it does not wait.
@@ -231,7 +251,11 @@ impl Run {
             let types: Vec<&str> = interest.keys.iter().map(|key| key.type_.as_deref().unwrap_or("any type")).collect();
             Some(format!("task {} listens for an event of {}", name(frame)?, types.join(" or ")))
         });
-        let all: Vec<String> = calls.chain(timers).chain(listens).take(4).collect();
+        let jobs = self
+            .jobs
+            .iter()
+            .filter_map(|(frame, job)| Some(format!("task {} waits for {}", name(frame)?, job.describe())));
+        let all: Vec<String> = calls.chain(timers).chain(listens).chain(jobs).take(4).collect();
         match all.as_slice() {
             [] => None,
             [some @ .., _] if all.len() == 4 => Some(format!("{} and more", some.join("; "))),

@@ -34,6 +34,7 @@ mod committer;
 mod effects;
 mod events;
 mod headless;
+mod jobs;
 mod metrics;
 mod notices;
 mod pace;
@@ -41,6 +42,7 @@ mod partition;
 mod programs;
 mod rescue;
 mod runs;
+mod schedules;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -101,6 +103,10 @@ pub struct Config {
     pub drain: Duration,
     /// What the event log of a namespace keeps.
     pub events: EventLimits,
+    /// Whether what runs and their tasks do is published as CloudEvents.
+    pub lifecycle_events: bool,
+    /// Whether workflows may run shell commands and scripts on this machine.
+    pub allow_processes: bool,
 }
 
 impl Default for Config {
@@ -113,6 +119,8 @@ impl Default for Config {
             connect_patience: Duration::from_secs(15),
             drain: Duration::from_secs(5),
             events: EventLimits::default(),
+            lifecycle_events: false,
+            allow_processes: false,
         }
     }
 }
@@ -129,6 +137,7 @@ struct Receivers {
     partitions: Vec<mpsc::UnboundedReceiver<Command>>,
     timers: mpsc::UnboundedReceiver<timers::Alarm>,
     signals: mpsc::UnboundedReceiver<events::hub::Signal>,
+    orders: mpsc::UnboundedReceiver<jobs::Order>,
 }
 
 /// What the parts of the engine have in common.
@@ -148,6 +157,10 @@ struct Shared {
     gone: Mutex<BTreeSet<(ObjectKey, StreamId)>>,
     /// Objects to look at.
     queue: Queue<ObjectKey>,
+    /// Workflows whose schedule to look at.
+    schedules: Queue<ObjectKey>,
+    orders: mpsc::UnboundedSender<jobs::Order>,
+    jobs: jobs::Jobs,
     active: AtomicUsize,
     metrics: metrics::Metrics,
     /// Runs that are read from their journals at a time because they are to wake up.
@@ -169,6 +182,7 @@ impl Shared {
         let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
         let (timers, timer_receiver) = accounted_channel();
         let (signals, signal_receiver) = accounted_channel();
+        let (orders, order_receiver) = accounted_channel();
         let turns = turns::Turns::new(config.max_calls);
         let shared = Arc::new(Self {
             config,
@@ -184,13 +198,21 @@ impl Shared {
             notices: Mutex::default(),
             gone: Mutex::default(),
             queue: Queue::new(),
+            schedules: Queue::new(),
+            orders,
+            jobs: jobs::Jobs::default(),
             active: AtomicUsize::new(0),
             metrics: metrics::Metrics::default(),
             wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
             gate: Mutex::default(),
             falls: rescue::Falls::default(),
         });
-        let receivers = Receivers { partitions: receivers, timers: timer_receiver, signals: signal_receiver };
+        let receivers = Receivers {
+            partitions: receivers,
+            timers: timer_receiver,
+            signals: signal_receiver,
+            orders: order_receiver,
+        };
         (shared, receivers)
     }
 
@@ -202,6 +224,11 @@ impl Shared {
     /// A partition that is gone has been shut down, and what is told to it will be found in the journal.
     fn tell(&self, stream: StreamId, command: Command) {
         let _ = self.partition(stream).send(command);
+    }
+
+    /// Orders are carried out once objects can be seen; one that is not by then is given again after the next start.
+    fn order(&self, order: jobs::Order) {
+        let _ = self.orders.send(order);
     }
 
     /// Says of a run that cannot go on what it waits for.
@@ -271,7 +298,9 @@ impl Engine {
     /// On shutdown no run makes another step after its present one; answers to calls in flight are waited for, so
     /// that those calls need not be made again.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let Some(receivers) = self.receivers.lock().take() else { return };
+        let Some(mut receivers) = self.receivers.lock().take() else { return };
+        let (_, nothing) = accounted_channel();
+        let orders = std::mem::replace(&mut receivers.orders, nothing);
         let shared = &self.shared;
         let stop = CancellationToken::new();
         let parts = Parts::start(shared, receivers, &stop);
@@ -281,7 +310,7 @@ impl Engine {
             recovered = rescue::recover(shared) => Some(recovered),
         };
         if let Some(recovered) = recovered {
-            runs::run(self.client.clone(), shared.clone(), recovered, shutdown).await;
+            runs::run(self.client.clone(), shared.clone(), recovered, orders, shutdown).await;
         }
 
         self.drain().await;

@@ -27,10 +27,11 @@ mod fault;
 mod journal;
 mod node;
 mod program;
+mod schedule;
 mod settings;
 mod timeline;
 
-pub use compile::validate;
+pub use compile::{processes, validate};
 pub use engine::{
     CallFailure, Config, Engine, EventLimits, EventsError, IngestError, PublishError, Refused, ServiceCaller,
     TimelineError,

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 
 pub(crate) mod events;
+pub(crate) mod process;
+pub(crate) mod schedule;
 
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
@@ -23,6 +25,7 @@ pub(crate) struct Program {
     pub(crate) timeout: Option<Timeout>,
     /// What the document says about its runs as a whole.
     pub(crate) settings: Settings,
+    pub(crate) schedule: Option<schedule::Schedule>,
     pub(crate) root: Block,
     pub(crate) tasks: Vec<Task>,
 }
@@ -79,6 +82,7 @@ pub(crate) enum TaskKind {
     Wait(DurationTemplate),
     Emit(events::Emit),
     Listen(Box<events::Listen>),
+    Run(Box<process::RunTask>),
 }
 
 /// A `do` with `mode: dag`: each task begins when those that it needs are done.

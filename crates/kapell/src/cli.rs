@@ -50,6 +50,12 @@ pub(crate) enum Verb {
     Describe(NamedArgs),
     /// Print the output of a pod
     Logs(LogsArgs),
+    /// Run a command beside a container, with its environment
+    Exec(ExecArgs),
+    /// Follow a container's output, and write to its standard input
+    Attach(AttachArgs),
+    /// Let ports here lead to ports of a pod
+    PortForward(PortForwardArgs),
     /// Delete objects
     Delete(DeleteArgs),
     /// Set the number of replicas
@@ -102,6 +108,16 @@ pub(crate) struct ServerArgs {
     /// Name of this node (default: the host's name)
     #[arg(long, value_name = "NAME", env = "KAPELL_NODE_NAME")]
     pub(crate) node_name: Option<String>,
+    /// Publish what workflow runs and their tasks do as CloudEvents, which runs may listen for
+    #[arg(long, env = "KAPELL_LIFECYCLE_EVENTS")]
+    pub(crate) lifecycle_events: bool,
+    /// Let workflows run shell commands and scripts on this machine, as the user who starts the server
+    #[arg(long, env = "KAPELL_ALLOW_RUN")]
+    pub(crate) allow_run: bool,
+    /// How long events are kept after they last happened
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..),
+          env = "KAPELL_EVENT_TTL")]
+    pub(crate) event_ttl: u32,
 }
 
 #[derive(Debug, Args)]
@@ -180,6 +196,63 @@ pub(crate) struct LogsArgs {
     /// Each line with the time at which it was written
     #[arg(long)]
     pub(crate) timestamps: bool,
+    /// Only what was written in the last `30s`, `5m`, `1h30m`
+    #[arg(long, value_name = "DURATION", conflicts_with = "since_time")]
+    pub(crate) since: Option<String>,
+    /// Only what was written from this time on (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since_time: Option<String>,
+    /// At most this many bytes
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) limit_bytes: Option<u64>,
+    /// All containers of the pod
+    #[arg(long, conflicts_with = "container")]
+    pub(crate) all_containers: bool,
+    /// Each line with its pod and container
+    #[arg(long)]
+    pub(crate) prefix: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    /// A pod, or `deployment/NAME` for one of its pods
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// Which container (default: the first)
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttachArgs {
+    /// A pod, or `deployment/NAME` for one of its pods
+    #[arg(value_name = "POD")]
+    pub(crate) pod: String,
+    /// Which container (default: the first)
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Pass standard input on; the container must say `stdin: true`
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PortForwardArgs {
+    /// A pod, or `service/NAME` or `deployment/NAME` for one of its pods
+    #[arg(value_name = "POD")]
+    pub(crate) target: String,
+    /// `PORT`, `LOCAL:PORT`, or `:PORT` for any free one here
+    #[arg(value_name = "[LOCAL:]PORT", required = true)]
+    pub(crate) ports: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -286,9 +359,9 @@ pub(crate) enum WorkflowVerb {
         /// Where it comes from: a URI or a path
         #[arg(long, value_name = "URI")]
         source: String,
-        /// The data: JSON text, @FILE, or - for standard input
+        /// Its data: JSON text, @FILE, or - for standard input (`--data` is the server's directory)
         #[arg(long, value_name = "JSON|@FILE|-")]
-        data: Option<String>,
+        payload: Option<String>,
         /// What it is about
         #[arg(long, value_name = "TEXT")]
         subject: Option<String>,

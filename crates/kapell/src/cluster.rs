@@ -114,6 +114,11 @@ impl Cluster {
         }
     }
 
+    /// Pods of our namespace, for their streams.
+    pub(crate) fn pod_api(&self) -> kube::Api<k8s_openapi::api::core::v1::Pod> {
+        kube::Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Outcome<Value> {
         self.send(request(Method::GET, path, None)).await
     }

@@ -14,6 +14,7 @@ pub(crate) mod rollout;
 pub(crate) mod scale;
 pub(crate) mod server;
 pub(crate) mod settle;
+pub(crate) mod streams;
 pub(crate) mod up;
 pub(crate) mod version;
 pub(crate) mod why;
@@ -40,7 +41,12 @@ async fn list(cluster: &Cluster, kind: &str, selection: &[(&str, &str)]) -> Outc
 /// The events about one object, oldest first.
 async fn events_of(cluster: &Cluster, object: &Value) -> Outcome<Vec<Value>> {
     let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
-    let mut events = list(cluster, "events", &[("fieldSelector", &format!("involvedObject.uid={uid}"))]).await?;
+    events(cluster, &format!("involvedObject.uid={uid}")).await
+}
+
+/// The events that a field selector finds in the cluster's namespace, oldest first.
+async fn events(cluster: &Cluster, fields: &str) -> Outcome<Vec<Value>> {
+    let mut events = list(cluster, "events", &[("fieldSelector", fields)]).await?;
     events.sort_by_key(|event| event["lastTimestamp"].as_str().unwrap_or_default().to_owned());
     Ok(events)
 }

@@ -7,8 +7,20 @@ use kube::core::Status;
 /// How the program ends (`kapell --help` documents them): 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
-    Failure = 1,
-    Usage = 2,
+    Failure,
+    Usage,
+    /// As the command ended that was run elsewhere.
+    Command(u8),
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Command(code) => code,
+        }
+    }
 }
 
 /// A failure with the next step to take.

@@ -29,20 +29,23 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: cannot start threads: {error}");
-            return ExitCode::from(Exit::Failure as u8);
+            return ExitCode::from(Exit::Failure.code());
         }
     };
-    match runtime.block_on(run(&cli)) {
+    let outcome = runtime.block_on(run(&cli));
+    // A read of standard input may still wait for a key that nobody will press.
+    runtime.shutdown_background();
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::from(failure.exit as u8)
+            ExitCode::from(failure.exit.code())
         }
     }
 }
 
 async fn run(cli: &Cli) -> Outcome {
-    use command::{apply, delete, describe, get, logs, rollout, scale, server, up, version, why, workflow};
+    use command::{apply, delete, describe, get, logs, rollout, scale, server, streams, up, version, why, workflow};
     let target = &cli.target;
     match &cli.verb {
         Verb::Up(args) => up::up(target, args).await,
@@ -51,6 +54,9 @@ async fn run(cli: &Cli) -> Outcome {
         Verb::Apply(args) => apply::run(&Cluster::connect(target).await?, args).await,
         Verb::Get(args) => get::run(&Cluster::connect(target).await?, args).await,
         Verb::Describe(args) => describe::run(&Cluster::connect(target).await?, args).await,
+        Verb::Exec(args) => streams::exec(&Cluster::connect(target).await?, args).await,
+        Verb::Attach(args) => streams::attach(&Cluster::connect(target).await?, args).await,
+        Verb::PortForward(args) => streams::port_forward(&Cluster::connect(target).await?, args).await,
         Verb::Logs(args) => logs::run(&Cluster::connect(target).await?, args).await,
         Verb::Delete(args) => delete::run(&Cluster::connect(target).await?, args).await,
         Verb::Scale(args) => scale::run(&Cluster::connect(target).await?, args).await,

@@ -1,5 +1,7 @@
 //! Which containers are probed, and what their answers change.
 
+use kapell_client::Severity;
+
 use super::{Background, Worker, target};
 use crate::hooks;
 use crate::observed::MustRestart;
@@ -48,7 +50,7 @@ impl Worker {
         match (verdict.kind, verdict.outcome) {
             (kind, Outcome::Unhealthy { message }) => {
                 let message = format!("{} probe failed: {message}", kind.name());
-                self.context.events.warning(&self.pod, "Unhealthy", message);
+                self.context.events.record(&*self.pod, Severity::Warning, "Unhealthy", message);
             }
             (Kind::PostStart, Outcome::Passed) if has_startup => {}
             (Kind::PostStart | Kind::Startup, Outcome::Passed) => {
@@ -62,7 +64,7 @@ impl Worker {
                 let name = &verdict.container;
                 let what = if kind == Kind::PostStart {
                     let text = format!("PostStart hook of container {name} failed: {message}");
-                    self.context.events.warning(&self.pod, "FailedPostStartHook", text);
+                    self.context.events.record(&*self.pod, Severity::Warning, "FailedPostStartHook", text);
                     "its postStart hook".to_owned()
                 } else {
                     format!("{} probe", kind.name().to_lowercase())

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kapell_client::Severity;
+
 use super::{Background, Worker, target};
 use crate::hooks::{self, Stopped};
 use crate::shim_client::ShimError;
@@ -11,7 +13,12 @@ impl Worker {
     /// not wait for any hook.
     pub(super) async fn stop(&mut self, name: &str, grace: Duration, why: &str) -> Result<(), ShimError> {
         let Some(shim) = self.shim.clone() else { return Ok(()) };
-        self.context.events.normal(&self.pod, "Killing", format!("Stopping container {name}: {why}"));
+        self.context.events.record(
+            &*self.pod,
+            Severity::Normal,
+            "Killing",
+            format!("Stopping container {name}: {why}"),
+        );
         self.probers.remove(name);
         self.hooks.remove(name);
         let (Some(container), Some(record)) = (self.container(name), &self.record) else {
@@ -39,7 +46,7 @@ impl Worker {
         let name = stopped.container;
         if let Err(message) = stopped.hook {
             let message = format!("PreStop hook of container {name} failed: {message}");
-            self.context.events.warning(&self.pod, "FailedPreStopHook", message);
+            self.context.events.record(&*self.pod, Severity::Warning, "FailedPreStopHook", message);
         }
         if stopped.stop.is_err() {
             // The shim has died. With the hook forgotten the next round asks its successor.

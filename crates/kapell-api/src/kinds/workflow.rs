@@ -20,16 +20,22 @@ pub(super) const WORKFLOW: Kind = Kind {
     plural: "workflows",
     singular: "workflow",
     short_names: &["wf"],
+    subresources: &[Subresource::Status],
     columns: &[
         NAME,
         Column::new("Version", "string", "Version of the document.", |workflow, _| {
             or_none(text(workflow, "/spec/document/version"))
+        }),
+        Column::new("Next Run", "string", "When its schedule is due next.", |workflow, _| {
+            or_none(text(workflow, "/status/schedule/nextTime"))
         }),
         AGE,
     ],
     schema: schema_of::<Workflow>,
     has_generation: true,
     unconditional_update: false,
+    prepare_create: |workflow| drop_key(workflow, "status"),
+    prepare_update: keep_status,
     validate: validate_workflow,
     ..PLAIN
 };

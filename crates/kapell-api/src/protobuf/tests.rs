@@ -143,6 +143,23 @@ fn unknown_fields_are_complaints_unless_they_are_zero() {
 }
 
 #[test]
+fn the_number_of_fields_is_bounded() {
+    // A pod with a million empty containers: two bytes each.
+    let containers = [2 << 3 | 2, 0].repeat(1_000_000);
+    let length = |content: &[u8]| {
+        let n = content.len();
+        let digits = [n & 0x7f | 0x80, n >> 7 & 0x7f | 0x80, n >> 14 & 0x7f | 0x80, n >> 21];
+        [digits.map(|digit| digit as u8).to_vec(), content.to_vec()].concat()
+    };
+    let raw = [vec![2 << 3 | 2], length(&containers)].concat();
+    let type_meta = [delimited(1, b"v1"), delimited(2, b"Pod")].concat();
+    let pod = [PREFIX.to_vec(), delimited(1, &type_meta), vec![0x12], length(&raw)].concat();
+    assert_eq!(decode(&pod).unwrap_err(), ProtobufError::TooManyFields { limit: budget::MAX_FIELDS });
+    let unknown = [PREFIX, &[15 << 3, 1].repeat(1_000_000)].concat();
+    assert_eq!(decode(&unknown).unwrap_err(), ProtobufError::TooManyFields { limit: budget::MAX_FIELDS });
+}
+
+#[test]
 fn depth_is_bounded() {
     let nested = |levels: usize| [vec![b'['; levels], vec![b']'; levels]].concat();
     let length = |content: &[u8]| {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kapell_api::kind::Kind;
+use kapell_api::kinds::KINDS;
 use kapell_api::status::Status;
 use kapell_store::{Expect, Revision, Write};
 use parking_lot::Mutex;
@@ -52,7 +53,10 @@ impl Engine {
         let violations = if is_pod {
             self.admit_service_account(object, namespace).await?;
             let class = self.priority_class(object).await?;
-            priority::admit(object, class).map_err(|why| Status::forbidden(resource.kind, name_of(object), &why))?;
+            priority::admit(object, class).map_err(|why| {
+                self.metrics.refused("Priority");
+                Status::forbidden(resource.kind, name_of(object), &why)
+            })?;
             let ranges = self.objects_of("", "limitranges", Some(namespace)).await?;
             limits::apply_defaults(object, &ranges);
             limits::pod_violations(object, &ranges)
@@ -66,6 +70,7 @@ impl Engine {
             [one] => one.clone(),
             several => format!("[{}]", several.join(", ")),
         };
+        self.metrics.refused("LimitRanger");
         Err(Status::forbidden(resource.kind, name_of(object), &why))
     }
 
@@ -159,6 +164,7 @@ impl Engine {
             match quota::charge(&quota, resource.kind, change.old, change.new) {
                 Verdict::Untouched => {}
                 Verdict::Refused(why) => {
+                    self.metrics.refused("ResourceQuota");
                     let name = name_of(change.new.unwrap_or(&Value::Null));
                     return Err(Status::forbidden(resource.kind, name, &why));
                 }
@@ -177,10 +183,8 @@ impl Engine {
     pub(super) async fn count_usage(&self, namespace: Option<&str>, quota: &mut Value) -> Result<(), Status> {
         let hard = amounts(&quota["spec"]["hard"]);
         let mut used = Amounts::new();
-        for resource in self.resources.iter().filter(|r| r.kind.namespaced && r.kind.is_stored()) {
-            if concerns(resource.kind, &hard) {
-                add(&mut used, self.usage_of(resource.kind, namespace, quota).await?);
-            }
+        for kind in KINDS.iter().filter(|kind| kind.namespaced && concerns(kind, &hard)) {
+            add(&mut used, self.usage_of(kind, namespace, quota).await?);
         }
         let (mut shown_hard, used) = (quota["spec"]["hard"].clone(), quota::shown(&used, &hard));
         if shown_hard.is_null() {

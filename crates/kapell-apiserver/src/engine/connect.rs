@@ -2,7 +2,7 @@
 
 use axum::body::{Body, BodyDataStream};
 use futures::StreamExt as _;
-use http::Response;
+use http::{Response, StatusCode};
 use kapell_api::status::Status;
 
 use super::{Call, Engine, Target, decode};
@@ -25,8 +25,13 @@ impl Engine {
             object: decode(target.resource.kind, &entry)?,
             subresource: name.to_owned(),
             query: call.query.clone(),
+            upgrade: call.upgrade.lock().take(),
+            shutdown: call.shutdown.clone(),
         };
         let response = connector.connect(request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response);
+        }
         // A followed log has no end of its own: without this it would hold up the server's.
         let shutdown = call.shutdown.clone();
         let end = async move { shutdown.cancelled().await };

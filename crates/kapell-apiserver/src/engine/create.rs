@@ -12,6 +12,7 @@ use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::admit::Change;
 use super::{Call, Engine, Ownership, Target, Written, metadata, name_of, ownership, read_failed, undecodable};
+use crate::audit::ObjectName;
 use crate::auth::Identity;
 use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
@@ -42,7 +43,12 @@ impl Engine {
         self.follow_create(resource, &written, dry_run).await?;
         warnings.append(&mut written.warnings);
         written.warnings = warnings;
-        self.answer(call, resource, StatusCode::CREATED, &written)
+        let mut response = self.answer(call, resource, StatusCode::CREATED, &written)?;
+        // The URL of a create names nobody; whoever records it wants to know.
+        if let Ok(metadata) = Metadata::from_json(&written.stored) {
+            response.extensions_mut().insert(ObjectName(metadata.name));
+        }
+        Ok(response)
     }
 
     /// What the server itself adds to a new object: a namespace has an account.

@@ -66,13 +66,8 @@ impl DeleteOptions {
             if let Some(duplicate) = duplicates.first() {
                 return Err(refused(duplicate.clone()));
             }
-            serde_json::from_value::<Option<Self>>(value)
-                .map_err(|error| refused(error.to_string()))?
-                .unwrap_or_default()
+            Self::from_value(value)?
         };
-        if let Some(kind) = options.kind.as_deref().filter(|kind| !kind.is_empty() && *kind != "DeleteOptions") {
-            return Err(refused(format!("a {kind} is not DeleteOptions")));
-        }
         if let (None, Some(text)) = (options.grace_period_seconds, call.query.get("gracePeriodSeconds")) {
             let seconds = text.parse().map_err(|_| refused(format!("gracePeriodSeconds: {text:?} is not a number")))?;
             options.grace_period_seconds = Some(seconds);
@@ -89,6 +84,22 @@ impl DeleteOptions {
             return Err(refused("orphanDependents and propagationPolicy exclude each other".to_owned()));
         }
         Ok(options)
+    }
+
+    /// From a decoded object; null means no wishes.
+    pub(super) fn from_value(value: Value) -> Result<Self, Status> {
+        let refused = |detail: String| Status::bad_request(format!("the delete options cannot be decoded: {detail}"));
+        let options = serde_json::from_value::<Option<Self>>(value).map_err(|error| refused(error.to_string()))?;
+        let options = options.unwrap_or_default();
+        match options.kind.as_deref() {
+            None | Some("" | "DeleteOptions") => Ok(options),
+            Some(kind) => Err(refused(format!("a {kind} is not DeleteOptions"))),
+        }
+    }
+
+    /// Demands this very object, unless the client has demanded one itself.
+    pub(super) fn require_uid(&mut self, uid: &str) {
+        self.preconditions.get_or_insert_default().uid.get_or_insert_with(|| uid.to_owned());
     }
 
     pub(super) fn dry_run(&self, call: &Call) -> Result<bool, Status> {

@@ -1,7 +1,7 @@
 //! The fields of `metadata` that belong to the server.
 
 use jiff::Timestamp;
-use kapell_api::problem::Problem;
+use kapell_api::problem::{Problem, Reason};
 use kapell_api::status::Status;
 use kapell_api::{names, time};
 use serde_json::{Map, Value, json};
@@ -71,6 +71,20 @@ pub(crate) fn carry_over(resource: &Resource, new: &mut Value, old: &Value) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         of(new).insert("generation".to_owned(), json!(generation + 1));
     }
+}
+
+/// What only the server writes and an update says differently. Leaving it out is no contradiction, and neither is
+/// `generation`, which upstream ignores.
+pub(crate) fn contradictions(new: &Value, old: &Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (given, present) = (&new["metadata"][field], &old["metadata"][field]);
+        if !given.is_null() && given != present {
+            let detail = format!("Invalid value: {given}: field is immutable");
+            problems.push(Problem::new(format!("metadata.{field}"), Reason::Invalid, detail));
+        }
+    }
+    problems
 }
 
 /// Whether anything outside `metadata` and `status` differs.

@@ -84,6 +84,10 @@ impl Engine {
             let old = decode(resource.kind, &entry)?;
             let (mut new, mut warnings) = compute(&old)?;
             check_preconditions(target, &new, &old)?;
+            let contradictions = if mode == Mode::Own { Vec::new() } else { metadata::contradictions(&new, &old) };
+            if !contradictions.is_empty() {
+                return Err(Status::invalid(resource.kind, target.name, &contradictions));
+            }
             let given = metadata::of(&mut new).shift_remove("managedFields");
             self.settle(resource, mode, &mut new, &old)?;
             escalation::check(&self.authorizer, by, &new, Some(&old))?;

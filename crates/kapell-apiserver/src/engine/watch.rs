@@ -24,6 +24,7 @@ use super::read::{now, parse_revision, shape_of};
 use super::selection::Selection;
 use super::{Call, Engine, read_failed, undecodable};
 use crate::form::Form;
+use crate::metrics::CountedWatch;
 use crate::negotiate::Shape;
 use crate::resources::Resource;
 use crate::table::{self, Include};
@@ -95,6 +96,7 @@ impl Engine {
             end: Instant::now() + duration,
             shutdown: call.shutdown.clone(),
             ended: false,
+            _counted: CountedWatch::begin(&self.metrics, kind),
         };
         let mut response = reply::json(StatusCode::OK, Bytes::new(), &[]);
         *response.body_mut() = Body::from_stream(feed.into_stream());
@@ -237,6 +239,7 @@ struct Feed {
     end: Instant,
     shutdown: CancellationToken,
     ended: bool,
+    _counted: CountedWatch,
 }
 
 impl Feed {

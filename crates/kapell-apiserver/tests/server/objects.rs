@@ -83,10 +83,7 @@ async fn server_owned_metadata_stays_and_the_generation_counts_specifications() 
         .patch(
             &path,
             "merge",
-            &json!({"metadata": {
-                "creationTimestamp": "2001-01-01T00:00:00Z", "generation": 9, "labels": {"a": "b"},
-                "deletionTimestamp": "2001-01-01T00:00:00Z", "managedFields": [],
-            }}),
+            &json!({"metadata": {"creationTimestamp": null, "generation": 9, "labels": {"a": "b"}, "managedFields": []}}),
         )
         .await
         .expect(200);

@@ -50,7 +50,10 @@ impl Api {
     }
 
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
-        let mut config = Config::new("secret");
+        Self::with(Config::new("secret"), store).await
+    }
+
+    pub(crate) async fn with(mut config: Config, store: Arc<dyn Store>) -> Self {
         config.block = LoopbackBlock::new(7);
         config.advertise = Some(([127, 0, 0, 1], 6443).into());
         let server = ApiServer::new(config, store.clone()).await.unwrap();

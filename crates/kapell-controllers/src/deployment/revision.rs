@@ -32,7 +32,7 @@ const LONGEST_HISTORY: usize = 2000;
 
 /// A short name for a template that is safe in names and labels: FNV-1a over its JSON (whose order is that of the type)
 /// and over the count of collisions that the Deployment has met so far.
-pub(super) fn template_hash(template: &PodTemplateSpec, collisions: i32) -> String {
+pub(crate) fn template_hash(template: &PodTemplateSpec, collisions: i32) -> String {
     // No vowels and nothing that looks like one, so that no words come out.
     const DIGITS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let json = serde_json::to_vec(template).unwrap_or_default();

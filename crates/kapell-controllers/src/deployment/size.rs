@@ -61,7 +61,7 @@ pub(super) fn fenceposts(deployment: &Deployment) -> Fenceposts {
 }
 
 /// Kubernetes' default is 25 %; what is neither a number nor a percentage was refused by validation and counts as zero.
-fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
+pub(crate) fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
     let percent = match value {
         Some(IntOrString::Int(count)) => return *count,
         Some(IntOrString::String(text)) => text.strip_suffix('%').and_then(|n| n.parse::<i64>().ok()).unwrap_or(0),

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::pod;
+use crate::pods::Failure;
 
 /// One reconcile asks for no more than this, so that a typing error in `replicas` does not take the server with it.
 const BURST: usize = 500;
@@ -18,23 +19,23 @@ const BURST: usize = 500;
 /// A pod that costs less to delete goes first.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
-pub(super) struct Snapshot<'a> {
-    pub(super) rs: &'a ReplicaSet,
+pub(crate) struct Snapshot<'a> {
+    pub(crate) rs: &'a ReplicaSet,
     /// The pods that it controls, ended ones too.
-    pub(super) pods: &'a [Arc<Pod>],
+    pub(crate) pods: &'a [Arc<Pod>],
     /// How many active pods of the same family (all ReplicaSets of one Deployment) each node runs.
-    pub(super) family_by_node: &'a BTreeMap<String, usize>,
+    pub(crate) family_by_node: &'a BTreeMap<String, usize>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Nothing,
     Create(usize),
     /// In the order in which to delete.
     Delete(Vec<Arc<Pod>>),
 }
 
-pub(super) fn plan(snapshot: &Snapshot<'_>) -> Action {
+pub(crate) fn plan(snapshot: &Snapshot<'_>) -> Action {
     if snapshot.rs.metadata.deletion_timestamp.is_some() {
         return Action::Nothing;
     }
@@ -94,16 +95,8 @@ fn restarts(pod: &Pod) -> i32 {
     statuses.into_iter().flatten().map(|status| status.restart_count).max().unwrap_or(0)
 }
 
-/// Whether the last attempt to change the number of pods failed, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Failure {
-    /// `FailedCreate` or `FailedDelete`.
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-}
-
 /// The status, and when a pod becomes available only because time passes.
-pub(super) fn status(
+pub(crate) fn status(
     rs: &ReplicaSet,
     pods: &[Arc<Pod>],
     failure: Option<Failure>,
@@ -154,7 +147,7 @@ fn conditions(
 }
 
 /// Whether two statuses say the same, whichever way they write "none".
-pub(super) fn is_same(a: Option<&ReplicaSetStatus>, b: &ReplicaSetStatus) -> bool {
+pub(crate) fn is_same(a: Option<&ReplicaSetStatus>, b: &ReplicaSetStatus) -> bool {
     let Some(a) = a else { return false };
     let counts = |s: &ReplicaSetStatus| {
         let some = |count: Option<i32>| count.unwrap_or(0);

@@ -3,6 +3,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::pods::expectations::Expectations;
+use crate::pods::observe;
+use kapell_client::Change;
 
 fn rs(replicas: i32) -> ReplicaSet {
     serde_json::from_value(json!({

@@ -22,13 +22,16 @@ fn port(endpoints: &[(&str, &str, EndpointState)]) -> PortRoute {
         transport: crate::table::Transport::Tcp,
         protocol: Protocol::Http,
         listen: Vec::new(),
-        node_port: None,
+        node_listen: Vec::new(),
         endpoints: endpoints.collect(),
     }
 }
 
+const PATIENCE: Patience =
+    Patience { silence: Duration::from_secs(2), answer: Duration::from_secs(300), departed: Duration::from_secs(30) };
+
 fn backend(route: &PortRoute) -> Arc<Backend> {
-    let backend = Arc::new(Backend::new(ObjectKey::new("shop", "order"), Tasks::default()));
+    let backend = Arc::new(Backend::new(ObjectKey::new("shop", "order"), PATIENCE, Tasks::default()));
     backend.update(route, false);
     backend
 }

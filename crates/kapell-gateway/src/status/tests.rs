@@ -21,7 +21,7 @@ fn report(listening: Option<&str>, cause: Option<&str>) -> Report {
         number: 80,
         listening: listening.map(|address| address.parse().unwrap()),
         cause: cause.map(str::to_owned),
-        node_port_cause: None,
+        node: None,
     };
     Report { ports: vec![port] }
 }
@@ -97,4 +97,30 @@ fn headless_services_are_left_alone_and_former_load_balancers_cleaned() {
     let former = service("ClusterIP", json!({"loadBalancer": {"ingress": [{"ip": "127.9.0.4"}]}}));
     let patches = compute_patches(&former, &report(None, None), now());
     assert_eq!(patches.status.unwrap()["status"]["loadBalancer"]["ingress"], json!([]));
+}
+
+#[test]
+fn a_node_port_that_is_taken_is_replaced_and_said() {
+    let service = service("NodePort", json!({}));
+    let mut report = report(Some("127.9.0.4:80"), None);
+    let cause = "127.0.0.1:30080 is in use by another process";
+    let node = |listening: Option<&str>| crate::core::NodePortReport {
+        listening: listening.map(|address| address.parse().unwrap()),
+        cause: Some(cause.to_owned()),
+    };
+    report.ports[0].node = Some(node(Some("127.0.0.1:41234")));
+    let patches = compute_patches(&service, &report, now());
+    let annotations = &patches.object.as_ref().unwrap()["metadata"]["annotations"];
+    assert_eq!(annotations["kapell.dev/listen-node-ports"], "http=127.0.0.1:41234");
+    let condition = &patches.status.as_ref().unwrap()["status"]["conditions"][0];
+    assert_eq!((&condition["status"], &condition["reason"]), (&json!("True"), &json!("FallbackPort")));
+    assert_eq!(condition["message"], format!("node port: {cause}; listening on 127.0.0.1:41234 instead"));
+    let told = patched(&service, &patches);
+    assert_eq!(compute_patches(&told, &report, now()), Patches::default(), "said once");
+
+    report.ports[0].node = Some(node(None));
+    let patches = compute_patches(&told, &report, now());
+    assert_eq!(patches.object.unwrap()["metadata"]["annotations"]["kapell.dev/listen-node-ports"], Value::Null);
+    let condition = &patches.status.unwrap()["status"]["conditions"][0];
+    assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("PortUnavailable")));
 }

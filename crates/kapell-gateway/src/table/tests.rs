@@ -39,7 +39,8 @@ fn a_service_becomes_listeners_and_endpoints() {
     assert!(route.client_affinity);
     let http = &route.ports[0];
     assert_eq!(http.listen, addresses(&["127.9.0.4:80", "127.9.0.4:0", "127.0.0.1:0"]));
-    assert_eq!(http.node_port, Some("127.0.0.1:30080".parse().unwrap()));
+    let node: Vec<SocketAddr> = ["127.0.0.1:30080", "127.0.0.1:0"].map(|address| address.parse().unwrap()).into();
+    assert_eq!(http.node_listen, node);
     let seen: Vec<_> = http.endpoints.iter().map(|e| (e.address.to_string(), e.pod.as_str(), e.state)).collect();
     assert_eq!(
         seen,

@@ -33,11 +33,15 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(protocol: Protocol) -> Self {
+        Self::with_config(protocol, GatewayConfig::default())
+    }
+
+    pub(crate) fn with_config(protocol: Protocol, config: GatewayConfig) -> Self {
         let silent = tower::service_fn(|_: Request<kube::client::Body>| {
             std::future::pending::<Result<Response<kube::client::Body>, Infallible>>()
         });
         let client = kube::Client::new(silent, "default");
-        let gateway = Gateway::new(GatewayConfig::default(), client);
+        let gateway = Gateway::new(config, client);
         let any: SocketAddr = "127.88.0.2:0".parse().unwrap();
         Self { gateway, address: any, listen: vec![any], protocol }
     }
@@ -61,7 +65,7 @@ impl Stage {
             transport: Transport::Tcp,
             protocol: self.protocol,
             listen: self.listen.clone(),
-            node_port: None,
+            node_listen: Vec::new(),
             endpoints: endpoints.collect(),
         };
         let key = ObjectKey::new("shop", "web");
@@ -174,6 +178,16 @@ impl Backend {
         Self::start(|mut stream, seen| async move {
             read_head(&mut stream).await;
             seen.request();
+        })
+        .await
+    }
+
+    /// Takes connections and never says a word, as a process that is stopped.
+    pub(crate) async fn deaf() -> Self {
+        Self::start(|mut stream, seen| async move {
+            read_head(&mut stream).await;
+            seen.request();
+            std::future::pending().await
         })
         .await
     }

@@ -174,13 +174,27 @@ fn the_message_counts_reasons_and_the_explanation_names_nodes() {
     assert_eq!(
         why.explanation(),
         format!(
-            "{summary} a: asks for 5000m cpu, 4000m free. b: had untolerated taint {{x: }}. c: had untolerated taint {{x: }}."
+            "{summary} a: asks for 5 cpu, 4 free. b: had untolerated taint {{x: }}. c: had untolerated taint {{x: }}."
         ),
     );
     assert_eq!(
         placed(&pod(json!({}), json!({})), &Snapshot::default()),
         Err("no nodes available to schedule pods".into())
     );
+}
+
+#[test]
+fn amounts_are_written_as_people_write_them() {
+    let cases = [
+        ("cpu", 1_000_000, "1k"),
+        ("cpu", 1_500, "1500m"),
+        ("memory", 9 << 30, "9Gi"),
+        ("hugepages-2Mi", 4 << 20, "4Mi"),
+        ("example.com/gpu", 2, "2"),
+    ];
+    for (resource, number, expected) in cases {
+        assert_eq!(amount(resource, number).to_string(), expected);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::data::undefined;
 use super::extension::Extension;
 use super::{Compiler, Position};
 use crate::expression::Datum;
-use crate::node::{Members, Node, member_path, not_supported, unknown, wrong_type};
+use crate::node::{Members, Node, member_path, unknown, wrong_type};
 use crate::program::{Block, Case, Flow, ForLoop, Fork, Task, TaskId, TaskKind};
 
 const DEFINITION: Position = Position::TaskDefinition;
@@ -18,22 +18,20 @@ const DEFINITION: Position = Position::TaskDefinition;
 const COMMON: [&str; 7] = ["if", "input", "output", "export", "timeout", "then", "metadata"];
 
 /// The keyword of each kind of task with its further members.
-const KINDS: [(&str, &[&str]); 11] = [
+const KINDS: [(&str, &[&str]); 12] = [
     ("call", &["with"]),
     ("fork", &[]),
     ("for", &["while", "do"]),
     ("emit", &[]),
     ("listen", &["foreach"]),
     ("raise", &[]),
+    ("run", &[]),
     ("set", &[]),
     ("switch", &[]),
     ("try", &["catch"]),
     ("wait", &[]),
     ("do", &[]),
 ];
-
-/// Kinds of tasks that the DSL has and this engine not yet.
-const UNSUPPORTED: [&str; 1] = ["run"];
 
 /// The names that tasks of one list may jump to.
 type Names = HashMap<String, usize>;
@@ -143,10 +141,6 @@ impl Compiler {
         if let Some(kind) = KINDS.iter().find(|(keyword, _)| members.has(keyword)) {
             return Some(*kind);
         }
-        if let Some(keyword) = UNSUPPORTED.iter().find(|keyword| members.has(keyword)) {
-            self.problems.push(not_supported(members.path_of(keyword), &format!("task `{keyword}`")));
-            return None;
-        }
         let keywords = KINDS.map(|(keyword, _)| keyword);
         let strangers: Vec<&str> =
             members.entries().map(|(key, _)| key).filter(|key| !COMMON.contains(key) && *key != "with").collect();
@@ -177,6 +171,7 @@ impl Compiler {
             "try" => TaskKind::Try(Box::new(self.try_catch(&node, members, pointer)?)),
             "emit" => TaskKind::Emit(self.emit(&node)?),
             "listen" => TaskKind::Listen(Box::new(self.listen(&node, members, pointer)?)),
+            "run" => TaskKind::Run(Box::new(self.run(&node)?)),
             "raise" => TaskKind::Raise(Box::new(self.raise(&node)?)),
             _ => TaskKind::Wait(self.duration_template(&node, DEFINITION)?),
         })

@@ -24,7 +24,7 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ("[{ a: { set: {}, the: end } }]", "spec.do[0].a.the: Unknown field `the`, did you mean `then`?"),
         (
             "[{ a: {} }]",
-            "spec.do[0].a: Required value: one of call, fork, for, emit, listen, raise, set, switch, try, wait, do",
+            "spec.do[0].a: Required value: one of call, fork, for, emit, listen, raise, run, set, switch, try, wait, do",
         ),
         ("[{ a: { set: 5 } }]", "spec.do[0].a.set: Invalid value: must be an object or an expression, not a number"),
         (
@@ -88,7 +88,28 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "[{ a: { listen: { to: { one: { with: { type: t }, correlate: { k: {} } } } } } }]",
             "spec.do[0].a.listen.to.one.correlate.k.from: Required value",
         ),
-        ("[{ a: { run: {} } }]", "spec.do[0].a.run: Unsupported value: task `run` is not supported yet"),
+        ("[{ a: { run: {} } }]", "spec.do[0].a.run: Required value: exactly one of workflow, shell, script"),
+        (
+            "[{ a: { run: { container: { image: a } } } }]",
+            "spec.do[0].a.run.container: Unsupported value: `container` (this node has no container runtime) is not supported yet",
+        ),
+        ("[{ a: { run: { workflow: { name: b } } } }]", "spec.do[0].a.run.workflow.version: Required value"),
+        (
+            "[{ a: { run: { workflow: { name: b, version: 1.0.0, namespace: other } } } }]",
+            "spec.do[0].a.run.workflow.namespace: Unsupported value: a workflow of another namespace (this one is in a) is not supported yet",
+        ),
+        (
+            "[{ a: { run: { script: { language: ruby, code: x } } } }]",
+            "spec.do[0].a.run.script.language: Invalid value: \"ruby\": must be js or python",
+        ),
+        (
+            "[{ a: { run: { script: { language: js, code: x, source: { endpoint: 'http://x/' } } } } }]",
+            "spec.do[0].a.run.script.source: Unsupported value: `source` is not supported yet",
+        ),
+        (
+            "[{ a: { run: { shell: { command: ls }, return: exit } } }]",
+            "spec.do[0].a.run.return: Invalid value: \"exit\": must be one of stdout, stderr, code, all, none",
+        ),
         ("[{ a: { call: grpc, with: {} } }]", "spec.do[0].a.call: Unsupported value: call: grpc is not supported yet"),
         (
             "[{ a: { call: openapi, with: {} } }]",
@@ -215,13 +236,61 @@ fn the_header_is_checked() {
         (
             "metadata",
             json!({ "of": "another", "kapell.dev/v1": { "exampleInput": {}, "exampel": {} } }),
-            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput, retention, searchAttributes, concurrency, priority",
+            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput, schedule, retention, searchAttributes, concurrency, priority",
         ),
     ];
     for (key, value, expected) in table {
         let mut document = good.clone();
         document[key] = value;
         assert_eq!(header(document), [expected]);
+    }
+}
+
+#[test]
+fn schedules_are_checked() {
+    let cases = [
+        (json!({ "schedule": {} }), "spec.schedule: Required value: one of every, cron, after, on"),
+        (
+            json!({ "schedule": { "every": "PT1H", "corn": "0 0 * * *" } }),
+            "spec.schedule.corn: Unknown field `corn`, did you mean `cron`?",
+        ),
+        (
+            json!({ "schedule": { "every": "PT0.5S" } }),
+            "spec.schedule.every: Invalid value: \"500 ms\": must be whole seconds, at least one",
+        ),
+        (
+            json!({ "schedule": { "cron": "0 0 30 2 *" } }),
+            "spec.schedule.cron: Invalid value: \"0 0 30 2 *\": is never due",
+        ),
+        (
+            json!({ "schedule": { "on": { "one": { "with": { "type": "${ $context.t }" } } } } }),
+            "spec.schedule.on.one.with.type: Invalid value: \"${ $context.t }\": not a jq expression: there is no variable `$context` here",
+        ),
+        (
+            json!({ "schedule": { "on": { "any": [], "until": "true" } } }),
+            "spec.schedule.on.until: Forbidden: `until` belongs to a `listen` to `any`",
+        ),
+        (
+            json!({ "ours": { "timeZone": "Berlin" } }),
+            "spec.document.metadata[kapell.dev/v1].schedule.timeZone: Invalid value: \"Berlin\": must be a time zone such as Europe/Berlin",
+        ),
+        (
+            json!({ "ours": { "overlap": "forbid" } }),
+            "spec.document.metadata[kapell.dev/v1].schedule.overlap: Invalid value: \"forbid\": must be one of allow, skip, queue, replace",
+        ),
+        (
+            json!({ "ours": { "timezone": "UTC" } }),
+            "spec.document.metadata[kapell.dev/v1].schedule.timezone: Unknown field `timezone`, did you mean `timeZone`?",
+        ),
+    ];
+    for (given, expected) in cases {
+        let metadata = json!({ "kapell.dev/v1": { "schedule": given.get("ours").cloned().unwrap_or(json!({})) } });
+        let document = json!({
+            "document": { "dsl": "1.0.0", "namespace": "a", "name": "b", "version": "1.0.0", "metadata": metadata },
+            "schedule": given.get("schedule").cloned().unwrap_or(json!({ "every": "PT1H" })),
+            "do": [{ "a": { "set": {} } }],
+        });
+        assert_eq!(problems(&document), [expected]);
     }
 }
 
@@ -233,10 +302,6 @@ fn what_is_not_supported_is_refused_by_name() {
         document[key] = value;
         problems(&document)
     };
-    assert_eq!(
-        with("schedule", json!({ "every": "PT1S" })),
-        ["spec.schedule: Unsupported value: `schedule` is not supported yet"]
-    );
     for key in ["authentications", "catalogs", "extensions", "functions", "secrets"] {
         let expected = format!("spec.use.{key}: Unsupported value: `{key}` is not supported yet");
         assert_eq!(with("use", json!({ key: {} })), [expected]);

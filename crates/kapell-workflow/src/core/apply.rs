@@ -58,7 +58,9 @@ impl Run {
             compensation: Compensation::None,
             calls: BTreeMap::new(),
             timers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             log_end: 0,
+            reports: false,
             records: 1,
             latest: *at,
             operated: Operated::default(),
@@ -82,11 +84,11 @@ impl Run {
         match record {
             Record::Started { .. } => return None,
             Record::Answered { frame, output } => {
-                self.calls.remove(frame)?;
+                self.settle(*frame)?;
                 self.agenda.push_back(Action::Finish { frame: *frame, output: output.clone() });
             }
             Record::Failed { frame, fault } => {
-                self.calls.remove(frame)?;
+                self.settle(*frame)?;
                 self.agenda.push_back(Action::Propagate { frame: *frame, fault: fault.clone() });
             }
             Record::Heard { frame, position, met, event } => self.note_heard(*frame, *position, met, event)?,
@@ -235,6 +237,10 @@ impl Run {
                 frame.state = FrameState::Dag { outputs: BTreeMap::new() };
                 let ready = dag.needs.iter().enumerate().filter(|(_, needs)| needs.is_empty());
                 self.agenda.extend(ready.map(|(slot, _)| Action::Enter { parent: id, slot, input: input.clone() }));
+            }
+            (TaskKind::Run(_), Body::Run(job)) => {
+                self.jobs.insert(id, (**job).clone());
+                self.outbox.push(Effect::Run { frame: id, job: (**job).clone() });
             }
             (TaskKind::Listen(_), Body::Listen { from, expected }) => self.begin_listening(id, *from, expected)?,
             (TaskKind::For(_), Body::For(items)) => {
@@ -561,8 +567,14 @@ impl Run {
         self.agenda.retain(|action| action.frame() != id);
     }
 
+    /// What the task waited for outside is over.
+    fn settle(&mut self, id: FrameId) -> Option<()> {
+        let call = self.calls.remove(&id).map(drop);
+        call.or_else(|| self.jobs.remove(&id).map(drop))
+    }
+
     pub(super) fn abandon(&mut self, id: FrameId) {
-        if self.calls.remove(&id).is_some() {
+        if self.settle(id).is_some() {
             self.outbox.push(Effect::Abandon { frame: id });
         }
         if self.frames.get(&id).is_some_and(|frame| matches!(frame.state, FrameState::Listen(_))) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cloud_event::CloudEvent;
+use crate::cloud_event::{CloudEvent, LIFECYCLE};
 use crate::expression::{Arguments, Datum, EvaluationError};
 use crate::program::events::{EventFilter, Mode, Pattern, Strategy, Until};
 
@@ -102,6 +102,10 @@ fn accepts(
     event: &CloudEvent,
     arguments: &dyn Arguments,
 ) -> Option<Keys> {
+    // Whoever listens to everything would hear of everybody's listening, and so would the others.
+    if event.type_().starts_with(LIFECYCLE) && !filter.with.iter().any(|(name, _)| name == "type") {
+        return None;
+    }
     for (name, pattern) in &filter.with {
         let value = if name == "data" { event.data() } else { event.attribute(name).cloned().unwrap_or_default() };
         if !fits(pattern, &value, arguments) {

@@ -9,6 +9,7 @@ use super::arguments::Surroundings;
 use super::exchange;
 use super::listening;
 use super::record::{Body, FrameId, Record, Time};
+use super::running;
 use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
 use crate::expression::{Datum, EvaluationError, Expression, Template};
@@ -143,6 +144,7 @@ fn body(task: &Task, around: &Surroundings<'_>, now: Time) -> Result<Body, Fault
             })?;
             Body::Call(Box::new(request))
         }
+        TaskKind::Run(run) => running::begun(run, around, pointer)?,
         TaskKind::Listen(listen) => listening::begun(listen, around, pointer)?,
         TaskKind::Wait(length) => Body::Wait(now + duration(length, "wait", around, pointer)?.0),
         TaskKind::For(each) => {

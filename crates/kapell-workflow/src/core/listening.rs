@@ -117,7 +117,7 @@ pub(super) fn heard(run: &Run, id: FrameId, follows: u64, occurrence: &Occurrenc
     // committed together.
     if let Some((origin, emitter)) = &occurrence.origin
         && *origin == run.identity.uid
-        && *emitter < id
+        && (*emitter < id)
     {
         return None;
     }
@@ -225,7 +225,8 @@ impl Run {
         hearing.from = position + 1;
         hearing.tally.note(met);
         hearing.closed = hearing.tally.is_complete(&listen.to);
-        let item = (met.filter < listen.to.wanted).then(|| read(listen.read, event));
+        let event = CloudEvent::new(event.clone()).ok()?;
+        let item = (met.filter < listen.to.wanted).then(|| read(listen.read, &event));
         if listen.foreach.is_some() {
             hearing.waiting.extend(item);
             if hearing.is_deaf() {
@@ -313,10 +314,11 @@ fn push(outputs: &mut Datum, item: Datum) -> Result<(), String> {
     }
 }
 
-fn read(read: Read, event: &Datum) -> Datum {
-    match (read, CloudEvent::new(event.clone())) {
-        (Read::Data, Ok(event)) => event.data(),
-        (Read::Raw, Ok(event)) => event.raw(),
-        (Read::Envelope, _) | (_, Err(_)) => event.clone(),
+/// What of an event is handed on.
+pub(crate) fn read(read: Read, event: &CloudEvent) -> Datum {
+    match read {
+        Read::Data => event.data(),
+        Read::Raw => event.raw(),
+        Read::Envelope => event.envelope().clone(),
     }
 }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::correlation::{Keys, Match};
+use super::running::Job;
 use crate::expression::Datum;
 use crate::fault::Fault;
 
@@ -158,6 +159,7 @@ pub(crate) enum Body {
     For(Datum),
     /// This is taken for what the task produced.
     Substituted(Datum),
+    Run(Box<Job>),
     /// Events count from this position of the log on; what each filter's `expect` says.
     Listen {
         from: u64,

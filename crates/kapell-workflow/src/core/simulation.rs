@@ -9,6 +9,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::exchange::{Reply, Unanswered};
 use super::record::{Entry, FrameId, Identity, Record, Request, Time};
+use super::running::{Job, JobEnd};
 use super::state::{Effect, Run};
 use super::{Event, Occurrence, Step, start, step};
 use crate::cloud_event::CloudEvent;
@@ -82,6 +83,11 @@ pub(crate) struct World {
     /// The event log, and up to where each task has been handed what there is.
     pub(crate) log: Vec<Arc<Occurrence>>,
     listeners: BTreeMap<FrameId, u64>,
+    /// Whether its lifecycle is published.
+    pub(crate) reports: bool,
+    /// How what the run starts ends, by its description.
+    pub(crate) jobs: HashMap<String, JobEnd>,
+    pub(crate) started: Vec<(FrameId, Job)>,
     causes: u64,
     rng: StdRng,
     /// One in so many steps ends in a crash; 0 for none.
@@ -129,6 +135,9 @@ impl World {
             future: BTreeMap::from([((EPOCH, 0), Happening::Event(Event::Continue))]),
             log: Vec::new(),
             listeners: BTreeMap::new(),
+            reports: false,
+            jobs: HashMap::new(),
+            started: Vec::new(),
             causes: 1,
             rng: StdRng::seed_from_u64(seed),
             crash_one_in: 0,
@@ -186,6 +195,7 @@ impl World {
 
     fn turn(&mut self, event: Event) {
         self.run.log_end = self.log.len() as u64;
+        self.run.reports = self.reports;
         let Step { entries, effects, more } =
             step(&mut self.run, event, self.now, &mut self.rng).expect("decisions fit the state");
         if self.strikes(self.trouble.full_disk) {
@@ -284,6 +294,11 @@ impl World {
                 }
             }
             Effect::Listen { frame, .. } | Effect::Unlisten { frame } => drop(self.listeners.remove(&frame)),
+            Effect::Run { frame, job } => {
+                let end = self.jobs.get(&job.describe()).cloned().unwrap_or(JobEnd::Started);
+                self.started.push((frame, job));
+                self.happens(self.now + 1, Event::JobEnded { frame, end });
+            }
             // With the journal.
             Effect::Publish { .. } | Effect::End => {}
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::listening::Hearing;
 use super::record::{FrameId, Identity, Request, Time, TimerId};
+use super::running::Job;
 use crate::cloud_event::CloudEvent;
 use crate::expression::{Datum, Expression};
 use crate::fault::Fault;
@@ -36,9 +37,13 @@ pub(crate) struct Run {
     /// Calls that are due and not answered.
     pub(crate) calls: BTreeMap<FrameId, Request>,
     pub(crate) timers: BTreeMap<TimerId, Time>,
+    /// What was started and has not ended.
+    pub(crate) jobs: BTreeMap<FrameId, Job>,
     /// The position at which the event log of the run's namespace ends; not part of the state, told by whoever takes
     /// steps.
     pub(crate) log_end: u64,
+    /// Whether its lifecycle is published; not part of the state, told by whoever takes steps.
+    pub(crate) reports: bool,
     /// Records applied so far.
     pub(crate) records: u64,
     /// When the latest of them was made.
@@ -266,6 +271,11 @@ pub(crate) enum Effect {
     },
     Unlisten {
         frame: FrameId,
+    },
+    /// Starts it, unless it has been.
+    Run {
+        frame: FrameId,
+        job: Job,
     },
     End,
 }

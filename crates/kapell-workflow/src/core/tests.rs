@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::Event;
 use super::exchange::{Reply, Unanswered};
 use super::record::Record;
+use super::running::JobEnd;
 use super::simulation::{Answer, EPOCH, Services, World};
 use super::state::{Outcome, Phase};
 use crate::cloud_event::CloudEvent;
@@ -24,7 +25,7 @@ struct Case {
     fields: Map<String, Value>,
 }
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 16] = [
     "name",
     "workflow",
     "input",
@@ -32,6 +33,8 @@ const FIELDS: [&str; 14] = [
     "cancelAt",
     "events",
     "published",
+    "lifecycle",
+    "jobs",
     "output",
     "error",
     "phase",
@@ -96,6 +99,18 @@ fn answer(script: &Value) -> Answer {
     Answer { after, result: Ok(Reply { status, headers, body: body.into() }) }
 }
 
+/// How a child or a process ends.
+fn job_end(script: &Value) -> JobEnd {
+    if let Some(fault) = script.get("error") {
+        return JobEnd::Faulted(serde_json::from_value(fault.clone()).unwrap());
+    }
+    if let Some(code) = script.get("code").and_then(Value::as_i64) {
+        let text = |key: &str| script.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        return JobEnd::Exited { code, stdout: text("stdout"), stderr: text("stderr") };
+    }
+    JobEnd::Completed(Datum::from_json(&script["output"]).unwrap())
+}
+
 fn world(case: &Case, seed: u64) -> World {
     world_of(case, compile(&case.name, &case.fields["workflow"]), seed)
 }
@@ -103,6 +118,10 @@ fn world(case: &Case, seed: u64) -> World {
 fn world_of(case: &Case, program: Arc<Program>, seed: u64) -> World {
     let input = case.fields.get("input").cloned().unwrap_or_else(|| json!({}));
     let mut world = World::new(program, Datum::from_json(&input).unwrap(), services(&case.fields), seed);
+    world.reports = case.fields.contains_key("lifecycle");
+    for (job, end) in case.fields.get("jobs").and_then(Value::as_object).into_iter().flatten() {
+        world.jobs.insert(job.clone(), job_end(end));
+    }
     if let Some(at) = case.fields.get("cancelAt").and_then(Value::as_i64) {
         world.happens(EPOCH + at, Event::Cancel { reason: "test".to_owned() });
     }
@@ -180,6 +199,15 @@ fn check(case: &Case) {
                 assert_eq!(&actual[key], wanted, "{name}: {key} of {actual}");
             }
         }
+    }
+    if let Some(lifecycle) = case.fields.get("lifecycle") {
+        let line = |event: &CloudEvent| {
+            let what = event.type_().strip_prefix("io.serverlessworkflow.")?.strip_suffix(".v1")?.to_owned();
+            let detail = |key: &str| event.data().get(key).and_then(Datum::as_str).map(|text| format!(" {text}"));
+            Some([Some(what), detail("task"), detail("status")].into_iter().flatten().collect::<String>())
+        };
+        let lines: Vec<String> = world.emitted().filter_map(line).collect();
+        assert_eq!(&json!(lines), lifecycle, "{name}: lifecycle");
     }
     if let Some(compensation) = case.fields.get("compensation") {
         assert_eq!(&json!(world.run.compensation.as_str()), compensation, "{name}: compensation");

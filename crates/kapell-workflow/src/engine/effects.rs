@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::events::hub::{Signal, Target};
 use super::events::log_of;
+use super::jobs::Order;
 use super::partition::Command;
 use super::timers::{Alarm, Wake};
 use super::{CallFailure, Shared};
@@ -31,6 +32,11 @@ pub(super) fn perform(shared: &Arc<Shared>, stream: StreamId, namespace: &str, u
                 call.abort();
             }
             shared.calls_idle.notify_waiters();
+            shared.order(Order::Stop { stream, frame });
+        }
+        Effect::Run { frame, job } => {
+            let (namespace, uid) = (namespace.to_owned(), uid.to_owned());
+            shared.order(Order::Begin { stream, frame, namespace, uid, job });
         }
         Effect::Timer { timer, at } => {
             let _ = shared.timers.send(Alarm { at, stream, wake: Wake::Timer(timer) });

@@ -243,7 +243,7 @@ impl Partition {
         }
         self.shared.active.fetch_add(1, Ordering::Relaxed);
         self.shared.metrics.run_started();
-        let active = Active::new(run, hash, 0);
+        let active = Active::new(run, hash, 0, self.shared.config.lifecycle_events);
         self.runs.insert(stream, active);
         self.step(stream, Event::Continue, Some(first));
     }
@@ -252,7 +252,7 @@ impl Partition {
         if self.runs.contains_key(&stream) {
             return;
         }
-        let mut active = Active::new(run, hash, records);
+        let mut active = Active::new(run, hash, records, self.shared.config.lifecycle_events);
         let notice = active.notice(false);
         // A run that was asleep has been counted.
         let woken = self.cold.woken(stream);
@@ -296,6 +296,7 @@ impl Partition {
         let starting = first.is_some();
         if let Some(log) = active.log {
             active.run.log_end = self.shared.events.end(log);
+            active.run.reports = self.shared.config.lifecycle_events;
         }
         let step = match active.take_steps(event) {
             Ok(step) => step,
@@ -397,14 +398,14 @@ impl Active {
         Ok(step)
     }
 
-    fn new(run: Run, hash: String, sequence: u64) -> Self {
+    fn new(run: Run, hash: String, sequence: u64, reports: bool) -> Self {
         let key = ObjectKey::new(run.identity.namespace.as_str(), run.identity.name.as_str());
         let (compensation, operated) = (run.compensation, run.operated.clone());
         // They were evaluated before the run began, so they can be.
         let settings = &run.program.settings;
         let standing = (!settings.search_attributes.is_empty()).then(|| settings.standing(&run.raw_input).ok());
         let search_attributes = standing.flatten().map(|standing| Arc::new(standing.search_attributes));
-        let log = run.program.uses_events().then(|| log_of(&run.identity.namespace));
+        let log = (reports || run.program.uses_events()).then(|| log_of(&run.identity.namespace));
         Self {
             run,
             hash,

@@ -25,11 +25,13 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::jobs::{self, Order};
 use super::partition::Command;
 use super::rescue::Recovered;
-use super::{Notice, Shared, now};
+use super::{Notice, Shared, now, schedules};
 use crate::core::Event;
 use crate::core::record::{Identity, Time};
 use crate::core::state::{Compensation, Operated, Outcome};
@@ -53,7 +55,13 @@ pub(super) fn stream_of(uid: &str) -> Option<StreamId> {
 }
 
 /// Watches objects until `shutdown`.
-pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, recovered: Recovered, shutdown: CancellationToken) {
+pub(super) async fn run(
+    client: kube::Client,
+    shared: Arc<Shared>,
+    recovered: Recovered,
+    orders: mpsc::UnboundedReceiver<Order>,
+    shutdown: CancellationToken,
+) {
     let queue = shared.queue.clone();
     let runs = {
         let shared = shared.clone();
@@ -65,14 +73,19 @@ pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, recovered: Re
             {
                 shared.gone.lock().insert((key.clone(), stream));
             }
+            shared.jobs.note_run(&key);
+            if let Some(workflow) = schedules::scheduled_by(change.object()) {
+                shared.schedules.add(workflow);
+            }
             shared.queue.add(key);
         })
     };
     let workflows = {
-        let (queue, runs) = (queue.clone(), runs.clone());
+        let (queue, runs, schedules) = (queue.clone(), runs.clone(), shared.schedules.clone());
         let api: Api<Workflow> = Api::all(client.clone());
         Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
             let key = change.key();
+            schedules.add(key.clone());
             let waits =
                 |run: &WorkflowRun| run.spec.workflow == key.name && phase(run).is_none_or(|phase| phase == "Pending");
             runs.list_in(&key.namespace)
@@ -87,12 +100,14 @@ pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, recovered: Re
     }
     let Recovered { taken, unreadable } = recovered;
     let started = Mutex::new(taken);
+    let timetable = schedules::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), shutdown.clone());
+    let errands = jobs::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), orders, shutdown.clone());
     let desk = Arc::new(Desk { client, shared, runs, workflows, started, unreadable, ended: Mutex::default() });
-    reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
+    let reconciled = reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
-    })
-    .await;
+    });
+    tokio::join!(reconciled, timetable, errands);
 }
 
 fn phase(run: &WorkflowRun) -> Option<&'static str> {
@@ -151,12 +166,13 @@ impl Desk {
             return Ok(Next::OnChange);
         };
 
+        let orphaned = !is_final(&run) && jobs::is_orphan(&run, &self.runs);
         let deleting = run.metadata.deletion_timestamp.is_some();
         let notice = self.shared.notices.lock().get(stream).cloned();
         match notice {
             Some(notice) if notice.ended.is_some() => self.close(&run, stream, &notice).await?,
             Some(notice) => {
-                self.operate(&run, stream, Some(&notice.operated));
+                self.operate(&run, stream, Some(&notice.operated), orphaned);
                 let age = now() - notice.started_at;
                 let told = phase(&run) == Some("Running") || notice.operated != Operated::default();
                 if !told && (0..SHORT).contains(&age) {
@@ -180,7 +196,7 @@ impl Desk {
                 }
             }
             // Its first step is on its way to the journal; a notice will come.
-            None if self.started.lock().contains(&stream) => self.operate(&run, stream, None),
+            None if self.started.lock().contains(&stream) => self.operate(&run, stream, None, orphaned),
             None if has_begun(&run) => self.report_lost(&run, stream).await?,
             // Begun before this process, shortly before a crash, and not taken up.
             None if self.unreadable.contains(&stream) => self.report_lost(&run, stream).await?,
@@ -367,7 +383,7 @@ impl Desk {
     }
 }
 
-fn code(error: &kube::Error) -> Option<u16> {
+pub(super) fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,

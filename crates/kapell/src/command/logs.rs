@@ -10,32 +10,104 @@ use crate::print;
 
 pub(crate) async fn run(cluster: &Cluster, args: &LogsArgs) -> Outcome {
     let pod = pod_name(cluster, &args.pod).await?;
-    let tail = args.tail.map(|lines| lines.to_string());
-    let mut pairs: Vec<(&str, &str)> = Vec::new();
-    if let Some(container) = &args.container {
-        pairs.push(("container", container));
+    let containers = containers(cluster, &pod, args).await?;
+    let since = args.since.as_deref().map(seconds).transpose()?;
+    let logs = containers.iter().map(|container| {
+        let (pod, since) = (&pod, &since);
+        async move { print_log(cluster, args, pod, container.as_deref(), since.as_deref()).await }
+    });
+    if args.follow {
+        return futures::future::try_join_all(logs).await.map(drop);
     }
-    if let Some(tail) = &tail {
-        pairs.push(("tailLines", tail));
+    for log in logs {
+        log.await?;
     }
+    Ok(())
+}
+
+/// Which to show; `None` leaves it to the server.
+async fn containers(cluster: &Cluster, pod: &str, args: &LogsArgs) -> Outcome<Vec<Option<String>>> {
+    if !args.all_containers && !(args.prefix && args.container.is_none()) {
+        return Ok(vec![args.container.clone()]);
+    }
+    let object = cluster.get(&cluster.path(kind_called("pod")?, None, Some(pod))).await?;
+    let of = |list: &str| object["spec"][list].as_array().cloned().unwrap_or_default();
+    let names = of("initContainers").into_iter().chain(of("containers"));
+    let names: Vec<_> = names.map(|container| container["name"].as_str().map(str::to_owned)).collect();
+    Ok(if args.all_containers { names } else { names.into_iter().rev().take(1).collect() })
+}
+
+async fn print_log(
+    cluster: &Cluster,
+    args: &LogsArgs,
+    pod: &str,
+    container: Option<&str>,
+    since_seconds: Option<&str>,
+) -> Outcome {
+    let (tail, limit) = (args.tail.map(|lines| lines.to_string()), args.limit_bytes.map(|bytes| bytes.to_string()));
+    let values = [
+        ("container", container),
+        ("tailLines", tail.as_deref()),
+        ("limitBytes", limit.as_deref()),
+        ("sinceSeconds", since_seconds),
+        ("sinceTime", args.since_time.as_deref()),
+    ];
+    let mut pairs: Vec<(&str, &str)> = values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     for (name, wanted) in [("follow", args.follow), ("previous", args.previous), ("timestamps", args.timestamps)] {
         if wanted {
             pairs.push((name, "true"));
         }
     }
-    let path = cluster.path(kind_called("pod")?, None, Some(&pod)) + "/log" + &query(&pairs);
+    let path = cluster.path(kind_called("pod")?, None, Some(pod)) + "/log" + &query(&pairs);
     let mut body = cluster.stream(&path, "text/plain, */*").await?;
+    let prefix = container.filter(|_| args.prefix).map(|container| format!("[pod/{pod}/{container}] "));
+    let mut at_line_start = true;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::new(format!("the connection broke: {error}")))?;
-        if let Some(data) = frame.data_ref() {
-            print::out(&String::from_utf8_lossy(data))?;
+        let Some(data) = frame.data_ref() else { continue };
+        let text = String::from_utf8_lossy(data);
+        match &prefix {
+            None => print::out(&text)?,
+            Some(prefix) => {
+                let mut out = String::with_capacity(text.len() + prefix.len());
+                for line in text.split_inclusive('\n') {
+                    if at_line_start {
+                        out.push_str(prefix);
+                    }
+                    out.push_str(line);
+                    at_line_start = line.ends_with('\n');
+                }
+                print::out(&out)?;
+            }
         }
     }
     Ok(())
 }
 
+/// `1h30m` in seconds, as the API wants it.
+fn seconds(word: &str) -> Outcome<String> {
+    let wrong = || Failure::usage(format!("{word:?} is not a duration")).hint("30s, 5m or 1h30m");
+    let (mut total, mut number) = (0_u64, String::new());
+    for letter in word.chars() {
+        let unit = match letter {
+            '0'..='9' => {
+                number.push(letter);
+                continue;
+            }
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(wrong()),
+        };
+        let count: u64 = number.parse().map_err(|_| wrong())?;
+        total = count.checked_mul(unit).and_then(|more| total.checked_add(more)).ok_or_else(wrong)?;
+        number.clear();
+    }
+    if !number.is_empty() || total == 0 { Err(wrong()) } else { Ok(total.to_string()) }
+}
+
 /// `POD`, `pod/POD`, or any kind with a selector, for the first of its pods.
-async fn pod_name(cluster: &Cluster, word: &str) -> Outcome<String> {
+pub(super) async fn pod_name(cluster: &Cluster, word: &str) -> Outcome<String> {
     if !word.contains('/') {
         return Ok(word.to_owned());
     }

@@ -19,7 +19,14 @@ fn data_dir(target: &Target) -> PathBuf {
 }
 
 pub(crate) async fn run(target: &Target, args: &ServerArgs) -> Outcome {
-    let config = Config { data: data_dir(target), api_port: args.api_port, node_name: args.node_name.clone() };
+    let config = Config {
+        data: data_dir(target),
+        api_port: args.api_port,
+        node_name: args.node_name.clone(),
+        allow_run: args.allow_run,
+        lifecycle_events: args.lifecycle_events,
+        event_ttl: Duration::from_secs(args.event_ttl.into()),
+    };
     let mut server = Server::start(config).await.map_err(not_started)?;
     announce(&server);
     let ended = tokio::select! {
@@ -107,7 +114,15 @@ pub(crate) async fn find_or_start(target: &Target, args: &UpArgs) -> Outcome<Ses
             running(&data, target).await.ok_or_else(|| Failure::new("the server ended right after its start"))?;
         return Ok(Session { cluster, data, ours: None });
     }
-    let server = Server::start(Config { data: data.clone(), api_port, node_name: None }).await.map_err(not_started)?;
+    let config = Config {
+        data: data.clone(),
+        api_port,
+        node_name: None,
+        allow_run: false,
+        lifecycle_events: false,
+        event_ttl: Config::EVENT_TTL,
+    };
+    let server = Server::start(config).await.map_err(not_started)?;
     announce(&server);
     let cluster = Cluster::from_file(server.kubeconfig(), target).await?;
     Ok(Session { cluster, data, ours: Some(server) })

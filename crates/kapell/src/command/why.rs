@@ -9,7 +9,7 @@ use crate::print;
 use crate::readiness::{Readiness, condition, readiness};
 use crate::timeline;
 
-use super::{events_of, pods_selected_by, text};
+use super::{events, events_of, pods_selected_by, text};
 
 pub(crate) async fn run(cluster: &Cluster, args: &NamedArgs) -> Outcome {
     let target = named(&args.target)?;
@@ -30,11 +30,7 @@ pub(crate) async fn run(cluster: &Cluster, args: &NamedArgs) -> Outcome {
 
 /// Empty when the object waits for nothing.
 pub(crate) async fn explain(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
-    if let Some(since) = object["metadata"]["deletionTimestamp"].as_str() {
-        let finalizers = object["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
-        let mut lines = vec![format!("it is being deleted since {since}, {finalizers} finalizers left")];
-        let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-        lines.extend(conditions.filter_map(|condition| condition["message"].as_str().map(str::to_owned)));
+    if let Some(lines) = deletion_lines(object) {
         return Ok(lines);
     }
     match object["kind"].as_str().unwrap_or_default() {
@@ -46,9 +42,27 @@ pub(crate) async fn explain(cluster: &Cluster, object: &Value) -> Outcome<Vec<St
     }
 }
 
+/// What holds the end of an object up that is being deleted.
+fn deletion_lines(object: &Value) -> Option<Vec<String>> {
+    let since = object["metadata"]["deletionTimestamp"].as_str()?;
+    let finalizers = object["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
+    let mut lines = vec![format!("it is being deleted since {since}, {finalizers} finalizers left")];
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    lines.extend(conditions.filter_map(|condition| condition["message"].as_str().map(str::to_owned)));
+    Some(lines)
+}
+
 async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     if readiness(object) == Readiness::Ready {
         return Ok(Vec::new());
+    }
+    Ok(pod_lines(object, &events_of(cluster, object).await?))
+}
+
+/// What a pod waits for; `events` may be about others, too.
+fn pod_lines(object: &Value, events: &[Value]) -> Vec<String> {
+    if readiness(object) == Readiness::Ready {
+        return Vec::new();
     }
     let mut lines = Vec::new();
     if let Some(scheduled) = condition(object, "PodScheduled").filter(|condition| condition["status"] == "False") {
@@ -62,16 +76,17 @@ async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     } else {
         lines.extend(first);
     }
-    let events = events_of(cluster, object).await?;
+    let uid = text(object, "/metadata/uid");
+    let mut events = events.iter().rev().filter(|event| text(event, "/involvedObject/uid") == uid);
     // That it backs off is in the state already, with more.
-    let warning = events.iter().rev().find(|event| event["type"] == "Warning" && event["reason"] != "BackOff");
+    let warning = events.find(|event| event["type"] == "Warning" && event["reason"] != "BackOff");
     if let Some(message) = warning.map(|event| text(event, "/message")) {
         add_unless_said(&mut lines, message);
     }
     if lines.is_empty() {
         lines.push("its node has not reported on it yet".to_owned());
     }
-    Ok(lines)
+    lines
 }
 
 /// A warning event usually repeats what the state says, or the state is its beginning: the longer one is kept.
@@ -138,10 +153,13 @@ async fn replicas(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     if let Some(failure) = condition(object, "ReplicaFailure").filter(|condition| condition["status"] == "True") {
         lines.push(text(failure, "/message").to_owned());
     }
-    for pod_object in pods_selected_by(cluster, object).await? {
-        let name = text(&pod_object, "/metadata/name").to_owned();
-        let reasons = Box::pin(explain(cluster, &with_kind(pod_object, "Pod"))).await?;
-        lines.extend(reasons.into_iter().map(|reason| format!("pod {name}: {reason}")));
+    let pods = pods_selected_by(cluster, object).await?;
+    // One list for all of them: a rollout may have hundreds of pods, and this is asked again and again.
+    let events = if pods.is_empty() { Vec::new() } else { events(cluster, "involvedObject.kind=Pod").await? };
+    for pod in pods {
+        let pod = with_kind(pod, "Pod");
+        let reasons = deletion_lines(&pod).unwrap_or_else(|| pod_lines(&pod, &events));
+        lines.extend(reasons.into_iter().map(|reason| format!("pod {}: {reason}", text(&pod, "/metadata/name"))));
     }
     Ok(lines)
 }

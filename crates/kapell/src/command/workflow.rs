@@ -41,8 +41,8 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
         WorkflowVerb::Resume(args) => runs::resume(cluster, args).await,
         WorkflowVerb::Retry(args) => runs::retry(cluster, args).await,
         WorkflowVerb::Skip(args) => runs::skip(cluster, args).await,
-        WorkflowVerb::Emit { type_, source, data, subject, id } => {
-            let data = data.as_deref().map(|data| read_json("--data", data)).transpose()?;
+        WorkflowVerb::Emit { type_, source, payload, subject, id } => {
+            let data = payload.as_deref().map(|payload| read_json("--payload", payload)).transpose()?;
             events::emit(cluster, type_, source, data, subject.as_deref(), id.as_deref()).await
         }
         WorkflowVerb::Events { from, output } => events::list(cluster, *from, *output).await,

@@ -93,8 +93,9 @@ fn validate_set(set: &Value) -> Vec<Problem> {
             share::check_at_most_all(&surge, &mut problems);
             match (at_most, more) {
                 (Some(0), Some(0)) => problems.push(unavailable.invalid("cannot be 0 when maxSurge is 0")),
-                (Some(a), Some(b)) if a > 0 && b > 0 => {
-                    problems.push(surge.invalid("may not be set when maxUnavailable is non-zero"));
+                (_, Some(more)) if more > 0 => {
+                    problems
+                        .push(surge.unsupported_yet("the old pod goes before the new one comes; use maxUnavailable"));
                 }
                 _ => {}
             }

@@ -31,8 +31,6 @@ const OF_SPEC: &[Ignored] = &[
 
 const OF_CONTAINER: &[Ignored] = &[
     ("image", "ignored; a process pod runs its command on the host"),
-    ("stdin", "not supported yet; standard input is empty"),
-    ("stdinOnce", "not supported yet; standard input is empty"),
     ("tty", "not supported yet; output goes to a file"),
     ("resizePolicy", "ignored; resources cannot be changed in place yet"),
 ];

@@ -37,13 +37,13 @@ fn bounds_hold_for_containers_and_pods() {
     for (limit, resources, expected) in [
         (
             json!({"type": "Container", "min": {"cpu": "100m"}}),
-            &[small.clone()][..],
+            std::slice::from_ref(&small),
             &["minimum cpu usage per Container is 100m, but request is 50m"][..],
         ),
-        (json!({"type": "Container", "min": {"cpu": "50m"}, "max": {"cpu": "1"}}), &[small.clone()], &[]),
+        (json!({"type": "Container", "min": {"cpu": "50m"}, "max": {"cpu": "1"}}), std::slice::from_ref(&small), &[]),
         (
             json!({"type": "Container", "max": {"cpu": "500m", "memory": "1Gi"}}),
-            &[small.clone()],
+            std::slice::from_ref(&small),
             &[
                 "maximum cpu usage per Container is 500m, but limit is 1",
                 "maximum memory usage per Container is 1Gi.  No limit is specified",
@@ -51,15 +51,15 @@ fn bounds_hold_for_containers_and_pods() {
         ),
         (
             json!({"type": "Container", "min": {"memory": "1Mi"}}),
-            &[small.clone()],
+            std::slice::from_ref(&small),
             &["minimum memory usage per Container is 1Mi.  No request is specified"],
         ),
         (
             json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "10"}}),
-            &[small.clone()],
+            std::slice::from_ref(&small),
             &["cpu max limit to request ratio per Container is 10, but provided ratio is 20.000000"],
         ),
-        (json!({"type": "Pod", "max": {"cpu": "1500m"}}), &[small.clone()], &[]),
+        (json!({"type": "Pod", "max": {"cpu": "1500m"}}), std::slice::from_ref(&small), &[]),
         (
             json!({"type": "Pod", "max": {"cpu": "1500m"}}),
             &[small.clone(), small.clone()],

@@ -24,6 +24,7 @@ use crate::core::state::Interest;
 use crate::core::{Event, Occurrence, Receipt};
 use crate::engine::Shared;
 use crate::engine::partition::Command;
+use crate::engine::schedules::on::Delivery;
 use crate::expression::meter::{DEEP_STACK, describe_stack};
 
 /// Events in the hands of one listener. A run takes one in with each commit, so this keeps it busy.
@@ -60,7 +61,7 @@ pub(in crate::engine) enum Signal {
 #[derive(Clone)]
 pub(in crate::engine) enum Target {
     Run,
-    Schedule(mpsc::UnboundedSender<(Arc<Occurrence>, Receipt)>),
+    Schedule(mpsc::UnboundedSender<Delivery>),
 }
 
 struct Listener {
@@ -357,7 +358,11 @@ impl Space {
                 let event = Event::Occurred { frame, follows, occurrence: occurrence.clone(), receipt };
                 shared.tell(stream, Command::Event { stream, event });
             }
-            Target::Schedule(sender) => drop(sender.send((occurrence.clone(), receipt))),
+            Target::Schedule(sender) => {
+                let (stream, occurrence) = (id.0, occurrence.clone());
+                // Whoever does not receive any more is shutting down.
+                let _ = sender.send(Delivery { stream, follows, occurrence, _receipt: receipt });
+            }
         }
         true
     }

@@ -51,7 +51,7 @@ fn collector() -> Value {
 
 /// Waits until the run listens, which its journal says.
 async fn listens(store: &Arc<dyn Store>, stream: StreamId) {
-    while store.read_stream(stream, 0).await.unwrap().len() < 1 {
+    while store.read_stream(stream, 0).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
     }
 }
@@ -207,7 +207,8 @@ fn what_is_no_event_is_refused_by_name() {
     let structured = [("content-type", "application/cloudevents+json")];
     let batch = [("content-type", "application/cloudevents-batch+json")];
     let long = json!({ "specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": "x".repeat(300_000) });
-    let cases: [(&[(&str, &str)], String, u16, &str); 8] = [
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(Headers<'_>, String, u16, &str); 8] = [
         (&structured, "{".to_owned(), 400, "the body is not JSON"),
         (&structured, "[]".to_owned(), 400, "event 1: an event is an object, not array"),
         (&structured, long.to_string(), 413, "262144 are allowed"),

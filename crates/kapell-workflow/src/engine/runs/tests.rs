@@ -382,11 +382,16 @@ async fn a_long_wait_is_explained_and_the_newest_run_waits_when_there_are_too_ma
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_that_does_not_compile_faults_its_runs() {
     let server = Server::new();
-    server.workflow("w", json!([{ "a": { "run": {} } }]));
+    server.workflow("w", json!([{ "a": { "run": { "container": {} } } }]));
     server.run("r", 7, "w");
     let run = server.during(Server::quick(), async |_| server.api.ended("r").await).await;
     assert_eq!(run["status"]["phase"], "Faulted");
-    assert!(run["status"]["error"]["detail"].as_str().unwrap().contains("task `run` is not supported yet"));
+    assert!(
+        run["status"]["error"]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("`container` (this node has no container runtime) is not supported yet")
+    );
 }
 
 fn in_phase(phase: &str) -> impl FnMut(Option<&Value>) -> bool {

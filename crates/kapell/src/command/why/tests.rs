@@ -31,6 +31,16 @@ fn containers_say_what_holds_them_up() {
 }
 
 #[test]
+fn a_pod_is_explained_by_its_own_events() {
+    let pod = json!({"kind": "Pod", "metadata": {"uid": "u1"}, "status": {"phase": "Pending"}});
+    let event = |uid: &str, reason: &str, message: &str| json!({"involvedObject": {"uid": uid}, "type": "Warning", "reason": reason, "message": message});
+    let others = [event("u2", "FailedMount", "not ours"), event("u1", "BackOff", "back-off")];
+    assert_eq!(pod_lines(&pod, &others), ["its node has not reported on it yet"]);
+    let own = [event("u1", "FailedMount", "no such ConfigMap"), event("u2", "FailedMount", "not ours")];
+    assert_eq!(pod_lines(&pod, &own), ["no such ConfigMap"]);
+}
+
+#[test]
 fn init_containers_are_to_finish() {
     let cases = [
         (json!({"name": "w", "ready": false, "state": {"running": {}}}), Some("init container w has not finished yet")),

@@ -129,7 +129,6 @@ fn what_is_ignored_is_named() {
     for (patch, path) in [
         (json!({ "image": "web" }), "image"),
         (json!({ "tty": true }), "tty"),
-        (json!({ "stdin": true }), "stdin"),
         (json!({ "lifecycle": { "preStop": { "tcpSocket": { "port": 1 } } } }), "lifecycle.preStop.tcpSocket"),
         (json!({ "securityContext": { "capabilities": { "drop": ["ALL"] } } }), "securityContext.capabilities"),
         (

@@ -1,7 +1,7 @@
-//! What a ReplicaSet has asked for and not yet seen happen.
+//! What an owner of pods has asked for and not yet seen happen.
 //!
 //! The cache lags behind our own writes. A plan made before it catches up would create the same pods again, so none is
-//! made until every creation has been seen and every deletion has shown. Kept by the ReplicaSet's uid: a new one of the
+//! made until every creation has been seen and every deletion has shown. Kept by the owner's uid: a new one of the
 //! same name expects nothing.
 
 use std::collections::{HashMap, HashSet};

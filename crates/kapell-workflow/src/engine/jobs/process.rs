@@ -1,0 +1,150 @@
+//! Shell commands and scripts: pods of the runtime class `process`, which this node's agent runs.
+//!
+//! A pod stays as long as the run that started it, since its end may have to be read again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kapell_client::{Informer, ObjectKey};
+use kube::api::{Api, PostParams};
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Desk, JobEnd, JobError, PARENT_LABEL, code, owner, refused};
+use crate::core::running::Process;
+use crate::fault::Standard;
+use crate::program::process::Returns;
+
+const CONTAINER: &str = "run";
+
+/// Output taken in, in bytes; it becomes part of the run's data.
+const LONGEST_OUTPUT: usize = 1 << 20;
+
+/// This engine's pods.
+pub(super) struct Pods {
+    informer: Informer<Pod>,
+    news: Arc<Mutex<HashMap<ObjectKey, Arc<Notify>>>>,
+}
+
+impl Pods {
+    pub(super) fn watch(client: &kube::Client, shutdown: &CancellationToken) -> Self {
+        let news: Arc<Mutex<HashMap<ObjectKey, Arc<Notify>>>> = Arc::default();
+        let heard = news.clone();
+        let ours = watcher::Config::default().labels(PARENT_LABEL);
+        let informer = Informer::start(Api::all(client.clone()), ours, shutdown.clone(), move |change| {
+            if let Some(waiting) = heard.lock().get(&change.key()) {
+                waiting.notify_waiters();
+            }
+        });
+        Self { informer, news }
+    }
+
+    pub(super) async fn run(
+        &self,
+        desk: &Desk,
+        key: &ObjectKey,
+        uid: &str,
+        process: &Process,
+        awaited: bool,
+    ) -> Result<JobEnd, JobError> {
+        self.informer.synced().await;
+        let news = Arc::new(Notify::new());
+        self.news.lock().insert(key.clone(), news.clone());
+        let api: Api<Pod> = Api::namespaced(desk.client.clone(), &key.namespace);
+        if self.informer.get(key).is_none() {
+            self.create(desk, &api, key, uid, process, awaited).await?;
+        }
+        let end = if awaited { self.wait(desk, key, process, &news).await } else { Ok(JobEnd::Started) };
+        self.news.lock().remove(key);
+        end
+    }
+
+    async fn create(
+        &self,
+        desk: &Desk,
+        api: &Api<Pod>,
+        key: &ObjectKey,
+        uid: &str,
+        process: &Process,
+        awaited: bool,
+    ) -> Result<(), JobError> {
+        let environment: Vec<_> =
+            process.environment.iter().map(|(name, value)| json!({ "name": name, "value": escaped(value) })).collect();
+        let command: Vec<String> = process.command.iter().map(|word| escaped(word)).collect();
+        let mut metadata = json!({ "name": key.name, "namespace": key.namespace, "labels": { PARENT_LABEL: uid } });
+        if awaited && let Some(parent) = desk.parent(&key.namespace, uid) {
+            metadata["ownerReferences"] = owner(&parent);
+        }
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": metadata,
+            "spec": {
+                "runtimeClassName": "process", "restartPolicy": "Never",
+                "containers": [{ "name": CONTAINER, "command": command, "env": environment }],
+            },
+        }))
+        .map_err(|error| refused(Standard::Validation, error.to_string()))?;
+        match api.create(&PostParams::default(), &pod).await {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == Some(409) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn wait(&self, desk: &Desk, key: &ObjectKey, process: &Process, news: &Notify) -> Result<JobEnd, JobError> {
+        let mut known = false;
+        loop {
+            let changed = news.notified();
+            match self.informer.get(key) {
+                Some(pod) => {
+                    known = true;
+                    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+                    if matches!(phase, "Succeeded" | "Failed") {
+                        return self.end(desk, key, &pod, process.returns).await;
+                    }
+                }
+                None if known => {
+                    return Err(refused(Standard::Runtime, format!("pod {} was deleted", key.name)));
+                }
+                // Our own copy does not show it yet.
+                None => {}
+            }
+            changed.await;
+        }
+    }
+
+    async fn end(&self, desk: &Desk, key: &ObjectKey, pod: &Pod, returns: Returns) -> Result<JobEnd, JobError> {
+        let status = pod.status.as_ref();
+        let containers = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
+        let terminated = containers.first().and_then(|container| container.state.as_ref()?.terminated.as_ref());
+        let Some(terminated) = terminated else {
+            let why = status.and_then(|status| status.message.clone().or(status.reason.clone())).unwrap_or_default();
+            return Err(refused(Standard::Runtime, format!("pod {} has failed: {why}", key.name)));
+        };
+        let code = i64::from(terminated.exit_code);
+        let wants_stdout = matches!(returns, Returns::Stdout | Returns::All);
+        // Of a process that fails, the error says what it complained of.
+        let wants_stderr = matches!(returns, Returns::Stderr | Returns::All) || code != 0;
+        let stdout = if wants_stdout { output(desk, key, "Stdout").await? } else { String::new() };
+        let stderr = if wants_stderr { output(desk, key, "Stderr").await? } else { String::new() };
+        Ok(JobEnd::Exited { code, stdout, stderr })
+    }
+}
+
+async fn output(desk: &Desk, key: &ObjectKey, stream: &str) -> Result<String, JobError> {
+    let ObjectKey { namespace, name } = key;
+    let path = format!(
+        "/api/v1/namespaces/{namespace}/pods/{name}/log?container={CONTAINER}&stream={stream}&limitBytes={LONGEST_OUTPUT}"
+    );
+    let request = http::Request::get(path).body(Vec::new());
+    let request = request.map_err(|error| refused(Standard::Runtime, error.to_string()))?;
+    Ok(desk.client.request_text(request).await?)
+}
+
+/// `$(NAME)` in a pod's command stands for a variable; here it is the shell's.
+fn escaped(text: &str) -> String {
+    text.replace("$(", "$$(")
+}
