@@ -64,16 +64,19 @@ impl Watchers {
         self.slots.lock().remove(&name);
     }
 
-    /// These changes have been published to readers.
-    pub(crate) fn announce(&self, changes: &[Arc<Change>]) {
-        let Some(last) = changes.last() else { return };
+    /// These changes have been published to readers. Whoever looks from now on sees them; those that are to be woken for
+    /// that are returned, so that whoever wrote need not queue behind them.
+    pub(crate) fn announce(&self, changes: &[Arc<Change>]) -> Vec<Arc<Slot>> {
+        let Some(last) = changes.last() else { return Vec::new() };
+        let mut concerned = Vec::new();
         for slot in self.slots.lock().values() {
             if let Some(change) = changes.iter().find(|change| change.key.starts_with(&slot.prefix)) {
                 slot.note(change.revision);
-                slot.news.notify_one();
+                concerned.push(slot.clone());
             }
         }
         self.announced.store(last.revision, Ordering::Release);
+        concerned
     }
 
     /// Something happened that concerns every watch: compaction, or the end.

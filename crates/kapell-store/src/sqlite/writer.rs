@@ -135,12 +135,13 @@ impl Writer {
         }
         match self.write(transactions) {
             Ok(plan) => {
+                let concerned = self.shared.watchers.announce(&plan.changes);
                 for (reply, verdict) in replies.into_iter().zip(plan.verdicts) {
                     // A caller that stopped waiting learns the outcome by reading.
                     let _ = reply.send(verdict);
                 }
                 // After the replies: whoever wrote is waiting for that alone, and should not queue behind the watchers.
-                self.shared.watchers.announce(&plan.changes);
+                concerned.iter().for_each(|slot| slot.news.notify_one());
             }
             Err(error) => {
                 let error = Arc::new(self.failed(error));

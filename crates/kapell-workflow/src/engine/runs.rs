@@ -173,10 +173,7 @@ impl Desk {
         match notice {
             Some(notice) if notice.ended.is_some() => self.close(&run, stream, &notice).await?,
             Some(notice) => {
-                if orphaned {
-                    self.cancel(stream, "the run that waited for it has ended");
-                }
-                self.operate(&run, stream, Some(&notice.operated));
+                self.operate(&run, stream, Some(&notice.operated), orphaned);
                 let age = now() - notice.started_at;
                 let told = phase(&run) == Some("Running") || notice.operated != Operated::default();
                 if !told && (0..SHORT).contains(&age) {
@@ -200,7 +197,7 @@ impl Desk {
                 }
             }
             // Its first step is on its way to the journal; a notice will come.
-            None if self.started.lock().contains(&stream) => self.operate(&run, stream, None),
+            None if self.started.lock().contains(&stream) => self.operate(&run, stream, None, orphaned),
             None if has_begun(&run) => self.report_lost(&run, stream).await?,
             // Begun before this process, shortly before a crash, and not taken up.
             None if self.unreadable.contains(&stream) => self.report_lost(&run, stream).await?,

@@ -1,6 +1,13 @@
 // The same two workflows for Restate: nine calls of a local service, and nine steps that only compute.
 import * as restate from "@restatedev/restate-sdk";
 
+// The SDK wants Node 22; this is all that Node 20 lacks.
+Promise.withResolvers ??= function () {
+  let resolve, reject;
+  const promise = new this((a, b) => ([resolve, reject] = [a, b]));
+  return { promise, resolve, reject };
+};
+
 const [port, step] = process.argv.slice(2);
 const nine = restate.service({
   name: "nine",

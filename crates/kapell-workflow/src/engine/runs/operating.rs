@@ -52,12 +52,15 @@ pub(super) fn wants_retry(run: &WorkflowRun) -> bool {
 impl Desk {
     /// Passes on what is asked of a run that has not ended; `known` is what it has heard already, as far as that is
     /// known here.
-    pub(super) fn operate(&self, run: &WorkflowRun, stream: StreamId, known: Option<&Operated>) {
+    pub(super) fn operate(&self, run: &WorkflowRun, stream: StreamId, known: Option<&Operated>, orphaned: bool) {
         if run.metadata.deletion_timestamp.is_some() {
             return self.cancel(stream, "the WorkflowRun was deleted");
         }
         if run.spec.cancel == Some(true) {
             return self.cancel(stream, "cancellation was asked for");
+        }
+        if orphaned {
+            return self.cancel(stream, "the run that waited for it has ended");
         }
         let status = run.status.as_ref();
         let said_suspended = status.and_then(|status| status.phase).is_some_and(|phase| phase.as_str() == "Suspended");
