@@ -54,6 +54,8 @@ impl Caller {
         if let Some(user) = self.user {
             command.uid(user).gid(user);
         }
+        // The services that tests bring along listen on the loopback interface, without being Services.
+        command.env("KAPELL_EGRESS_ALLOW", "127.0.0.0/8");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }

@@ -43,8 +43,8 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "unsupported-task.yaml",
-        text: "document:\n  dsl: '1.0.0'\n  namespace: default\n  name: a\n  version: '1.0.0'\ndo:\n- first:\n    call: grpc\n    with: {}\n",
-        says: &["unsupported-task.yaml:", "grpc", "not supported"],
+        text: "document:\n  dsl: '1.0.0'\n  namespace: default\n  name: a\n  version: '1.0.0'\ndo:\n- first:\n    call: mcp\n    with: {}\n",
+        says: &["unsupported-task.yaml:", "mcp", "not supported"],
     },
     Case {
         name: "unknown-task.yaml",

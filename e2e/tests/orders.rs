@@ -63,8 +63,18 @@ fn a_run_can_be_created_as_an_object() {
 
 /// Show 4 of First light.
 #[test]
-fn two_hundred_orders_survive_a_server_that_keeps_dying() {
-    const ORDERS: usize = 200;
+fn two_hundred_orders_survive_a_server_that_dies_twenty_times() {
+    orders_survive(200, 20);
+}
+
+/// Show 2 of the workflow engine: `cargo test -p kapell-e2e --test orders -- --ignored`.
+#[test]
+#[ignore = "takes minutes"]
+fn a_thousand_orders_survive_a_server_that_dies_a_hundred_times() {
+    orders_survive(1_000, 100);
+}
+
+fn orders_survive(orders: usize, kills: usize) {
     let mut kapell = Kapell::start();
     shop::up(&kapell);
     let before = shop::audit(&kapell);
@@ -75,8 +85,9 @@ fn two_hundred_orders_survive_a_server_that_keeps_dying() {
     // Orders that succeed, that are declined, and that find no stock; placed while the server comes and goes.
     let kinds = [("ann", "lamp"), ("bob", "chair"), ("eve", "lamp"), ("ann", "unicorn")];
     let mut placed = 0;
-    while placed < ORDERS {
-        let burst = rng.random_range(5..40).min(ORDERS - placed);
+    for left in (1..=kills).rev() {
+        let share = (orders - placed) / left;
+        let burst = if left == 1 { share } else { rng.random_range(share / 2..=share + share / 2) };
         for number in placed..placed + burst {
             let (user, item) = kinds[number % kinds.len()];
             let name = format!("order-{number}");
@@ -93,7 +104,7 @@ fn two_hundred_orders_survive_a_server_that_keeps_dying() {
     let runs = eventually("every run has ended", || {
         let list = kapell.cli(&["get", "workflowruns", "-n", "shop", "-o", "json"]).ok().json();
         let runs = list["items"].as_array().unwrap().clone();
-        (runs.len() == ORDERS && runs.iter().all(ended)).then_some(runs)
+        (runs.len() == orders && runs.iter().all(ended)).then_some(runs)
     });
 
     let after = shop::audit(&kapell);

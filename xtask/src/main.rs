@@ -12,10 +12,10 @@ mod protobuf;
 mod shell;
 
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::metadata::Metadata;
@@ -44,6 +44,14 @@ enum Chore {
     Bench {
         /// size, start, rest, api, workflow or gateway (default: all)
         parts: Vec<String>,
+    },
+    /// Holds the workflow engine against a checkout of the Serverless Workflow specification
+    Ctk {
+        /// Where the specification lies
+        path: PathBuf,
+        /// Validate its examples instead of running its conformance kit
+        #[arg(long)]
+        examples: bool,
     },
     /// Everything that CI does
     Ci,
@@ -74,6 +82,7 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Test { rest } => test(&rest),
         Chore::Up { rest } => up(&rest),
         Chore::Bench { parts } => bench(&parts),
+        Chore::Ctk { path, examples } => ctk(&path, examples),
         Chore::Ci => ci(),
         Chore::Check => check(),
         Chore::CheckLayers => check_layers(&Metadata::load()?),
@@ -128,6 +137,16 @@ fn up(rest: &[String]) -> Result<()> {
 
 fn bench(parts: &[String]) -> Result<()> {
     run(release("kapell-bench", &["kapell", "shop", "kapell-e2e"])?.args(parts))
+}
+
+fn ctk(path: &Path, examples: bool) -> Result<()> {
+    let path = path.canonicalize().with_context(|| format!("there is no {}", path.display()))?;
+    let mut ctk = cargo();
+    ctk.args(["run", "--quiet", "--locked", "--package", "kapell-workflow", "--example", "ctk", "--"]).arg(path);
+    if examples {
+        ctk.arg("--examples");
+    }
+    run(&mut ctk)
 }
 
 /// Builds these packages as they are released, and gives one of their programs.

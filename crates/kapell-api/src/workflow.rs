@@ -128,7 +128,7 @@ pub struct WorkflowRun {
     pub status: Option<WorkflowRunStatus>,
 }
 
-/// What to run. Only `cancel` may change, and only from false to true.
+/// What to run, and what operators ask of it. `workflow` and `input` never change; see `kinds::workflow` for the rest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "dev.kapell.v1alpha1.WorkflowRunSpec")]
@@ -142,6 +142,45 @@ pub struct WorkflowRunSpec {
     /// Ask for the run to end; completed steps are compensated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
+    /// No further task begins while this is true; what is under way is finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// Let a faulted or cancelled run go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<WorkflowRunRetry>,
+    /// Outputs to take instead of what tasks do, in the order in which they were asked for. Entries are only added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<WorkflowRunSkip>,
+}
+
+/// A request to let an ended run go on from an earlier state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowRunRetry")]
+pub struct WorkflowRunRetry {
+    /// Tells this request from former ones: from 1, and greater than `status.retried`.
+    pub number: u32,
+    /// The task to begin again: its JSON pointer, or its name where there is one of that name. Without it, the task
+    /// that faulted, or the first of those that were compensated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The task's raw input instead of what it was: any JSON but `null`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub input: Option<Value>,
+}
+
+/// An output to take instead of what a task does.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "dev.kapell.v1alpha1.WorkflowRunSkip")]
+pub struct WorkflowRunSkip {
+    /// JSON pointer of the task, or its name where there is one of that name.
+    pub task: String,
+    /// What the task is to have produced; its `output.as` and `export.as` still apply. Any JSON.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub output: Value,
 }
 
 /// What became of a run.
@@ -174,6 +213,19 @@ pub struct WorkflowRunStatus {
     /// How far the completed tasks were undone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Compensation>,
+    /// Number of the latest retry that was begun or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried: Option<u32>,
+    /// How many entries of `spec.skip` have been taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<u32>,
+    /// Why the latest request of an operator was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What the workflow's `searchAttributes` made of the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+    pub search_attributes: Option<Map<String, Value>>,
 }
 
 /// Where a run stands. The last three are final.
@@ -182,6 +234,7 @@ pub struct WorkflowRunStatus {
 pub enum WorkflowRunPhase {
     Pending,
     Running,
+    Suspended,
     Completed,
     Faulted,
     Cancelled,
@@ -198,6 +251,7 @@ impl WorkflowRunPhase {
         match self {
             Self::Pending => "Pending",
             Self::Running => "Running",
+            Self::Suspended => "Suspended",
             Self::Completed => "Completed",
             Self::Faulted => "Faulted",
             Self::Cancelled => "Cancelled",

@@ -80,6 +80,8 @@ async fn perform(
         Some(Ok(backend)) => backend,
     };
     let version = match backend.set().protocol {
+        // Whoever is asked in gRPC speaks HTTP/2, whether or not its Service says so.
+        Protocol::Http | Protocol::Detect if is_grpc(&request) => Version::Http2,
         Protocol::Http | Protocol::Detect => Version::Http1,
         Protocol::H2c => Version::Http2,
         Protocol::Tcp => return Err(CallError::NotHttp(target.clone())),
@@ -95,10 +97,20 @@ async fn perform(
     let status = answered.as_ref().map_or_else(ForwardError::status, Response::status);
     backend.metrics.answered(status, begun.elapsed());
     let response = answered?;
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(Response::from_parts(parts, body.to_bytes())),
+        Ok(body) => {
+            // A caller that has the whole response has no use for a difference between headers and trailers.
+            if let Some(trailers) = body.trailers() {
+                parts.headers.extend(trailers.clone());
+            }
+            Ok(Response::from_parts(parts, body.to_bytes()))
+        }
         Err(error) if error.is::<LengthLimitError>() => Err(CallError::TooLarge { target: target.clone(), limit }),
         Err(source) => Err(CallError::BrokenOff { target: target.clone(), source }),
     }
+}
+
+fn is_grpc(request: &Request<Bytes>) -> bool {
+    request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

@@ -1,21 +1,13 @@
-//! What services lend each other besides objects: log streams, run timelines, calls to Services.
+//! What services lend each other besides objects: log streams and run timelines. Calls to Services are in `caller`.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use kapell_agent::{LogError, LogOptions, Logs, OutputStream, Restarts};
 use kapell_api::status::Status;
 use kapell_apiserver::{Connect, ConnectRequest, Query};
-use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway};
-use kapell_workflow::{CallFailure, Engine, ServiceCaller};
+use kapell_workflow::Engine;
 use serde_json::Value;
 
 /// Names the container that is meant when none is named, as kubectl reads it, too.
@@ -116,103 +108,4 @@ impl Connect for Timeline {
             http::Response::builder().header("content-type", "application/json").body(Body::from(timeline.to_string()));
         response.map_err(|error| Status::internal(error.to_string()))
     }
-}
-
-/// Largest response that a workflow takes in: it becomes part of the run's data.
-const RESPONSE_LIMIT: usize = 16 << 20;
-
-/// The workflow engine's way to Services, through the balancer, and to everybody else.
-pub(crate) struct Caller {
-    gateway: Gateway,
-    /// Made at the first call that leaves this machine's Services: reading the system's certificates takes milliseconds.
-    direct: OnceLock<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
-}
-
-impl Caller {
-    pub(crate) fn new(gateway: Gateway) -> Self {
-        Self { gateway, direct: OnceLock::new() }
-    }
-
-    fn direct(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Full<Bytes>>, CallFailure> {
-        if let Some(client) = self.direct.get() {
-            return Ok(client);
-        }
-        let provider = rustls::crypto::ring::default_provider();
-        let builder =
-            HttpsConnectorBuilder::new().with_provider_and_native_roots(provider).map_err(|error| CallFailure {
-                maybe_processed: false,
-                message: format!("the system's certificates cannot be read: {error}"),
-            })?;
-        let connector = builder.https_or_http().enable_http1().build();
-        Ok(self.direct.get_or_init(|| Client::builder(TokioExecutor::new()).build(connector)))
-    }
-}
-
-#[async_trait]
-impl ServiceCaller for Caller {
-    async fn call(
-        &self,
-        namespace: &str,
-        request: http::Request<Bytes>,
-        deadline: Option<Instant>,
-    ) -> Result<http::Response<Bytes>, CallFailure> {
-        let host = request.uri().host().unwrap_or_default();
-        // Before the first look at the Services a name would seem to be nobody's.
-        self.gateway.synced().await;
-        if request.uri().scheme_str() == Some("http")
-            && let Some(target) = self.gateway.resolve(host, request.uri().port_u16(), namespace)
-        {
-            let deadline = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            let options = CallOptions { deadline, response_limit: RESPONSE_LIMIT };
-            return self.gateway.call(&target, request, options).await.map_err(|error| call_failure(&error));
-        }
-        self.call_directly(request, deadline).await
-    }
-}
-
-impl Caller {
-    async fn call_directly(
-        &self,
-        request: http::Request<Bytes>,
-        deadline: Option<Instant>,
-    ) -> Result<http::Response<Bytes>, CallFailure> {
-        let client = self.direct()?;
-        let call = async {
-            let response = client
-                .request(request.map(Full::new))
-                .await
-                .map_err(|error| CallFailure { maybe_processed: !error.is_connect(), message: deepest(&error) })?;
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, RESPONSE_LIMIT).collect().await.map_err(|error| CallFailure {
-                maybe_processed: true,
-                message: format!("the response broke off: {error}"),
-            })?;
-            Ok(http::Response::from_parts(parts, body.to_bytes()))
-        };
-        match deadline {
-            None => call.await,
-            Some(at) => tokio::time::timeout_at(at.into(), call).await.unwrap_or_else(|_| {
-                Err(CallFailure { maybe_processed: true, message: "no answer in time".to_owned() })
-            }),
-        }
-    }
-}
-
-fn call_failure(error: &CallError) -> CallFailure {
-    let never_sent = matches!(
-        error,
-        CallError::NoService(_)
-            | CallError::NoPort { .. }
-            | CallError::NotHttp(_)
-            | CallError::Forward(ForwardError::NoEndpoint(_) | ForwardError::Connect { .. })
-    );
-    CallFailure { maybe_processed: !never_sent, message: error.to_string() }
-}
-
-fn deepest(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
 }

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use kapell_store::sqlite::SqliteStore;
 
 mod block;
+mod caller;
 mod claims;
 mod cloud_events;
 pub mod data;
@@ -23,6 +24,14 @@ mod services;
 mod streams;
 mod telemetry;
 mod wiring;
+
+/// What can be said of workflows without a server.
+pub mod workflows {
+    pub use kapell_workflow::graph::mermaid;
+    pub use kapell_workflow::{cases, doubts, validate};
+}
+
+pub use kapell_workflow::egress::{Egress, Rewrite as EgressRewrite, Target as EgressTarget};
 
 use block::Claimed;
 use data::Running;
@@ -36,12 +45,22 @@ pub struct Config {
     pub api_port: u16,
     /// `None` takes the host's name.
     pub node_name: Option<String>,
-    /// What workflow runs and their tasks do is published as CloudEvents.
-    pub lifecycle_events: bool,
-    /// Workflows may run shell commands and scripts on this machine.
-    pub allow_run: bool,
+    pub workflows: Workflows,
     /// How long Events are kept after they last happened.
     pub event_ttl: Duration,
+}
+
+/// What the operator allows workflows.
+#[derive(Clone, Debug, Default)]
+pub struct Workflows {
+    /// Whom they may call; the server's own API is added to it.
+    pub egress: Egress,
+    /// The directory below which their `file:` resources are; without it there are none.
+    pub resources: Option<PathBuf>,
+    /// What runs and their tasks do is published as CloudEvents.
+    pub lifecycle_events: bool,
+    /// They may run shell commands and scripts on this machine.
+    pub allow_run: bool,
 }
 
 impl Config {
@@ -90,7 +109,7 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config, &node_name, block.block, store.clone(), api).await?;
+        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api, &config).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;

@@ -15,8 +15,9 @@ use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
 use kapell_workflow::Engine;
 
+use crate::caller::Caller;
 use crate::cloud_events::CloudEvents;
-use crate::handles::{Caller, PodLogs, Timeline};
+use crate::handles::{PodLogs, Timeline};
 use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
@@ -32,13 +33,14 @@ pub(crate) struct Wired {
 }
 
 pub(crate) async fn wire(
-    settings: &crate::Config,
+    data: &Path,
     node_name: &str,
     block: LoopbackBlock,
     store: Arc<dyn Store>,
     address: SocketAddr,
+    settings: &crate::Config,
 ) -> anyhow::Result<Wired> {
-    let data: &Path = &settings.data;
+    let workflows = &settings.workflows;
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
@@ -47,20 +49,24 @@ pub(crate) async fn wire(
         account_key: Some(pki.service_account_key()?),
         block: Some(block),
         advertise: Some(address),
-        validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), workflow_validator(settings.allow_run))],
+        validators: vec![(("kapell.dev".to_owned(), "Workflow".to_owned()), workflow_validator(workflows.allow_run))],
         ..kapell_apiserver::Config::new(pki.admin_token())
     };
     let api = ApiServer::new(config, store.clone()).await.context("the API server cannot start")?;
     let gateway = Gateway::new(GatewayConfig::default(), client(&api, "system:kapell:gateway"));
-    let caller = Arc::new(Caller::new(gateway.clone()));
-    let limits = kapell_workflow::Config {
-        allow_processes: settings.allow_run,
-        lifecycle_events: settings.lifecycle_events,
-        ..Default::default()
-    };
+    let mut egress = workflows.egress.clone();
+    egress.own.push(address);
+    let caller = Arc::new(Caller::new(gateway.clone(), egress.clone()));
     let engine_client = client(&api, "system:kapell:workflow");
-    let workflows = Arc::new(Engine::new(limits, engine_client, store, caller));
     api.add_metrics(crate::metrics::of_process(data));
+    let engine = kapell_workflow::Config {
+        egress,
+        resources: workflows.resources.clone(),
+        allow_processes: workflows.allow_run,
+        lifecycle_events: workflows.lifecycle_events,
+        ..kapell_workflow::Config::default()
+    };
+    let workflows = Arc::new(Engine::new(engine, engine_client, store, caller));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
     let sessions = Sessions::new(data);
     let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };

@@ -44,6 +44,8 @@ macro_rules! conformance_suite {
             compaction_ends_watches_that_are_behind,
             streams_count_their_records,
             streams_close_and_are_forgotten,
+            streams_sleep_until_their_next_record,
+            a_closed_stream_can_be_taken_up_again,
             a_stream_lives_again_after_deletion,
             objects_and_journal_commit_together,
             logs_count_their_records_and_take_each_once,

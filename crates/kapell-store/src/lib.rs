@@ -62,6 +62,11 @@ pub enum JournalWrite {
     Append { stream: StreamId, sequence: u64, record: Bytes },
     /// Marks the stream as finished: it is kept, but no longer listed by [`Store::open_streams`].
     Close { stream: StreamId },
+    /// Says that nothing is to be done for the stream before `until` (the user's measure of time), after the record that
+    /// the same transaction has appended to it. The next record takes that back.
+    Sleep { stream: StreamId, until: i64 },
+    /// Takes a closed stream up again; does nothing to one that is open.
+    Reopen { stream: StreamId },
     /// Forgets the stream and its records.
     Delete { stream: StreamId },
     /// Appends `record` to a log, at the position that is next there; nothing happens while the log holds a record
@@ -85,11 +90,25 @@ pub struct LogExtent {
     pub bytes: u64,
 }
 
+impl JournalWrite {
+    /// The stream that it is about; `None` where it is about a log.
+    pub fn stream(&self) -> Option<StreamId> {
+        match self {
+            JournalWrite::Append { stream, .. }
+            | JournalWrite::Sleep { stream, .. }
+            | JournalWrite::Close { stream }
+            | JournalWrite::Reopen { stream }
+            | JournalWrite::Delete { stream } => Some(*stream),
+            JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => None,
+        }
+    }
+}
+
 /// Object writes and journal writes that happen together or not at all.
 ///
 /// They are applied in order, each seeing what those before it did. Deleting a key that is absent (where the demand
-/// allows it) changes nothing and takes no revision, so `Absent` without a value is a pure demand; closing or
-/// deleting a stream that does not exist changes nothing either.
+/// allows it) changes nothing and takes no revision, so `Absent` without a value is a pure demand; closing,
+/// reopening or deleting a stream that does not exist changes nothing either.
 #[derive(Clone, Debug, Default)]
 pub struct Transaction {
     pub writes: Vec<Write>,
@@ -202,6 +221,18 @@ pub trait Store: Send + Sync + 'static {
     /// Every log that holds a record, and how much it holds.
     async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError>;
 
+    /// [`Store::read_stream`] of each, from its beginning.
+    async fn read_streams(&self, streams: &[StreamId]) -> Result<Vec<Vec<Bytes>>, ReadError> {
+        let mut all = Vec::with_capacity(streams.len());
+        for stream in streams {
+            all.push(self.read_stream(*stream, 0).await?);
+        }
+        Ok(all)
+    }
+
     /// Streams that were appended to and neither closed nor deleted.
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError>;
+
+    /// Those of them that sleep, and until when. Cheap for millions.
+    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError>;
 }

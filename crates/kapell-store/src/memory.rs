@@ -37,6 +37,7 @@ struct Model {
 #[derive(Clone, Default)]
 struct Stream {
     records: Vec<Bytes>,
+    until: Option<i64>,
     closed: bool,
 }
 
@@ -142,7 +143,11 @@ impl Model {
                         log.trim(before);
                     }
                 }
-                JournalWrite::Append { .. } | JournalWrite::Close { .. } | JournalWrite::Delete { .. } => {}
+                JournalWrite::Append { .. }
+                | JournalWrite::Close { .. }
+                | JournalWrite::Sleep { .. }
+                | JournalWrite::Reopen { .. }
+                | JournalWrite::Delete { .. } => {}
             }
         }
         Ok(self.revision())
@@ -176,12 +181,7 @@ impl Model {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let (JournalWrite::Append { stream: id, .. }
-        | JournalWrite::Close { stream: id }
-        | JournalWrite::Delete { stream: id }) = write
-        else {
-            return Ok(());
-        };
+        let Some(id) = write.stream() else { return Ok(()) };
         let state = touched.entry(id).or_insert_with(|| self.streams.get(&id).cloned());
         match write {
             JournalWrite::Append { sequence, record, .. } => {
@@ -194,10 +194,17 @@ impl Model {
                     return Err(CommitError::Sequence { stream: id, expected, got: sequence });
                 }
                 stream.records.push(record);
+                stream.until = None;
             }
-            JournalWrite::Close { .. } => {
+            JournalWrite::Sleep { until, .. } => {
                 if let Some(stream) = state {
-                    stream.closed = true;
+                    stream.until = Some(until);
+                }
+            }
+            JournalWrite::Close { .. } | JournalWrite::Reopen { .. } => {
+                if let Some(stream) = state {
+                    stream.closed = matches!(write, JournalWrite::Close { .. });
+                    stream.until = None;
                 }
             }
             JournalWrite::Delete { .. } => *state = None,
@@ -284,6 +291,12 @@ impl Store for MemoryStore {
 
     async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError> {
         Ok(self.model.lock().logs.iter().map(|(id, log)| (*id, log.extent())).collect())
+    }
+
+    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError> {
+        let model = self.model.lock();
+        let open = model.streams.iter().filter(|(_, stream)| !stream.closed);
+        Ok(open.filter_map(|(id, stream)| Some((*id, stream.until?))).collect())
     }
 
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {

@@ -12,6 +12,7 @@ mod logs;
 mod plan;
 mod state;
 mod streams;
+mod watchers;
 mod writer;
 
 use std::fs::{self, DirBuilder};
@@ -25,7 +26,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 pub use self::error::{Closed, OpenError, WriteError};
 pub use self::state::Retention;
@@ -33,6 +34,7 @@ pub use self::state::Retention;
 use self::database::{Database, JournalReader};
 use self::lock::DirectoryLock;
 use self::state::State;
+use self::watchers::{Slot, Watchers};
 use self::writer::{Job, QUEUE_BYTES, QUEUE_LENGTH, Shared, Writer, size_of};
 use crate::{Change, CommitError, Entry, LogExtent, Page, ReadError, Revision, Store, StreamId, Transaction, Watch};
 
@@ -71,8 +73,8 @@ impl SqliteStore {
         let mut state = State::new(options.retention);
         let horizon = database.load(&mut state, Instant::now())?;
         let journal = JournalReader::open(directory)?;
-        let latest = watch::Sender::new(state.revision());
-        let shared = Arc::new(Shared { state: RwLock::new(state), latest, queued_bytes: AtomicUsize::new(0) });
+        let watchers = Watchers::new(state.revision());
+        let shared = Arc::new(Shared { state: RwLock::new(state), watchers, queued_bytes: AtomicUsize::new(0) });
         let (sender, receiver) = mpsc::channel(QUEUE_LENGTH);
         let writer = Writer::new(database, horizon, shared.clone(), receiver, lock);
         let writer = std::thread::Builder::new()
@@ -100,7 +102,7 @@ impl SqliteStore {
             tracing::error!("the store's writer has panicked; what it acknowledged is on disk");
         }
         self.shared.state.write().closed = true;
-        self.shared.latest.send_modify(|_| {});
+        self.shared.watchers.wake_all();
     }
 
     fn submit(&self, job: Job) -> Result<(), CommitError> {
@@ -180,12 +182,8 @@ impl Store for SqliteStore {
 
     fn watch(&self, prefix: &[u8], after: Revision) -> Result<Box<dyn Watch>, ReadError> {
         self.shared.state.read().readable(after)?;
-        Ok(Box::new(RingWatch {
-            shared: self.shared.clone(),
-            news: self.shared.latest.subscribe(),
-            prefix: Bytes::copy_from_slice(prefix),
-            revision: after,
-        }))
+        let (name, slot) = self.shared.watchers.add(prefix, after);
+        Ok(Box::new(RingWatch { shared: self.shared.clone(), name, slot, revision: after }))
     }
 
     async fn compact(&self, before: Revision) -> Result<(), CommitError> {
@@ -210,6 +208,15 @@ impl Store for SqliteStore {
         self.read_journal(JournalReader::logs).await
     }
 
+    async fn read_streams(&self, streams: &[StreamId]) -> Result<Vec<Vec<Bytes>>, ReadError> {
+        let streams = streams.to_vec();
+        self.read_journal(move |journal| streams.iter().map(|stream| journal.records(*stream, 0)).collect()).await
+    }
+
+    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError> {
+        self.read_journal(JournalReader::sleeping_streams).await
+    }
+
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {
         self.read_journal(JournalReader::open_streams).await
     }
@@ -218,24 +225,31 @@ impl Store for SqliteStore {
 /// How many changes one call of `next` returns at most: what a watcher that lags holds of the past at a time.
 const WATCH_BATCH: usize = 1_024;
 
-/// A position in the ring, and nothing else.
+/// A position in the ring, and where its news come in.
 struct RingWatch {
     shared: Arc<Shared>,
-    news: watch::Receiver<Revision>,
-    prefix: Bytes,
+    name: u64,
+    slot: Arc<Slot>,
     revision: Revision,
 }
 
 impl RingWatch {
     /// What there is for this watch by now; moves on past what does not concern it.
     fn take(&mut self) -> Result<Vec<Arc<Change>>, ReadError> {
+        let first = self.slot.take();
         let state = self.shared.state.read();
-        let mut changes = state.changes_after(self.revision)?;
+        let Some(first) = first else {
+            return if state.closed { Err(ReadError::Backend(Arc::new(Closed))) } else { Ok(Vec::new()) };
+        };
+        // What lies between concerns others.
+        let after = self.revision.max(first.saturating_sub(1));
+        let mut changes = state.changes_after(after).inspect_err(|_| self.slot.note(first))?;
         let mut batch = Vec::new();
-        for change in changes.by_ref().filter(|change| change.key.starts_with(&self.prefix)) {
+        for change in changes.by_ref().filter(|change| change.key.starts_with(self.slot.prefix())) {
             batch.push(change.clone());
             if batch.len() == WATCH_BATCH {
                 self.revision = change.revision;
+                self.slot.note(self.revision + 1);
                 return Ok(batch);
             }
         }
@@ -251,18 +265,22 @@ impl RingWatch {
 impl Watch for RingWatch {
     async fn next(&mut self) -> Result<Vec<Arc<Change>>, ReadError> {
         loop {
-            // What comes after this line wakes the wait below.
-            self.news.borrow_and_update();
             let batch = self.take()?;
             if !batch.is_empty() {
                 return Ok(batch);
             }
-            // The sender lives in `shared`, so the channel cannot close before this watch.
-            let _ = self.news.changed().await;
+            // News that came since are kept for this watch.
+            self.slot.news.notified().await;
         }
     }
 
     fn revision(&self) -> Revision {
-        self.revision
+        self.shared.watchers.position(&self.slot, self.revision)
+    }
+}
+
+impl Drop for RingWatch {
+    fn drop(&mut self) {
+        self.shared.watchers.remove(self.name);
     }
 }

@@ -125,9 +125,9 @@ fn other_programs_and_newer_schemas_are_recognised() {
     connection.pragma_update(None, "user_version", 7).unwrap();
     drop(connection);
     let error = refusal(directory.path());
-    assert!(matches!(&error, OpenError::Newer { found: 7, supported: 3, .. }), "{error:?}");
+    assert!(matches!(&error, OpenError::Newer { found: 7, supported: 4, .. }), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("schema version 7") && text.contains("up to 3"), "{text}");
+    assert!(text.contains("schema version 7") && text.contains("up to 4"), "{text}");
 }
 
 /// Fills the store until it refuses, and checks that the refused transaction left no trace.

@@ -36,6 +36,7 @@ enum JournalStep {
     /// With the right sequence number before the transaction, plus this.
     Append(u8, u8),
     Close(u8),
+    Reopen(u8),
     Delete(u8),
 }
 
@@ -56,7 +57,8 @@ fn write_step() -> impl Strategy<Value = WriteStep> {
 fn journal_step() -> impl Strategy<Value = JournalStep> {
     prop_oneof![
         8 => (0u8..3, 0u8..2).prop_map(|(stream, ahead)| JournalStep::Append(stream, ahead)),
-        1 => (0u8..3).prop_map(JournalStep::Close),
+        2 => (0u8..3).prop_map(JournalStep::Close),
+        1 => (0u8..3).prop_map(JournalStep::Reopen),
         1 => (0u8..3).prop_map(JournalStep::Delete),
     ]
 }
@@ -94,6 +96,7 @@ async fn transaction(model: &MemoryStore, writes: &[WriteStep], journal: &[Journ
                 JournalWrite::Append { stream, sequence: next + u64::from(ahead), record: Bytes::from(vec![ahead]) }
             }
             JournalStep::Close(number) => JournalWrite::Close { stream: stream(number) },
+            JournalStep::Reopen(number) => JournalWrite::Reopen { stream: stream(number) },
             JournalStep::Delete(number) => JournalWrite::Delete { stream: stream(number) },
         });
     }

@@ -1,4 +1,4 @@
-//! Drives the engine without objects, for `benches/engine.rs` and for tests: runs are begun directly, and their
+//! Drives the engine without objects, for `benches/engine.rs` and `examples/ctk`: runs are begun directly, and their
 //! outcome is taken from the engine's own notices.
 
 use std::sync::Arc;
@@ -7,16 +7,52 @@ use std::time::{Duration, Instant};
 use kapell_store::Store;
 use serde_json::Value;
 
+use crate::core::state::Outcome;
 use crate::engine::{Config, Headless, ServiceCaller};
+use crate::fault::Fault;
 
 /// An engine without an API server.
 pub struct Bench {
     engine: Headless,
 }
 
+/// How a run came out.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// `Err(None)`: cancelled.
+    pub result: Result<Value, Option<Fault>>,
+    /// Names of the tasks in the order in which they began.
+    pub order: Vec<String>,
+}
+
 impl Bench {
+    /// Runs the document once, to its end; no other run may be under way.
+    ///
+    /// # Panics
+    /// When the engine is gone.
+    pub async fn once(&self, document: &Value, input: &Value) -> Report {
+        let stream = match self.engine.begin_with_resources(document, input).await {
+            Ok(stream) => stream,
+            Err(fault) => return Report { result: Err(Some(fault)), order: Vec::new() },
+        };
+        let notice = self.engine.ended().await.expect("the engine runs");
+        let result = match notice.ended.map(|(_, outcome)| outcome) {
+            Some(Outcome::Completed(output)) => Ok(output.to_value()),
+            Some(Outcome::Faulted(fault)) => Err(Some(fault)),
+            Some(Outcome::Cancelled(_)) | None => Err(None),
+        };
+        let timeline = self.engine.timeline(stream).await;
+        let began = timeline["items"].as_array().into_iter().flatten().filter(|item| item["outcome"] != "Skipped");
+        let order = began.filter_map(|item| Some(item["name"].as_str()?.to_owned())).collect();
+        Report { result, order }
+    }
+
     pub fn new(store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
-        Self { engine: Headless::start(Config::default(), store, caller) }
+        Self::with_config(Config::default(), store, caller)
+    }
+
+    pub fn with_config(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
+        Self { engine: Headless::start(config, store, caller) }
     }
 
     /// Keeps `concurrency` runs of the document going for at least `time`; returns how many ended and how long it
@@ -50,6 +86,11 @@ impl Bench {
         for _ in 0..count {
             self.engine.begin(document, input);
         }
+    }
+
+    /// Waits until so many runs sleep outside of memory.
+    pub async fn chilled(&self, count: usize) {
+        self.engine.chilled(count).await;
     }
 
     /// Takes up the runs in the journal; says how many.

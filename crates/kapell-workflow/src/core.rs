@@ -12,13 +12,18 @@ use rand::RngCore;
 pub(crate) mod apply;
 mod arguments;
 pub(crate) mod correlation;
+mod dag;
 mod decide;
 pub(crate) mod exchange;
+pub(crate) mod extension;
 mod lifecycle;
 pub(crate) mod listening;
+mod operate;
+mod parallel;
 pub(crate) mod record;
+pub(crate) mod rewind;
 pub(crate) mod running;
-#[cfg(test)]
+#[cfg_attr(not(test), allow(dead_code, reason = "crashes are for our own tests"))]
 pub(crate) mod simulation;
 pub(crate) mod state;
 #[cfg(test)]
@@ -34,6 +39,7 @@ use crate::cloud_event::CloudEvent;
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
 use crate::program::{Program, TaskKind};
+use crate::secrets::shown;
 
 /// Decisions taken in one go. More would make other runs wait, and one transaction large.
 const MAX_DECISIONS: usize = 512;
@@ -74,6 +80,16 @@ pub(crate) enum Event {
     Cancel {
         reason: String,
     },
+    /// Begin no further task.
+    Suspend,
+    /// Begin tasks again.
+    Resume,
+    /// Take this for what the task produces; `number` counts such requests from 1.
+    Substitute {
+        number: u32,
+        task: String,
+        output: Datum,
+    },
 }
 
 /// Dropped when the event has been taken in, by which the sender may know.
@@ -106,7 +122,7 @@ pub(crate) fn start(
     input: Datum,
     now: Time,
 ) -> Result<(Run, Entry), apply::Misfit> {
-    let definition = program.definition.clone();
+    let definition = program.pinned.clone();
     let entry = Entry(now, Record::Started { run: identity, definition, input });
     Ok((Run::start(program, &entry)?, entry))
 }
@@ -122,6 +138,7 @@ pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore
         Event::Occurred { frame, follows, occurrence, .. } => Some((*frame, *follows, occurrence.position)),
         _ => None,
     };
+    run.rearm(&event, now);
     if let Some(record) = admit(run, event, now) {
         let entry = Entry(now, record);
         take_down(run, &entry)?;
@@ -130,7 +147,7 @@ pub(crate) fn step(run: &mut Run, event: Event, now: Time, rng: &mut dyn RngCore
     if let Some((frame, follows, position)) = offered {
         run.note_offered(frame, follows, position);
     }
-    while let Some(action) = run.agenda.front() {
+    while let Some(action) = run.agenda.front().filter(|_| !run.operated.suspended) {
         if step.entries.len() >= MAX_DECISIONS {
             step.more = true;
             break;
@@ -170,8 +187,10 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
         Event::JobEnded { frame, end } => running::ended(run, frame, end),
         Event::Occurred { frame, follows, occurrence, .. } => listening::heard(run, frame, follows, &occurrence),
         Event::TimerDue { timer } => {
-            run.timers.get(&timer).is_some_and(|at| *at <= now).then_some(Record::Fired { timer })
+            let due = !run.operated.suspended && run.timers.get(&timer).is_some_and(|at| *at <= now);
+            due.then_some(Record::Fired { timer })
         }
+        request @ (Event::Suspend | Event::Resume | Event::Substitute { .. }) => run.admit_request(&request),
         Event::Replied { frame, reply } => {
             let request = run.calls.get(&frame)?;
             let active = run.frames.get(&frame)?;
@@ -188,8 +207,8 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
         Event::Unanswered { frame, failure } => {
             let request = run.calls.get(&frame)?;
             let active = run.frames.get(&frame)?;
-            let detail = format!("{} {}: {}", request.method, request.uri, failure);
-            let fault = Fault::new(Standard::Communication, run.pointer(active), detail);
+            let detail = format!("{} {}: {}", request.method, shown(&request.uri), failure);
+            let fault = Fault::new(failure.standard(), run.pointer(active), detail);
             Some(Record::Failed { frame, fault: fault.with_status(failure.status()) })
         }
     }
@@ -207,18 +226,22 @@ impl Run {
             .frames
             .keys()
             .filter_map(|frame| Some(Effect::Listen { frame: *frame, interest: self.interest(*frame)? }));
-        let jobs = self.jobs.iter().map(|(frame, job)| Effect::Run { frame: *frame, job: job.clone() });
+        let jobs = self.jobs.iter().map(|(frame, (number, job))| Effect::Run {
+            frame: *frame,
+            number: *number,
+            job: job.clone(),
+        });
         calls.chain(timers).chain(listens).chain(jobs).collect()
     }
 
     /// What the run waits for, as a sentence; `None` when it does not wait.
     pub(crate) fn waiting_for(&self) -> Option<String> {
-        let name = |frame: &FrameId| match self.frames.get(frame)?.owner {
-            Owner::Task(task) | Owner::Compensation(task) => Some(self.task(task).name.clone()),
-            Owner::Workflow => None,
-        };
+        if self.operated.suspended {
+            return Some("to be resumed".to_owned());
+        }
+        let name = |frame: &FrameId| Some(self.task(self.frames.get(frame)?.owner.task()?).name.clone());
         let calls = self.calls.iter().filter_map(|(frame, request)| {
-            Some(format!("task {} waits for an answer to {} {}", name(frame)?, request.method, request.uri))
+            Some(format!("task {} waits for an answer to {} {}", name(frame)?, request.method, shown(&request.uri)))
         });
         let timers = self.timers.iter().filter_map(|(timer, at)| {
             let until = jiff::Timestamp::from_millisecond(*at).ok()?;
@@ -237,7 +260,7 @@ impl Run {
         let jobs = self
             .jobs
             .iter()
-            .filter_map(|(frame, job)| Some(format!("task {} waits for {}", name(frame)?, job.describe())));
+            .filter_map(|(frame, (_, job))| Some(format!("task {} waits for {}", name(frame)?, job.describe())));
         let all: Vec<String> = calls.chain(timers).chain(listens).chain(jobs).take(4).collect();
         match all.as_slice() {
             [] => None,

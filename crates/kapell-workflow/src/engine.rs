@@ -16,6 +16,7 @@
 //! failed, even without a retry policy: nothing can have happened there.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -29,11 +30,16 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+mod authentication;
+mod cold;
 mod committer;
 mod effects;
 mod events;
+pub(crate) mod exchange;
 mod headless;
 mod jobs;
+mod link;
+mod metrics;
 mod notices;
 mod pace;
 mod partition;
@@ -41,12 +47,14 @@ mod programs;
 mod rescue;
 mod runs;
 mod schedules;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod turns;
 
 use crate::core::record::{FrameId, Time};
+use crate::egress::Egress;
 pub(crate) use effects::idempotency_key;
 pub(crate) use events::LONGEST_EVENT;
 pub use events::ingest::{IngestError, Refused};
@@ -56,12 +64,20 @@ pub(crate) use notices::Notice;
 use notices::Notices;
 use partition::Command;
 use programs::Programs;
+use secrets::Secrets;
 
 /// Calls services on behalf of workflows.
 #[async_trait]
 pub trait ServiceCaller: Send + Sync {
     /// Sends `request`, whose URI is absolute, for a run in `namespace`, and reads the response to its end. A host
     /// without dots, or `NAME.NAMESPACE`, may be a Service.
+    ///
+    /// A caller that egress rules keep from calling says so by a response with [`egress::Refused`] in its extensions;
+    /// a request with [`egress::Chosen`] in its own is not held against the rules. Redirects are not followed, and
+    /// the trailers of a gRPC response are added to its headers.
+    ///
+    /// [`egress::Refused`]: crate::egress::Refused
+    /// [`egress::Chosen`]: crate::egress::Chosen
     ///
     /// # Errors
     /// When there is no complete response.
@@ -105,6 +121,10 @@ pub struct Config {
     pub lifecycle_events: bool,
     /// Whether workflows may run shell commands and scripts on this machine.
     pub allow_processes: bool,
+    /// Whom workflows may call.
+    pub egress: Egress,
+    /// The directory that `file:` resources of workflows are below; without it there are none.
+    pub resources: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -119,6 +139,8 @@ impl Default for Config {
             events: EventLimits::default(),
             lifecycle_events: false,
             allow_processes: false,
+            egress: Egress::default(),
+            resources: None,
         }
     }
 }
@@ -143,6 +165,9 @@ struct Shared {
     config: Config,
     store: Arc<dyn Store>,
     caller: Arc<dyn ServiceCaller>,
+    secrets: Arc<dyn Secrets>,
+    tokens: authentication::Tokens,
+    fetched: link::Fetched,
     programs: Programs,
     partitions: Vec<mpsc::UnboundedSender<Command>>,
     timers: mpsc::UnboundedSender<timers::Alarm>,
@@ -160,6 +185,11 @@ struct Shared {
     orders: mpsc::UnboundedSender<jobs::Order>,
     jobs: jobs::Jobs,
     active: AtomicUsize,
+    metrics: metrics::Metrics,
+    /// Runs that are read from their journals at a time because they are to wake up.
+    wakers: tokio::sync::Semaphore,
+    /// Which runs may begin.
+    gate: Mutex<runs::Gate>,
     falls: rescue::Falls,
 }
 
@@ -171,7 +201,12 @@ fn accounted_channel<T>() -> (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<
 }
 
 impl Shared {
-    fn new(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> (Arc<Self>, Receivers) {
+    fn new(
+        config: Config,
+        store: Arc<dyn Store>,
+        caller: Arc<dyn ServiceCaller>,
+        secrets: Arc<dyn Secrets>,
+    ) -> (Arc<Self>, Receivers) {
         let (senders, receivers) = (0..config.partitions.max(1)).map(|_| accounted_channel()).unzip();
         let (timers, timer_receiver) = accounted_channel();
         let (signals, signal_receiver) = accounted_channel();
@@ -181,6 +216,9 @@ impl Shared {
             config,
             store,
             caller,
+            secrets,
+            tokens: authentication::Tokens::default(),
+            fetched: link::Fetched::default(),
             programs: Programs::default(),
             partitions: senders,
             timers,
@@ -195,6 +233,9 @@ impl Shared {
             orders,
             jobs: jobs::Jobs::default(),
             active: AtomicUsize::new(0),
+            metrics: metrics::Metrics::default(),
+            wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
+            gate: Mutex::default(),
             falls: rescue::Falls::default(),
         });
         let receivers = Receivers {
@@ -278,7 +319,8 @@ impl Parts {
 impl Engine {
     /// An engine that does nothing until [`Engine::run`].
     pub fn new(config: Config, client: kube::Client, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
-        let (shared, receivers) = Shared::new(config, store, caller);
+        let secrets = Arc::new(secrets::Cluster(client.clone()));
+        let (shared, receivers) = Shared::new(config, store, caller, secrets);
         Self { client, shared, receivers: Mutex::new(Some(receivers)) }
     }
 
@@ -337,8 +379,10 @@ impl Engine {
         let shared = self.shared.clone();
         let built = tokio::task::spawn_blocking(move || {
             let entries = crate::journal::decode(&records)?;
-            let program = shared.programs.of_journal(&entries)?;
-            crate::timeline::timeline(program, &entries)
+            let (_, program) = shared.programs.of_journal(&entries)?;
+            let mut timeline = crate::timeline::timeline(program, &entries)?;
+            crate::secrets::show(&mut timeline);
+            Ok::<_, crate::journal::JournalError>(timeline)
         });
         match built.await {
             Ok(timeline) => Ok(timeline?),
@@ -363,6 +407,15 @@ impl Engine {
     /// When the log cannot be read.
     pub async fn events(&self, namespace: &str, from: u64, limit: usize) -> Result<serde_json::Value, ReadError> {
         self.shared.read_events(namespace, from, limit).await
+    }
+
+    /// The engine's numbers in Prometheus' text format.
+    pub fn metrics(&self) -> String {
+        let shared = &self.shared;
+        let (calls, calls_waiting) = shared.turns.counts();
+        let depths =
+            metrics::Depths { active: self.active_runs(), waiting: shared.gate.lock().waiting(), calls, calls_waiting };
+        shared.metrics.text(&depths)
     }
 
     /// Runs that have begun and not ended.

@@ -66,13 +66,9 @@ pub(crate) fn definition(entries: &[Entry]) -> Result<&Datum, JournalError> {
     }
 }
 
-/// The run as its entries say.
+/// The run as its entries say; an empty journal is a misfit.
 pub(crate) fn replay(program: Arc<Program>, entries: &[Entry]) -> Result<Run, JournalError> {
-    let (first, rest) = entries.split_first().ok_or(JournalError::Empty)?;
-    let mut run = Run::start(program, first)?;
-    for entry in rest {
-        run.apply(entry)?;
-    }
+    let mut run = crate::core::rewind::replay(program, entries, |_, _| {})?;
     // What was due while the journal was written has been performed, or is still pending.
     run.outbox.clear();
     Ok(run)

@@ -15,22 +15,34 @@
 //! Each of the tasks that are to come (`run`, other calls) is one more variant of
 //! `program::TaskKind` with its reading, its decision and its record.
 
+mod authentication;
 #[doc(hidden)]
 pub mod bench;
+pub mod cases;
 mod cloud_event;
 mod compile;
 mod core;
+mod doubts;
 mod duration;
+pub mod egress;
 mod engine;
 mod expression;
 mod fault;
+pub mod graph;
+mod grpc;
 mod journal;
 mod node;
+mod openapi;
 mod program;
+mod resources;
 mod schedule;
+mod schema;
+mod secrets;
+mod settings;
 mod timeline;
 
 pub use compile::{processes, validate};
+pub use doubts::doubts;
 pub use engine::{
     CallFailure, Config, Engine, EventLimits, EventsError, IngestError, PublishError, Refused, ServiceCaller,
     TimelineError,

@@ -6,6 +6,8 @@
 use kapell_api::problem::{Problem, Reason};
 use serde_json::{Map, Value};
 
+use crate::expression::Datum;
+
 /// One value with the path at which it stands, e.g. `spec.do[0].reserve.with`.
 #[derive(Clone, Debug)]
 pub(crate) struct Node<'a> {
@@ -131,6 +133,11 @@ impl<'a> Members<'a> {
             }
         }
     }
+}
+
+/// A value as a problem quotes it: JSON, cut short.
+pub(crate) fn json(value: &Value) -> Datum {
+    Datum::from_json(value).unwrap_or_default()
 }
 
 pub(crate) fn member_path(path: &str, key: &str) -> String {

@@ -8,8 +8,13 @@ pub(crate) mod events;
 pub(crate) mod process;
 pub(crate) mod schedule;
 
+use crate::authentication::Scheme;
 use crate::duration::Millis;
 use crate::expression::{Datum, Expression, Template};
+use crate::grpc::GrpcMethod;
+use crate::openapi::Operation;
+use crate::schema::Schema;
+use crate::settings::Settings;
 
 /// Index into [`Program::tasks`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,10 +24,18 @@ pub(crate) struct TaskId(pub(crate) usize);
 pub(crate) struct Program {
     /// The document as `$workflow.definition` shows it.
     pub(crate) definition: Datum,
+    /// The same with what is pinned of its resources: what a run keeps.
+    pub(crate) pinned: Datum,
     pub(crate) input: DataFilter,
     pub(crate) output: DataFilter,
     pub(crate) timeout: Option<Timeout>,
     pub(crate) schedule: Option<schedule::Schedule>,
+    /// The Secrets that `use.secrets` names.
+    pub(crate) secrets: Vec<String>,
+    /// Whether runs need tokens: for secrets, or for what a call proves itself with.
+    pub(crate) sealed: bool,
+    /// What the document says about its runs as a whole.
+    pub(crate) settings: Settings,
     pub(crate) root: Block,
     pub(crate) tasks: Vec<Task>,
 }
@@ -38,8 +51,21 @@ impl Program {
     }
 }
 
-/// `input.from`, `output.as` or `export.as`; `None` passes data on as it is.
-pub(crate) type DataFilter = Option<Template>;
+/// `input`, `output` or `export`.
+#[derive(Debug, Default)]
+pub(crate) struct DataFilter {
+    /// `from` or `as`; `None` passes data on as it is.
+    pub(crate) template: Option<Template>,
+    /// What an input must fit before it is filtered, and an output or context after that.
+    pub(crate) schema: Option<Schema>,
+}
+
+impl DataFilter {
+    /// Whether data passes unchanged and unchecked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.template.is_none() && self.schema.is_none()
+    }
+}
 
 /// A task list that runs in order.
 #[derive(Clone, Debug, Default)]
@@ -68,8 +94,11 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) enum TaskKind {
     Do(Block),
+    Dag(Dag),
     Set(Template),
-    Call(HttpCall),
+    Call(Box<HttpCall>),
+    Function(Box<FunctionCall>),
+    Extended(Box<Extended>),
     Switch(Vec<Case>),
     For(ForLoop),
     Fork(Fork),
@@ -79,6 +108,14 @@ pub(crate) enum TaskKind {
     Emit(events::Emit),
     Listen(Box<events::Listen>),
     Run(Box<process::RunTask>),
+}
+
+/// A `do` with `mode: dag`: each task begins when those that it needs are done.
+#[derive(Debug)]
+pub(crate) struct Dag {
+    pub(crate) tasks: Vec<TaskId>,
+    /// Positions of what each task needs.
+    pub(crate) needs: Vec<Vec<usize>>,
 }
 
 /// Where to go after a task, with names resolved to a position in the task's own block.
@@ -109,9 +146,18 @@ pub(crate) struct HttpCall {
     pub(crate) headers: Option<Template>,
     pub(crate) query: Option<Template>,
     pub(crate) body: Option<Template>,
+    pub(crate) authentication: Option<Authentication>,
     pub(crate) output: HttpOutput,
     /// Whether 300–399 counts as success.
     pub(crate) redirect: bool,
+}
+
+/// How a call says who it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Authentication {
+    pub(crate) scheme: Scheme,
+    /// Evaluates to the members of the policy.
+    pub(crate) settings: Template,
 }
 
 #[derive(Debug)]
@@ -119,6 +165,44 @@ pub(crate) enum Endpoint {
     /// Text with `{name}` where a top-level member of the task's input goes.
     UriTemplate(String),
     Computed(Template),
+    /// An operation of an OpenAPI document, which also decides on headers and body.
+    Operation(Box<OperationCall>),
+    Grpc(Box<GrpcCall>),
+}
+
+#[derive(Debug)]
+pub(crate) struct OperationCall {
+    pub(crate) operation: Operation,
+    pub(crate) parameters: Template,
+}
+
+#[derive(Debug)]
+pub(crate) struct GrpcCall {
+    pub(crate) method: GrpcMethod,
+    pub(crate) arguments: Template,
+}
+
+/// A task inside of its extensions.
+#[derive(Debug)]
+pub(crate) struct Extended {
+    /// The task itself, with nothing but its kind.
+    pub(crate) inner: TaskId,
+    pub(crate) extensions: Vec<Extension>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Extension {
+    pub(crate) when: Option<Expression>,
+    pub(crate) before: Block,
+    pub(crate) after: Block,
+}
+
+/// A custom function: a task with an input of its own.
+#[derive(Debug)]
+pub(crate) struct FunctionCall {
+    pub(crate) with: Template,
+    /// The function's task.
+    pub(crate) body: Block,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -144,6 +228,25 @@ pub(crate) struct ForLoop {
     pub(crate) items: Template,
     pub(crate) condition: Option<Expression>,
     pub(crate) body: Block,
+    pub(crate) parallel: Option<Parallel>,
+}
+
+/// `metadata."kapell.dev/v1".parallel` of a loop: its iterations run side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parallel {
+    /// How many at a time.
+    pub(crate) max: usize,
+    pub(crate) on_error: OnError,
+}
+
+/// What becomes of a parallel loop when an iteration faults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnError {
+    /// It faults, and the other iterations are dropped.
+    #[default]
+    Fail,
+    /// It goes on; in the output `{error: …}` stands in the iteration's place.
+    Continue,
 }
 
 #[derive(Debug)]
@@ -163,6 +266,8 @@ pub(crate) struct TryCatch {
     pub(crate) except_when: Option<Expression>,
     pub(crate) retry: Option<Retry>,
     pub(crate) handler: Option<Block>,
+    /// Where to go once an error was handled, in place of the task's own `then`.
+    pub(crate) then: Option<Flow>,
 }
 
 /// `catch.errors.with`: every given member must match.
@@ -190,12 +295,16 @@ pub(crate) struct Retry {
     pub(crate) total_duration: Option<Millis>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) enum Backoff {
     #[default]
     Constant,
     Linear,
-    Exponential,
+    /// Each delay is `factor` times the one before, until `max`; both are ours, the DSL's factor is 2.
+    Exponential {
+        factor: f64,
+        max: Option<Millis>,
+    },
 }
 
 /// What `raise` raises; the members may be expressions.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) mod runs;
+
 /// Runs services, connects them, orchestrates them with durable workflows.
 #[derive(Debug, Parser)]
 #[command(name = "kapell", version, propagate_version = true, max_term_width = 100)]
@@ -61,7 +63,7 @@ pub(crate) enum Verb {
     /// Follow or undo the rollout of a deployment
     #[command(subcommand)]
     Rollout(RolloutVerb),
-    /// Start, list, show and cancel workflow runs
+    /// Check and test workflows; start, list, show and cancel their runs
     #[command(subcommand, visible_alias = "wf")]
     Workflow(WorkflowVerb),
     /// Say what an object is waiting for
@@ -89,6 +91,8 @@ pub(crate) struct UpArgs {
     /// Start the server in the background and return when everything is ready
     #[arg(short, long)]
     pub(crate) detach: bool,
+    #[command(flatten)]
+    pub(crate) workflows: WorkflowSettings,
 }
 
 #[derive(Debug, Args)]
@@ -106,16 +110,74 @@ pub(crate) struct ServerArgs {
     /// Name of this node (default: the host's name)
     #[arg(long, value_name = "NAME", env = "KAPELL_NODE_NAME")]
     pub(crate) node_name: Option<String>,
+    /// How long events are kept after they last happened
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..),
+          env = "KAPELL_EVENT_TTL")]
+    pub(crate) event_ttl: u32,
+    #[command(flatten)]
+    pub(crate) workflows: WorkflowSettings,
+}
+
+/// What workflows on the server may reach.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Workflows")]
+pub(crate) struct WorkflowSettings {
+    /// Let workflows call this host, address or network besides Services and public addresses (repeatable)
+    #[arg(long, value_name = "HOST|*.HOST|NETWORK", env = "KAPELL_EGRESS_ALLOW", value_delimiter = ',')]
+    pub(crate) egress_allow: Vec<kapell_server::EgressTarget>,
+    /// Do not let workflows call this host, address or network (repeatable)
+    #[arg(long, value_name = "HOST|*.HOST|NETWORK", env = "KAPELL_EGRESS_DENY", value_delimiter = ',')]
+    pub(crate) egress_deny: Vec<kapell_server::EgressTarget>,
+    /// Send workflows' calls for a host somewhere else (repeatable)
+    #[arg(long, value_name = "HOST[:PORT]=URL", env = "KAPELL_EGRESS_REWRITE", value_delimiter = ',')]
+    pub(crate) egress_rewrite: Vec<kapell_server::EgressRewrite>,
+    /// Directory below which `file:` resources of workflows are
+    #[arg(long, value_name = "DIR", env = "KAPELL_WORKFLOW_RESOURCES")]
+    pub(crate) workflow_resources: Option<PathBuf>,
     /// Publish what workflow runs and their tasks do as CloudEvents, which runs may listen for
     #[arg(long, env = "KAPELL_LIFECYCLE_EVENTS")]
     pub(crate) lifecycle_events: bool,
     /// Let workflows run shell commands and scripts on this machine, as the user who starts the server
     #[arg(long, env = "KAPELL_ALLOW_RUN")]
     pub(crate) allow_run: bool,
-    /// How long events are kept after they last happened
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(60..),
-          env = "KAPELL_EVENT_TTL")]
-    pub(crate) event_ttl: u32,
+}
+
+impl WorkflowSettings {
+    pub(crate) fn settings(&self) -> kapell_server::Workflows {
+        let egress = kapell_server::Egress {
+            rewrites: self.egress_rewrite.clone(),
+            allow: self.egress_allow.clone(),
+            deny: self.egress_deny.clone(),
+            own: Vec::new(),
+        };
+        kapell_server::Workflows {
+            egress,
+            resources: self.workflow_resources.clone(),
+            lifecycle_events: self.lifecycle_events,
+            allow_run: self.allow_run,
+        }
+    }
+
+    /// The same for another process.
+    pub(crate) fn arguments(&self) -> Vec<std::ffi::OsString> {
+        let mut arguments = Vec::new();
+        for target in &self.egress_allow {
+            arguments.push(format!("--egress-allow={target}").into());
+        }
+        for target in &self.egress_deny {
+            arguments.push(format!("--egress-deny={target}").into());
+        }
+        for rewrite in &self.egress_rewrite {
+            arguments.push(format!("--egress-rewrite={rewrite}").into());
+        }
+        if let Some(directory) = &self.workflow_resources {
+            let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
+            arguments.extend(["--workflow-resources".into(), directory.into_os_string()]);
+        }
+        let flags = [("--lifecycle-events", self.lifecycle_events), ("--allow-run", self.allow_run)];
+        arguments.extend(flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag.into()));
+        arguments
+    }
 }
 
 #[derive(Debug, Args)]
@@ -327,32 +389,51 @@ pub(crate) enum WorkflowVerb {
         output: Option<Output>,
     },
     /// List runs
-    List {
-        /// Only the runs of this workflow
-        #[arg(value_name = "WORKFLOW")]
-        workflow: Option<String>,
-        /// How to print
-        #[arg(short, long, value_name = "FORMAT")]
-        output: Option<Output>,
-        /// Runs in all namespaces
-        #[arg(short = 'A', long)]
-        all_namespaces: bool,
-    },
+    List(runs::ListArgs),
     /// Show a run with the timeline of every attempt
     Show {
         /// Name of the run
         run: String,
+        /// Also the input and output of every step
+        #[arg(long)]
+        full: bool,
         /// How to print
         #[arg(short, long, value_name = "FORMAT")]
         output: Option<Output>,
     },
-    /// Cancel a run: what it completed is compensated
-    Cancel {
-        /// Name of the run
-        run: String,
-        /// Return at once
-        #[arg(long)]
-        no_wait: bool,
+    /// Cancel runs: what they completed is compensated
+    Cancel(runs::CancelArgs),
+    /// Let runs begin no further task; what is under way is finished
+    Suspend(runs::RunsArgs),
+    /// Let suspended runs go on
+    Resume(runs::RunsArgs),
+    /// Let runs that faulted or were cancelled go on
+    Retry(runs::RetryArgs),
+    /// Give the output of a task instead of doing it; a run that has faulted there goes on
+    Skip(runs::SkipArgs),
+    /// Check workflow documents, without a server (exit 1 when something is wrong)
+    Lint {
+        /// Files or directories; `-` reads standard input
+        #[arg(value_name = "FILE|DIR|-", required = true)]
+        files: Vec<PathBuf>,
+        /// How to print
+        #[arg(short, long, value_name = "FORMAT")]
+        output: Option<Output>,
+    },
+    /// Draw a workflow as a Mermaid flowchart
+    Graph {
+        /// A file, or the name of a workflow of the server
+        #[arg(value_name = "FILE|NAME")]
+        which: String,
+    },
+    /// Run cases: workflows against stubs, with a virtual clock and without a server (exit 1 when one fails)
+    Test {
+        /// Files with cases
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Only cases whose name has this in it
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
     },
     /// Publish a CloudEvent, which runs may listen for; returns when it is on disk
     Emit {

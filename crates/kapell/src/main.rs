@@ -13,7 +13,7 @@ mod print;
 mod readiness;
 mod timeline;
 
-use cli::{Cli, Verb};
+use cli::{Cli, Verb, WorkflowVerb};
 use cluster::Cluster;
 use error::{Exit, Outcome};
 
@@ -61,6 +61,9 @@ async fn run(cli: &Cli) -> Outcome {
         Verb::Delete(args) => delete::run(&Cluster::connect(target).await?, args).await,
         Verb::Scale(args) => scale::run(&Cluster::connect(target).await?, args).await,
         Verb::Rollout(verb) => rollout::run(&Cluster::connect(target).await?, verb).await,
+        Verb::Workflow(WorkflowVerb::Lint { files, output }) => workflow::design::lint(files, *output),
+        Verb::Workflow(WorkflowVerb::Graph { which }) => workflow::design::graph(target, which).await,
+        Verb::Workflow(WorkflowVerb::Test { files, only }) => workflow::design::test(files, only.as_deref()),
         Verb::Workflow(verb) => workflow::run(&Cluster::connect(target).await?, verb).await,
         Verb::Why(args) => why::run(&Cluster::connect(target).await?, args).await,
         Verb::Version => version::run(target).await,

@@ -47,6 +47,13 @@ impl Manifest {
         self.value["metadata"]["namespace"].as_str()
     }
 
+    /// The file, and the line and column of the field or the nearest one around it.
+    pub(crate) fn position(&self, field: &str) -> (String, Option<(usize, usize)>) {
+        let field = field.strip_prefix(self.source.prefix).unwrap_or(field);
+        let position = self.source.positions.nearest(field).map(|at| (at.line, at.column));
+        (self.source.file.clone(), position)
+    }
+
     /// `deployment/web`.
     pub(crate) fn label(&self) -> String {
         let name =

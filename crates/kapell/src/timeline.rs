@@ -69,8 +69,8 @@ fn cause(error: &Value) -> String {
     cause
 }
 
-/// The page of `workflow show`.
-pub(crate) fn page(run: &Value, items: &[Value]) -> String {
+/// The page of `workflow show`; `data`: with the input and output of each step.
+pub(crate) fn page(run: &Value, items: &[Value], data: bool) -> String {
     let status = &run["status"];
     let mut page = String::new();
     let mut line = |title: &str, value: &str| {
@@ -92,15 +92,19 @@ pub(crate) fn page(run: &Value, items: &[Value]) -> String {
         line("Error", &cause(&status["error"]));
     }
     line("Undoing", text(status, "/compensation"));
+    if let Some(retried) = status["retried"].as_u64() {
+        line("Retries", &retried.to_string());
+    }
+    line("Refused", text(status, "/message"));
     if !items.is_empty() {
         page.push('\n');
-        page.push_str(&table(items));
+        page.push_str(&table(items, data));
     }
     page
 }
 
 /// One line for each attempt, tasks under the one that they belong to. A detail that does not fit stands below its line.
-fn table(items: &[Value]) -> String {
+fn table(items: &[Value], data: bool) -> String {
     let header = ["STEP", "TRY", "OUTCOME", "STARTED", "TOOK", ""].map(str::to_owned);
     let rows: Vec<Vec<String>> = items.iter().map(row).collect();
     let lines = print::columns(&header, &rows);
@@ -121,6 +125,14 @@ fn table(items: &[Value]) -> String {
             }
         }
         page.push('\n');
+        let indent = 2 * path(text(item, "/task")).len();
+        for (title, key) in [("in:  ", "input"), ("out: ", "output")] {
+            if data && !item[key].is_null() {
+                let lines = print::wrap(&item[key].to_string(), WIDTH - indent - title.len());
+                let next = format!("\n{:1$}", "", indent + title.len());
+                page.push_str(&format!("{:indent$}{title}{}\n", "", lines.join(&next)));
+            }
+        }
     }
     page
 }
@@ -135,7 +147,10 @@ fn row(item: &Value) -> Vec<String> {
     let depth = path(text(item, "/task")).len().saturating_sub(1);
     vec![
         format!("{:indent$}{}", "", text(item, "/name"), indent = 2 * depth),
-        item["attempt"].as_u64().unwrap_or(1).to_string(),
+        match item["retry"].as_u64() {
+            Some(retry) => format!("{} (retry {retry})", item["attempt"].as_u64().unwrap_or(1)),
+            None => item["attempt"].as_u64().unwrap_or(1).to_string(),
+        },
         text(item, "/outcome").to_owned(),
         start.map(|start| start.strftime("%H:%M:%S%.3f").to_string()).unwrap_or_default(),
         took,

@@ -52,6 +52,20 @@ where
     })
 }
 
+/// One round after a warm-up, for comparisons in which many things are measured.
+pub(crate) async fn brief<F, Fut>(
+    clients: usize,
+    cpu: impl Fn() -> anyhow::Result<f64>,
+    work: F,
+) -> anyhow::Result<Rates>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
+{
+    round(clients, 0, WARM_UP, &cpu, &work).await?;
+    round(clients, 1, ROUND, &cpu, &work).await
+}
+
 /// More calls than one client makes in a round.
 const NUMBERS: usize = 10_000_000;
 

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "the table is this program's output")]
 
 mod api;
+mod engines;
 mod hammer;
 mod machine;
 mod process;
@@ -18,13 +19,24 @@ mod workflows;
 /// The parts, in the order of the table.
 const PARTS: [&str; 6] = ["size", "start", "rest", "api", "workflow", "gateway"];
 
+/// Only when asked for: it installs other engines.
+const ENGINES: &str = "engines";
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str())) {
-        anyhow::bail!("no part is called {unknown:?}; there are {}", PARTS.join(", "));
+    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str()) && *part != ENGINES) {
+        anyhow::bail!("no part is called {unknown:?}; there are {} and {ENGINES}", PARTS.join(", "));
     }
     println!("Measured on {}.\n", machine::describe());
+    if asked.iter().any(|part| part == ENGINES) {
+        machine::note_load(ENGINES);
+        engines::measure().await?;
+        println!();
+    }
+    if asked == [ENGINES] {
+        return Ok(());
+    }
     println!("| measure | figure | aim |\n|---|---|---|");
     for part in PARTS.into_iter().filter(|part| asked.is_empty() || asked.iter().any(|wanted| wanted == part)) {
         machine::note_load(part);

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, or_none, seconds};
-use super::field::{Field, at, carry_over, drop_key, same, text, truth};
+use super::field::{Field, at, carry_over, drop_key, int, items, same, text, truth};
 use super::meta::{self, Names};
 use super::{PLAIN, keep_status, schema_of};
 use crate::kind::{Column, Kind, Now, SelectableField, Subresource};
@@ -124,28 +124,60 @@ fn validate_run(run: &Value) -> Vec<Problem> {
     let mut problems = meta::validate(&root, Names::Subdomain);
     let spec = root.field("spec");
     meta::check_required(&spec.field("workflow"), names::dns1123_subdomain, &mut problems);
+    let retry = spec.field("retry");
+    let number = retry.field("number");
+    if retry.is_set() && number.int().is_none_or(|number| number < 1) {
+        problems.push(number.invalid("must be 1 or more"));
+    }
+    for skip in spec.field("skip").items() {
+        meta::require(&skip.field("task"), &mut problems);
+    }
     problems
 }
 
+/// `workflow` and `input` stay; `cancel` goes from false to true, and back only together with a retry; a retry has a
+/// greater number than the one before; entries of `skip` are only added; `suspend` comes and goes.
 fn validate_run_update(new: &Value, old: &Value) -> Vec<Problem> {
     let root = Field::root(new);
     let spec = root.field("spec");
-    let cancel = spec.field("cancel");
-    if truth(old, "/spec/cancel") && !cancel.truth() {
-        return vec![cancel.invalid("a cancelled run cannot be resumed; start another one")];
+    let before = at(old, "/spec");
+    let mut problems = Vec::new();
+
+    let retry = spec.field("retry");
+    let retries = !same(retry.value, at(before, "/retry"));
+    let last = int(before, "/retry/number").max(int(old, "/status/retried")).unwrap_or(0);
+    if retries && retry.field("number").int().is_none_or(|number| number <= last) {
+        let message = format!("must be greater than {last}, the number of the latest retry");
+        problems.push(retry.field("number").invalid(&message));
     }
-    let mut asked = spec.value.clone();
-    match at(old, "/spec") {
-        before if before.get("cancel").is_some() => carry_over(&mut asked, before, "cancel"),
-        _ => drop_key(&mut asked, "cancel"),
+    let phase = text(old, "/status/phase");
+    if retries && !matches!(phase, "Faulted" | "Cancelled") {
+        let message = format!("only a faulted or cancelled run can be retried, this one is {phase}");
+        problems.push(Problem::forbidden("spec.retry", &message));
+    }
+    let cancel = spec.field("cancel");
+    if truth(before, "/cancel") && !cancel.truth() && !retries {
+        problems.push(cancel.invalid("a cancelled run goes on only by a retry (`spec.retry`)"));
+    }
+    if retries && cancel.truth() {
+        problems.push(cancel.invalid("must be false, or the retried run is cancelled again"));
+    }
+    let (skips, asked) = (items(before, "/skip"), items(new, "/spec/skip"));
+    if !asked.starts_with(skips) {
+        problems.push(Problem::forbidden("spec.skip", "entries can only be added"));
+    }
+
+    let mut kept = spec.value.clone();
+    for key in ["cancel", "suspend", "retry", "skip"] {
+        carry_over(&mut kept, before, key);
     }
     // `input: null` and no input are the same; `input: {}` is not, as the workflow can tell.
-    let (input, before) = (at(&asked, "/input"), at(old, "/spec/input"));
-    if same(&asked, at(old, "/spec")) && input == before {
-        Vec::new()
-    } else {
-        vec![Problem::forbidden("spec", "only `cancel` may change after creation; start another run instead")]
+    if !same(&kept, before) || at(&kept, "/input") != at(before, "/input") {
+        let message =
+            "of a run's spec only `cancel`, `suspend`, `retry` and `skip` may change; start another run instead";
+        problems.push(Problem::forbidden("spec", message));
     }
+    problems
 }
 
 #[cfg(test)]

@@ -54,6 +54,40 @@ pub async fn streams_close_and_are_forgotten(store: Arc<dyn Store>) {
     assert!(store.open_streams().await.unwrap().is_empty());
 }
 
+pub async fn streams_sleep_until_their_next_record(store: Arc<dyn Store>) {
+    let sleep = |stream, until| JournalWrite::Sleep { stream, until };
+    store.commit(journal([append(ONE, 0, "a"), sleep(ONE, 70), append(TWO, 0, "x"), sleep(TWO, -5)])).await.unwrap();
+    assert_eq!(store.sleeping_streams().await.unwrap(), [(ONE, 70), (TWO, -5)]);
+    assert_eq!(store.open_streams().await.unwrap(), [ONE, TWO]);
+    store.commit(journal([append(ONE, 1, "b")])).await.unwrap();
+    assert_eq!(store.sleeping_streams().await.unwrap(), [(TWO, -5)]);
+    store.commit(journal([append(ONE, 2, "c"), sleep(ONE, 80), JournalWrite::Close { stream: TWO }])).await.unwrap();
+    assert_eq!(store.sleeping_streams().await.unwrap(), [(ONE, 80)]);
+    assert_eq!(records(&*store, ONE, 0).await, ["a", "b", "c"]);
+    store.commit(journal([JournalWrite::Delete { stream: ONE }])).await.unwrap();
+    assert_eq!(store.sleeping_streams().await.unwrap(), []);
+}
+
+pub async fn a_closed_stream_can_be_taken_up_again(store: Arc<dyn Store>) {
+    let reopen = || JournalWrite::Reopen { stream: ONE };
+    let close = || JournalWrite::Close { stream: ONE };
+    store.commit(journal([append(ONE, 0, "a"), close()])).await.unwrap();
+    store.commit(journal([reopen(), append(ONE, 1, "b")])).await.unwrap();
+    assert_eq!(store.open_streams().await.unwrap(), [ONE]);
+    assert_eq!(records(&*store, ONE, 0).await, ["a", "b"]);
+    // In one go with what closes it, and where there is nothing to reopen.
+    store.commit(journal([close(), reopen(), append(ONE, 2, "c"), reopen(), close()])).await.unwrap();
+    assert!(store.open_streams().await.unwrap().is_empty());
+    store.commit(journal([reopen(), close(), JournalWrite::Reopen { stream: TWO }])).await.unwrap();
+    assert!(store.open_streams().await.unwrap().is_empty());
+    store.commit(journal([reopen()])).await.unwrap();
+    store.commit(journal([append(ONE, 3, "d")])).await.unwrap();
+    assert_eq!(records(&*store, ONE, 0).await, ["a", "b", "c", "d"]);
+    assert!(records(&*store, TWO, 0).await.is_empty());
+    store.commit(journal([close(), JournalWrite::Delete { stream: ONE }, reopen()])).await.unwrap();
+    assert!(store.open_streams().await.unwrap().is_empty());
+}
+
 pub async fn a_stream_lives_again_after_deletion(store: Arc<dyn Store>) {
     store.commit(journal([append(ONE, 0, "a"), append(ONE, 1, "b")])).await.unwrap();
     let again = [JournalWrite::Close { stream: ONE }, JournalWrite::Delete { stream: ONE }, append(ONE, 0, "c")];

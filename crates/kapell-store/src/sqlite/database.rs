@@ -1,6 +1,6 @@
 //! The file on disk: its schema and the statements on it.
 //!
-//! Schema version 3. All revisions are the store's; times are not kept.
+//! Schema version 4. All revisions are the store's; times are not kept.
 //!
 //! - `changes`: one row for each change whose outcome can still be read. `value` is NULL for a deletion, `replaced` is
 //!   the revision of the row that this one supersedes. That pointer is what compaction follows, instead of an index
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 
@@ -30,7 +31,7 @@ use crate::{Change, Entry, LogExtent, Revision, StreamId};
 
 pub(crate) const FILE: &str = "kapell.db";
 
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// "Kapl", at byte 68 of the file, so that `file` and we can tell whose database it is.
 const APPLICATION_ID: i64 = 0x4b61_706c;
@@ -117,7 +118,7 @@ impl Database {
 
     /// From an earlier version, all or nothing.
     fn upgrade(&self, from: i64) -> rusqlite::Result<()> {
-        let steps = [streams::UPGRADE_FROM_1, logs::SCHEMA];
+        let steps = [streams::UPGRADE_FROM_1, logs::SCHEMA, streams::UPGRADE_FROM_3];
         let missing = steps.get(usize::try_from(from - 1).unwrap_or(0)..).unwrap_or_default();
         if missing.is_empty() {
             return Ok(());
@@ -302,16 +303,23 @@ impl Database {
 /// The journal is read on a connection of its own: it does not wait for the writer, nor the writer for it.
 pub(crate) struct JournalReader {
     connection: Connection,
+    recent: Mutex<streams::Recent>,
 }
 
 impl JournalReader {
     pub(crate) fn open(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join(FILE);
-        connect(&path).map(|connection| Self { connection }).map_err(|source| OpenError::from_sqlite(&path, source))
+        connect(&path)
+            .map(|connection| Self { connection, recent: Mutex::default() })
+            .map_err(|source| OpenError::from_sqlite(&path, source))
     }
 
     pub(crate) fn records(&self, stream: StreamId, from: u64) -> rusqlite::Result<Vec<Bytes>> {
-        streams::records(&self.connection, stream, from)
+        streams::records(&self.connection, &mut self.recent.lock(), stream, from)
+    }
+
+    pub(crate) fn sleeping_streams(&self) -> rusqlite::Result<Vec<(StreamId, i64)>> {
+        streams::sleeping_streams(&self.connection)
     }
 
     pub(crate) fn open_streams(&self) -> rusqlite::Result<Vec<StreamId>> {

@@ -20,8 +20,23 @@ pub(crate) struct Stream {
 }
 
 pub(crate) enum RecordEffect {
-    Append { stream: StreamId, sequence: u64, record: Bytes },
-    DeleteAll { stream: StreamId },
+    Append {
+        stream: StreamId,
+        sequence: u64,
+        record: Bytes,
+    },
+    /// After the stream's latest record.
+    Sleep {
+        stream: StreamId,
+        until: i64,
+    },
+    /// Of a stream that is closed.
+    Reopen {
+        stream: StreamId,
+    },
+    DeleteAll {
+        stream: StreamId,
+    },
 }
 
 pub(crate) enum LogEffect {
@@ -49,16 +64,7 @@ impl Plan {
 }
 
 pub(crate) fn streams_of(transaction: &Transaction) -> impl Iterator<Item = StreamId> {
-    transaction.journal.iter().filter_map(stream_of)
-}
-
-fn stream_of(write: &JournalWrite) -> Option<StreamId> {
-    match write {
-        JournalWrite::Append { stream, .. } | JournalWrite::Close { stream } | JournalWrite::Delete { stream } => {
-            Some(*stream)
-        }
-        JournalWrite::Publish { .. } | JournalWrite::Trim { .. } => None,
-    }
+    transaction.journal.iter().filter_map(JournalWrite::stream)
 }
 
 /// `streams` says where each stream stands that a transaction names; one that is missing does not exist.
@@ -141,13 +147,17 @@ impl Planner<'_> {
         touched: &mut BTreeMap<StreamId, Option<Stream>>,
         write: JournalWrite,
     ) -> Result<(), CommitError> {
-        let Some(id) = stream_of(&write) else {
+        let Some(id) = write.stream() else {
             match write {
                 JournalWrite::Publish { log, key, record } => {
                     self.plan.logs.push(LogEffect::Publish { log, key, record });
                 }
                 JournalWrite::Trim { log, before } => self.plan.logs.push(LogEffect::Trim { log, before }),
-                JournalWrite::Append { .. } | JournalWrite::Close { .. } | JournalWrite::Delete { .. } => {}
+                JournalWrite::Append { .. }
+                | JournalWrite::Close { .. }
+                | JournalWrite::Sleep { .. }
+                | JournalWrite::Reopen { .. }
+                | JournalWrite::Delete { .. } => {}
             }
             return Ok(());
         };
@@ -167,7 +177,19 @@ impl Planner<'_> {
                 self.plan.records.push(RecordEffect::Append { stream, sequence, record });
                 Some(Stream { next: sequence + 1, open })
             }
+            JournalWrite::Sleep { stream, until } => {
+                if now.is_some_and(|stream| stream.open) {
+                    self.plan.records.push(RecordEffect::Sleep { stream, until });
+                }
+                now
+            }
             JournalWrite::Close { .. } => now.map(|stream| Stream { open: false, ..stream }),
+            JournalWrite::Reopen { stream } => {
+                if now.is_some_and(|stream| !stream.open) {
+                    self.plan.records.push(RecordEffect::Reopen { stream });
+                }
+                now.map(|stream| Stream { open: true, ..stream })
+            }
             JournalWrite::Delete { stream } => {
                 if now.is_some() {
                     self.plan.records.push(RecordEffect::DeleteAll { stream });

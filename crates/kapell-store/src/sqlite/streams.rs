@@ -6,7 +6,8 @@
 //!   along its pointers.
 //! - `streams`: how many records a stream has and where its last one is; a closed stream has `open = 0`. Appending
 //!   does not touch it: it says how things stood at the position `streams` in `meta`, and the few records after that
-//!   say the rest. Closing and deleting, which no record tells of, are written at once.
+//!   say the rest. Closing, reopening and deleting, which no record tells of, are written at
+//!   once.
 //!
 //! Positions are never used twice, so that what is after the one in `meta` is new.
 
@@ -25,16 +26,24 @@ pub(super) const SCHEMA: &str = "
         stream BLOB NOT NULL,
         sequence INTEGER NOT NULL,
         previous INTEGER,
-        record BLOB NOT NULL
+        record BLOB NOT NULL,
+        until INTEGER
     );
     CREATE TABLE streams (
         stream BLOB PRIMARY KEY,
         next INTEGER NOT NULL,
         last INTEGER NOT NULL,
-        open INTEGER NOT NULL
+        open INTEGER NOT NULL,
+        until INTEGER
     ) WITHOUT ROWID;
     CREATE INDEX open_streams ON streams (stream) WHERE open = 1;
     INSERT INTO meta VALUES ('streams', 0);
+";
+
+/// Version 3 had no streams that sleep.
+pub(super) const UPGRADE_FROM_3: &str = "
+    ALTER TABLE journal ADD COLUMN until INTEGER;
+    ALTER TABLE streams ADD COLUMN until INTEGER;
 ";
 
 /// Version 1 kept the journal ordered by stream, and `streams` without `last` and up to date.
@@ -150,10 +159,31 @@ impl StreamTable {
                     moves.tails.insert(*stream, Some(Tail { next: sequence + 1, last: position }));
                     moves.position += 1;
                 }
+                RecordEffect::Sleep { stream, until } => {
+                    if let Some(tail) = self.tail(&moves, *stream) {
+                        connection
+                            .prepare_cached("UPDATE journal SET until = ?2 WHERE position = ?1")?
+                            .execute(params![sql(tail.last), until])?;
+                    }
+                }
+                RecordEffect::Reopen { stream } => {
+                    // Unless it was closed by the same batch, of which nothing has been written yet.
+                    if self.tail(&moves, *stream).is_none() {
+                        moves.tails.insert(*stream, closed_at(connection, *stream)?);
+                        connection
+                            .prepare_cached("UPDATE streams SET open = 1 WHERE stream = ?1")?
+                            .execute([stream.0])?;
+                    }
+                    if let Some(tail) = self.tail(&moves, *stream) {
+                        connection
+                            .prepare_cached("UPDATE journal SET until = NULL WHERE position = ?1")?
+                            .execute([sql(tail.last)])?;
+                    }
+                }
                 RecordEffect::DeleteAll { stream } => {
                     let last = match self.tail(&moves, *stream) {
                         Some(tail) => Some(tail.last),
-                        None => closed_at(connection, *stream)?,
+                        None => closed_at(connection, *stream)?.map(|tail| tail.last),
                     };
                     delete_back_from(connection, last)?;
                     moves.tails.insert(*stream, None);
@@ -207,9 +237,10 @@ impl StreamTable {
     pub(super) fn settle(&self, connection: &Connection) -> rusqlite::Result<()> {
         connection
             .prepare_cached(
-                "INSERT INTO streams (stream, next, last, open)
-                     SELECT stream, max(sequence) + 1, position, 1 FROM journal WHERE position > ?1 GROUP BY stream
-                 ON CONFLICT (stream) DO UPDATE SET next = excluded.next, last = excluded.last
+                "INSERT INTO streams (stream, next, last, open, until)
+                     SELECT stream, max(sequence) + 1, position, 1, until FROM journal WHERE position > ?1
+                     GROUP BY stream
+                 ON CONFLICT (stream) DO UPDATE SET next = excluded.next, last = excluded.last, until = excluded.until
                      WHERE excluded.next > streams.next",
             )?
             .execute([sql(self.upto)])?;
@@ -226,9 +257,10 @@ impl StreamTable {
     }
 }
 
-fn closed_at(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<u64>> {
-    let mut find = connection.prepare_cached("SELECT last FROM streams WHERE stream = ?1")?;
-    find.query_row([stream.0], |row| row.get::<_, i64>(0).map(i64::unsigned_abs)).optional()
+fn closed_at(connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<Tail>> {
+    let mut find = connection.prepare_cached("SELECT next, last FROM streams WHERE stream = ?1")?;
+    let number = |row: &rusqlite::Row<'_>, column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+    find.query_row([stream.0], |row| Ok(Tail { next: number(row, 0)?, last: number(row, 1)? })).optional()
 }
 
 fn delete_back_from(connection: &Connection, last: Option<u64>) -> rusqlite::Result<()> {
@@ -242,24 +274,59 @@ fn delete_back_from(connection: &Connection, last: Option<u64>) -> rusqlite::Res
     Ok(())
 }
 
+/// Where streams end that the table is behind on, as far as a reader has looked. Reading one stream would else look
+/// through all those records again.
+#[derive(Default)]
+pub(super) struct Recent {
+    last: HashMap<StreamId, i64>,
+    /// Positions up to this one have been looked at.
+    scanned: i64,
+    /// `streams` in `meta` at that time.
+    upto: i64,
+}
+
+impl Recent {
+    fn newest(&mut self, connection: &Connection, stream: StreamId) -> rusqlite::Result<Option<i64>> {
+        let upto: i64 = connection
+            .prepare_cached("SELECT value FROM meta WHERE name = 'streams'")?
+            .query_row([], |row| row.get(0))?;
+        if upto != self.upto {
+            self.upto = upto;
+            self.last.retain(|_, position| *position > upto);
+            self.scanned = self.scanned.max(upto);
+        }
+        let mut scan = connection.prepare_cached("SELECT position, stream FROM journal WHERE position > ?1")?;
+        let mut rows = scan.query([self.scanned])?;
+        while let Some(row) = rows.next()? {
+            let position = row.get(0)?;
+            self.last.insert(StreamId(row.get(1)?), position);
+            self.scanned = self.scanned.max(position);
+        }
+        if let Some(position) = self.last.get(&stream) {
+            return Ok(Some(*position));
+        }
+        let mut find = connection.prepare_cached("SELECT last FROM streams WHERE stream = ?1")?;
+        find.query_row([stream.0], |row| row.get(0)).optional()
+    }
+}
+
 /// The records of a stream from `from` on.
-pub(super) fn records(connection: &Connection, stream: StreamId, from: u64) -> rusqlite::Result<Vec<Bytes>> {
+pub(super) fn records(
+    connection: &Connection,
+    recent: &mut Recent,
+    stream: StreamId,
+    from: u64,
+) -> rusqlite::Result<Vec<Bytes>> {
     // One transaction, so that a deletion meanwhile is seen as a whole or not at all.
     let _snapshot = connection.unchecked_transaction()?;
-    let newest = connection
-        .prepare_cached(
-            "SELECT coalesce(
-                (SELECT max(position) FROM journal
-                    WHERE position > (SELECT value FROM meta WHERE name = 'streams') AND stream = ?1),
-                (SELECT last FROM streams WHERE stream = ?1))",
-        )?
-        .query_row([stream.0], |row| row.get::<_, Option<i64>>(0))?;
+    let newest = recent.newest(connection, stream)?;
     let mut read = connection.prepare_cached("SELECT previous, sequence, record FROM journal WHERE position = ?1")?;
     let mut records = Vec::new();
     let mut next = newest;
     while let Some(position) = next {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?));
-        let (previous, sequence, record) = read.query_row([position], row)?;
+        // What was deleted since it was looked at is not there.
+        let Some((previous, sequence, record)) = read.query_row([position], row).optional()? else { break };
         if sequence < sql(from) {
             break;
         }
@@ -268,6 +335,24 @@ pub(super) fn records(connection: &Connection, stream: StreamId, from: u64) -> r
     }
     records.reverse();
     Ok(records)
+}
+
+pub(super) fn sleeping_streams(connection: &Connection) -> rusqlite::Result<Vec<(StreamId, i64)>> {
+    let mut statement = connection.prepare_cached(
+        "WITH new AS (
+             SELECT stream, max(sequence), until FROM journal
+             WHERE position > (SELECT value FROM meta WHERE name = 'streams') GROUP BY stream
+         )
+         SELECT stream, until FROM streams
+             WHERE open = 1 AND until IS NOT NULL AND stream NOT IN (SELECT stream FROM new)
+         UNION ALL
+         SELECT stream, until FROM new
+             WHERE until IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM streams WHERE streams.stream = new.stream AND open = 0)
+         ORDER BY stream",
+    )?;
+    let rows = statement.query_map([], |row| Ok((StreamId(row.get(0)?), row.get(1)?)))?;
+    rows.collect()
 }
 
 pub(super) fn open_streams(connection: &Connection) -> rusqlite::Result<Vec<StreamId>> {

@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use parking_lot::RwLock;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::WriteError;
 use super::database::{Database, Horizon};
 use super::lock::DirectoryLock;
 use super::plan::{Plan, plan_batch, streams_of};
 use super::state::State;
+use super::watchers::Watchers;
 use crate::{CommitError, JournalWrite, Revision, Transaction};
 
 /// Transactions that may wait. More clients than this write at once only when the disk has stopped answering, and
@@ -39,8 +40,7 @@ const SWEEP_CHUNK: Revision = 500;
 /// What readers, watchers and the writer share.
 pub(crate) struct Shared {
     pub(crate) state: RwLock<State>,
-    /// Wakes watchers; they look for themselves whether the news concerns them.
-    pub(crate) latest: watch::Sender<Revision>,
+    pub(crate) watchers: Watchers,
     pub(crate) queued_bytes: AtomicUsize,
 }
 
@@ -54,7 +54,11 @@ pub(crate) fn size_of(transaction: &Transaction) -> usize {
     let writes = transaction.writes.iter().map(|w| 128 + w.key.len() + w.value.as_ref().map_or(0, |v| v.len()));
     let journal = transaction.journal.iter().map(|write| match write {
         JournalWrite::Append { record, .. } | JournalWrite::Publish { record, .. } => 128 + record.len(),
-        JournalWrite::Close { .. } | JournalWrite::Delete { .. } | JournalWrite::Trim { .. } => 128,
+        JournalWrite::Close { .. }
+        | JournalWrite::Sleep { .. }
+        | JournalWrite::Reopen { .. }
+        | JournalWrite::Delete { .. }
+        | JournalWrite::Trim { .. } => 128,
     });
     128 + writes.sum::<usize>() + journal.sum::<usize>()
 }
@@ -131,14 +135,13 @@ impl Writer {
         }
         match self.write(transactions) {
             Ok(plan) => {
+                let concerned = self.shared.watchers.announce(&plan.changes);
                 for (reply, verdict) in replies.into_iter().zip(plan.verdicts) {
                     // A caller that stopped waiting learns the outcome by reading.
                     let _ = reply.send(verdict);
                 }
                 // After the replies: whoever wrote is waiting for that alone, and should not queue behind the watchers.
-                if let Some(last) = plan.changes.last() {
-                    self.shared.latest.send_replace(last.revision);
-                }
+                concerned.iter().for_each(|slot| slot.news.notify_one());
             }
             Err(error) => {
                 let error = Arc::new(self.failed(error));
@@ -186,7 +189,7 @@ impl Writer {
             self.horizon.compacted = before;
             self.shared.state.write().forget_before(before);
             // Watchers that stand before it must learn that they are too late.
-            self.shared.latest.send_replace(latest);
+            self.shared.watchers.wake_all();
         }
         Ok(())
     }

@@ -1,32 +1,140 @@
-//! `call`: HTTP; every other kind of call is refused by its name.
+//! `call`: HTTP, operations of OpenAPI documents, gRPC methods, and functions; the rest is refused by name.
 
 use kapell_api::problem::Problem;
 use serde_json::Value;
 use url::Url;
 
 use super::{Compiler, Position};
+use crate::expression::Template;
 use crate::expression::template::enclosed;
+use crate::grpc::GrpcMethod;
 use crate::node::{Members, Node, not_supported, wrong_type};
-use crate::program::{Endpoint, HttpCall, HttpOutput};
+use crate::openapi::Operation;
+use crate::program::{Authentication, Endpoint, GrpcCall, HttpCall, HttpOutput, OperationCall, TaskKind};
+use crate::resources::Kind;
 
 const DEFINITION: Position = Position::TaskDefinition;
 
 impl Compiler {
-    pub(super) fn call(&mut self, node: &Node<'_>, task: &Members<'_>) -> Option<HttpCall> {
-        match node.text(&mut self.problems)? {
-            "http" => {
+    pub(super) fn call(&mut self, node: &Node<'_>, task: &Members<'_>) -> Option<TaskKind> {
+        let kind = node.text(&mut self.problems)?;
+        match kind {
+            "http" | "openapi" | "grpc" => {
                 let with = task.require("with", &mut self.problems)?;
-                self.http(&with)
+                let call = match kind {
+                    "http" => self.http(&with),
+                    "openapi" => self.openapi(&with),
+                    _ => self.grpc(&with),
+                };
+                call.map(|call| TaskKind::Call(Box::new(call)))
             }
-            kind @ ("grpc" | "openapi" | "asyncapi" | "a2a" | "mcp") => {
+            "asyncapi" | "a2a" | "mcp" => {
                 self.problems.push(not_supported(&node.path, &format!("call: {kind}")));
                 None
             }
-            function => {
-                self.problems.push(not_supported(&node.path, &format!("call: {function} (a custom function)")));
-                None
-            }
+            function => self.function_call(function, node, task).map(|call| TaskKind::Function(Box::new(call))),
         }
+    }
+
+    fn openapi(&mut self, node: &Node<'_>) -> Option<HttpCall> {
+        let members = node.members(&mut self.problems)?;
+        let known = ["document", "operationId", "parameters", "authentication", "output", "redirect"];
+        members.known(&known, &[], &mut self.problems);
+        let document = members.require("document", &mut self.problems).and_then(|node| self.external(&node));
+        let id = members.require("operationId", &mut self.problems).and_then(|node| node.text(&mut self.problems));
+        let parameters = match members.get("parameters") {
+            Some(node) => self.expect_object_or_text(&node).then(|| self.template(&node, DEFINITION)),
+            None => Some(Template::empty()),
+        };
+        let authentication = members.get("authentication").and_then(|node| self.authentication(&node));
+        let output = members.get("output").map_or(Some(HttpOutput::Content), |node| self.http_output(&node));
+        let redirect = members.get("redirect").map_or(Some(false), |node| node.boolean(&mut self.problems));
+        let path = members.path_of("document");
+        let pinned = self.pinned(document?, Kind::Operation(id?.to_owned()), &path);
+        let operation = match pinned.map(serde_json::from_value::<Operation>) {
+            None => Operation::default(),
+            Some(Ok(operation)) => operation,
+            Some(Err(error)) => {
+                self.broken_resource(&path, &error.to_string());
+                return None;
+            }
+        };
+        let method = http::Method::from_bytes(operation.method.as_bytes()).unwrap_or_default();
+        let operation = OperationCall { operation, parameters: parameters? };
+        Some(HttpCall {
+            method,
+            endpoint: Endpoint::Operation(Box::new(operation)),
+            headers: None,
+            query: None,
+            body: None,
+            authentication,
+            output: output?,
+            redirect: redirect?,
+        })
+    }
+
+    fn grpc(&mut self, node: &Node<'_>) -> Option<HttpCall> {
+        let members = node.members(&mut self.problems)?;
+        members.known(&["proto", "service", "method", "arguments"], &[], &mut self.problems);
+        let proto = members.require("proto", &mut self.problems).and_then(|node| self.external(&node));
+        let method = members.require("method", &mut self.problems).and_then(|node| node.text(&mut self.problems));
+        let arguments = match members.get("arguments") {
+            Some(node) => self.expect_object_or_text(&node).then(|| self.template(&node, DEFINITION)),
+            None => Some(Template::empty()),
+        };
+        let service = members.require("service", &mut self.problems)?;
+        let service = service.members(&mut self.problems)?;
+        service.known(&["name", "host", "port", "authentication"], &[], &mut self.problems);
+        let name = service.require("name", &mut self.problems).and_then(|node| node.text(&mut self.problems));
+        let host = service.require("host", &mut self.problems).and_then(|node| self.host(&node));
+        let port = service.get("port").map_or(Some(None), |node| self.port(&node).map(Some));
+        let authentication = service.get("authentication").and_then(|node| self.authentication(&node));
+        let (name, host, port, method) = (name?, host?, port?, method?);
+        let authority = match port {
+            Some(443) => format!("https://{host}"),
+            Some(port) => format!("http://{host}:{port}"),
+            None => format!("http://{host}"),
+        };
+        let path = members.path_of("proto");
+        let descriptor = match self.pinned(proto?, Kind::Proto, &path) {
+            None => GrpcMethod::unknown(),
+            Some(pinned) => match GrpcMethod::find(&pinned, &authority, name, method) {
+                Ok(found) => found,
+                Err(reason) => {
+                    self.broken_resource(&members.path_of("method"), &reason);
+                    return None;
+                }
+            },
+        };
+        let call = GrpcCall { method: descriptor, arguments: arguments? };
+        Some(HttpCall {
+            method: http::Method::POST,
+            endpoint: Endpoint::Grpc(Box::new(call)),
+            headers: None,
+            query: None,
+            body: None,
+            authentication,
+            output: HttpOutput::Content,
+            redirect: false,
+        })
+    }
+
+    fn host<'a>(&mut self, node: &Node<'a>) -> Option<&'a str> {
+        let text = node.text(&mut self.problems)?;
+        if url::Host::parse(text).is_ok() {
+            return Some(text);
+        }
+        self.problems.push(Problem::invalid(node.path.clone(), text, "must be the name or the address of a host"));
+        None
+    }
+
+    fn port(&mut self, node: &Node<'_>) -> Option<u16> {
+        let port = node.count(&mut self.problems)?;
+        let valid = u16::try_from(port).ok().filter(|port| *port > 0);
+        if valid.is_none() {
+            self.problems.push(Problem::invalid(node.path.clone(), port, "must be a port from 1 to 65535"));
+        }
+        valid
     }
 
     fn http(&mut self, node: &Node<'_>) -> Option<HttpCall> {
@@ -34,7 +142,9 @@ impl Compiler {
         let known = ["method", "endpoint", "headers", "body", "query", "output", "redirect"];
         members.known(&known, &[], &mut self.problems);
         let method = members.require("method", &mut self.problems).and_then(|node| self.method(&node));
-        let endpoint = members.require("endpoint", &mut self.problems).and_then(|node| self.endpoint(&node));
+        let mut authentication = None;
+        let endpoint =
+            members.require("endpoint", &mut self.problems).and_then(|node| self.endpoint(&node, &mut authentication));
         let mut map = |key| {
             let node = members.get(key)?;
             self.expect_object_or_text(&node).then(|| self.template(&node, DEFINITION))
@@ -49,6 +159,7 @@ impl Compiler {
             headers,
             query,
             body,
+            authentication,
             output: output?,
             redirect: redirect?,
         })
@@ -78,7 +189,7 @@ impl Compiler {
         })
     }
 
-    fn endpoint(&mut self, node: &Node<'_>) -> Option<Endpoint> {
+    fn endpoint(&mut self, node: &Node<'_>, authentication: &mut Option<Authentication>) -> Option<Endpoint> {
         match node.value {
             Value::String(text) if enclosed(text).is_some() => {
                 Some(Endpoint::Computed(self.template(node, DEFINITION)))
@@ -92,10 +203,11 @@ impl Compiler {
             },
             Value::Object(_) => {
                 let members = node.members(&mut self.problems)?;
-                members.known(&["uri"], &["authentication"], &mut self.problems);
+                members.known(&["uri", "authentication"], &[], &mut self.problems);
+                *authentication = members.get("authentication").and_then(|node| self.authentication(&node));
                 let uri = members.require("uri", &mut self.problems)?;
                 uri.text(&mut self.problems)?;
-                self.endpoint(&uri)
+                self.endpoint(&uri, authentication)
             }
             other => {
                 self.problems.push(wrong_type(&node.path, other, "a URI or an object with `uri`"));

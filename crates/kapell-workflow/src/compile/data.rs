@@ -11,10 +11,14 @@ use crate::expression::template::enclosed;
 use crate::expression::{CompileError, Datum, Expression, Template};
 use crate::node::{Node, not_supported, wrong_type};
 use crate::program::{DataFilter, DurationTemplate, Timeout};
+use crate::resources::Kind;
+use crate::schema::Schema;
 
 impl Compiler {
     pub(super) fn scope(&self, position: Position) -> Vec<Arc<str>> {
-        position.arguments().iter().map(|name| Arc::from(*name)).chain(self.variables.iter().cloned()).collect()
+        let secrets = (!self.secrets.is_empty()).then_some("secrets");
+        let arguments = position.arguments().iter().copied().chain(secrets).map(Arc::from);
+        arguments.chain(self.variables.iter().cloned()).collect()
     }
 
     /// A value with `${ … }` inside.
@@ -40,14 +44,50 @@ impl Compiler {
 
     /// `input`, `output` or `export` with the member that filters, `from` or `as`.
     pub(super) fn filter(&mut self, node: &Node<'_>, key: &str, position: Position) -> DataFilter {
-        let members = node.members(&mut self.problems)?;
-        members.known(&[key], &["schema"], &mut self.problems);
-        let node = members.get(key)?;
-        match node.value {
+        let Some(members) = node.members(&mut self.problems) else { return DataFilter::default() };
+        members.known(&[key, "schema"], &[], &mut self.problems);
+        let schema = members.get("schema").and_then(|node| self.schema(&node));
+        let template = members.get(key).and_then(|node| match node.value {
             Value::String(_) => self.expression(&node, position).map(Template::Expression),
             Value::Object(_) => Some(self.template(&node, position)),
             other => {
                 self.problems.push(wrong_type(&node.path, other, "an expression or an object"));
+                None
+            }
+        });
+        DataFilter { template, schema }
+    }
+
+    /// `schema`: a JSON schema inside of the document.
+    fn schema(&mut self, node: &Node<'_>) -> Option<Schema> {
+        let members = node.members(&mut self.problems)?;
+        members.known(&["format", "document", "resource"], &[], &mut self.problems);
+        if let Some(format) = members.get("format") {
+            let text = format.text(&mut self.problems)?;
+            // A version may follow: `json:2020-12`. What the schema says itself in `$schema` decides.
+            if text != "json" && !text.starts_with("json:") {
+                self.problems.push(not_supported(format.path, &format!("the schema format `{text}`")));
+                return None;
+            }
+        }
+        if let Some(resource) = members.get("resource") {
+            if members.has("document") {
+                self.problems.push(Problem::forbidden(members.path_of("document"), "there is a `resource` already"));
+            }
+            let fixed = self.external(&resource)?;
+            let pinned = self.pinned(fixed, Kind::Schema, &resource.path)?;
+            return self.compiled_schema(&Node::new(&pinned, resource.path));
+        }
+        let document = members.require("document", &mut self.problems)?;
+        self.compiled_schema(&document)
+    }
+
+    fn compiled_schema(&mut self, document: &Node<'_>) -> Option<Schema> {
+        match Schema::compile(document.value) {
+            Ok(schema) => Some(schema),
+            Err(reason) => {
+                let message = format!("Invalid value: {reason}");
+                self.problems.push(Problem::new(document.path.clone(), Reason::Invalid, message));
                 None
             }
         }
@@ -107,8 +147,9 @@ pub(super) fn undefined<'n>(path: &str, name: &str, place: &str, known: impl Ite
 
 fn bad_expression(path: String, text: &str, error: CompileError) -> Problem {
     match &error {
-        CompileError::Undefined { name, .. } if name == "$secrets" => not_supported(path, "`$secrets`"),
-        CompileError::Undefined { name, .. } if name == "$authorization" => not_supported(path, "`$authorization`"),
+        CompileError::Undefined { name, .. } if name == "$secrets" => {
+            Problem::new(path, Reason::NotFound, "Not found: `$secrets` has no members, as `use.secrets` names none")
+        }
         _ => {
             let shown: String = text.chars().take(100).collect();
             Problem::invalid(path, shown, &format!("not a jq expression: {error}"))

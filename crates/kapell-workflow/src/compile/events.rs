@@ -76,8 +76,9 @@ impl Compiler {
         let at = self.variable(&members, "at", "index");
         self.variables.extend([item.clone(), at.clone()]);
         let body = members.get("do").map(|node| self.block(&node, &format!("{pointer}/foreach/do")));
-        let output = members.get("output").and_then(|node| self.filter(&node, "as", DEFINITION));
-        let export = members.get("export").and_then(|node| self.filter(&node, "as", Position::TaskExport));
+        let output = members.get("output").map(|node| self.filter(&node, "as", DEFINITION)).unwrap_or_default();
+        let export =
+            members.get("export").map(|node| self.filter(&node, "as", Position::TaskExport)).unwrap_or_default();
         self.variables.truncate(self.variables.len() - 2);
         Some(Subscription { item, at, body, output, export })
     }

@@ -6,6 +6,7 @@ use kapell_api::problem::Problem;
 use serde_json::Value;
 
 use super::data::undefined;
+use super::task::Names;
 use super::{Compiler, Position};
 use crate::node::{Members, Node, wrong_type};
 use crate::program::{Backoff, Block, ErrorFilter, ErrorTemplate, Retry, TryCatch};
@@ -53,12 +54,18 @@ impl Compiler {
         error
     }
 
-    pub(super) fn try_catch(&mut self, body: &Node<'_>, task: &Members<'_>, pointer: &str) -> Option<TryCatch> {
+    pub(super) fn try_catch(
+        &mut self,
+        body: &Node<'_>,
+        task: &Members<'_>,
+        pointer: &str,
+        names: &Names,
+    ) -> Option<TryCatch> {
         let body = self.block(body, &format!("{pointer}/try"));
         let node = task.require("catch", &mut self.problems)?;
         let members = node.members(&mut self.problems)?;
-        let known = ["errors", "as", "when", "exceptWhen", "retry", "do"];
-        members.known(&known, &["then"], &mut self.problems);
+        let known = ["errors", "as", "when", "exceptWhen", "retry", "do", "then"];
+        members.known(&known, &[], &mut self.problems);
         let filter = members.get("errors").map_or(Some(ErrorFilter::default()), |node| self.error_filter(&node));
         let variable = self.variable(&members, "as", "error");
 
@@ -68,8 +75,9 @@ impl Compiler {
         let retry = members.get("retry").and_then(|node| self.retry(&node));
         let handler: Option<Block> = members.get("do").map(|node| self.block(&node, &format!("{pointer}/catch/do")));
         self.variables.pop();
+        let then = members.get("then").map(|node| self.flow(&node, names));
 
-        Some(TryCatch { body, filter: filter?, variable, when, except_when, retry, handler })
+        Some(TryCatch { body, filter: filter?, variable, when, except_when, retry, handler, then })
     }
 
     /// The name of an argument that a task defines.
@@ -138,7 +146,11 @@ impl Compiler {
             let to = members.require("to", &mut self.problems).and_then(|node| self.duration(&node));
             retry.jitter = Some((from?, to?));
             if from > to {
-                self.problems.push(Problem::invalid(node.path, node.value, "`from` must not exceed `to`"));
+                self.problems.push(Problem::invalid(
+                    node.path,
+                    crate::node::json(node.value),
+                    "`from` must not exceed `to`",
+                ));
             }
         }
         if let Some(node) = members.get("limit") {
@@ -152,21 +164,40 @@ impl Compiler {
         members.known(&["constant", "linear", "exponential"], &[], &mut self.problems);
         let mut chosen = Vec::new();
         for (key, node) in members.entries() {
-            if let Some(inner) = node.members(&mut self.problems) {
-                inner.known(&[], &["factor", "maxDelay"], &mut self.problems);
+            let Some(inner) = node.members(&mut self.problems) else { continue };
+            if key == "exponential" {
+                chosen.push(self.exponential(&inner));
+                continue;
             }
+            inner.known(&[], &["factor", "maxDelay"], &mut self.problems);
             chosen.extend(match key {
                 "constant" => Some(Backoff::Constant),
                 "linear" => Some(Backoff::Linear),
-                "exponential" => Some(Backoff::Exponential),
                 _ => None,
             });
         }
         if chosen.len() != 1 {
             let detail = "must have exactly one of constant, linear and exponential";
-            self.problems.push(Problem::invalid(node.path.clone(), node.value, detail));
+            self.problems.push(Problem::invalid(node.path.clone(), crate::node::json(node.value), detail));
         }
         chosen.pop()
+    }
+
+    /// The DSL leaves the object open; `factor` and `maxDelay` in it are ours.
+    fn exponential(&mut self, members: &Members<'_>) -> Backoff {
+        members.known(&["factor", "maxDelay"], &[], &mut self.problems);
+        let mut factor = 2.0;
+        if let Some(node) = members.get("factor") {
+            match node.value.as_f64() {
+                Some(given) if (1.0..=100.0).contains(&given) => factor = given,
+                _ => {
+                    let detail = "must be a number from 1 to 100";
+                    self.problems.push(Problem::invalid(node.path, crate::node::json(node.value), detail));
+                }
+            }
+        }
+        let max = members.get("maxDelay").and_then(|node| self.duration(&node));
+        Backoff::Exponential { factor, max }
     }
 
     fn limit(&mut self, node: &Node<'_>, retry: &mut Retry) {

@@ -6,7 +6,8 @@ use kapell_api::problem::{Problem, Reason};
 use serde_json::Value;
 
 use super::data::undefined;
-use super::{Compiler, EXTENSION, Position};
+use super::extension::Extension;
+use super::{Compiler, Position};
 use crate::expression::Datum;
 use crate::node::{Members, Node, member_path, unknown, wrong_type};
 use crate::program::{Block, Case, Flow, ForLoop, Fork, Task, TaskId, TaskKind};
@@ -33,7 +34,7 @@ const KINDS: [(&str, &[&str]); 12] = [
 ];
 
 /// The names that tasks of one list may jump to.
-type Names = HashMap<String, usize>;
+pub(super) type Names = HashMap<String, usize>;
 
 impl Compiler {
     pub(super) fn block(&mut self, node: &Node<'_>, pointer: &str) -> Block {
@@ -51,15 +52,20 @@ impl Compiler {
             }
             named.push((i, name, body));
         }
+        let places: Vec<String> = named.iter().map(|(_, _, body)| body.path.clone()).collect();
         let tasks = named.into_iter().filter_map(|(i, name, body)| {
             let pointer = format!("{pointer}/{i}/{}", name.replace('~', "~0").replace('/', "~1"));
             self.task(name, &body, pointer, &by_name)
         });
-        Block { tasks: tasks.collect() }
+        let block = Block { tasks: tasks.collect() };
+        if block.tasks.len() == items.len() {
+            self.check_reach(&block, &places);
+        }
+        block
     }
 
     /// An item of a task list: an object with the task's name as its only member.
-    fn named<'a>(&mut self, item: &Node<'a>) -> Option<(&'a str, Node<'a>)> {
+    pub(super) fn named<'a>(&mut self, item: &Node<'a>) -> Option<(&'a str, Node<'a>)> {
         let Value::Object(map) = item.value else {
             self.problems.push(wrong_type(&item.path, item.value, "an object with the task's name as its only key"));
             return None;
@@ -79,32 +85,54 @@ impl Compiler {
         }
     }
 
-    fn task(&mut self, name: &str, node: &Node<'_>, pointer: String, names: &Names) -> Option<TaskId> {
+    pub(super) fn task(&mut self, name: &str, node: &Node<'_>, pointer: String, names: &Names) -> Option<TaskId> {
+        let in_dag = std::mem::take(&mut self.in_dag);
+        // In a dag there is nothing to jump to.
+        let none = Names::new();
+        let task = self.task_inside(name, node, pointer, if in_dag { &none } else { names }, in_dag);
+        self.in_dag = in_dag;
+        task
+    }
+
+    fn task_inside(
+        &mut self,
+        name: &str,
+        node: &Node<'_>,
+        pointer: String,
+        names: &Names,
+        in_dag: bool,
+    ) -> Option<TaskId> {
         let members = node.members(&mut self.problems)?;
         let (keyword, further) = self.keyword(node, &members)?;
         let known: Vec<&str> = COMMON.iter().chain([&keyword]).chain(further).copied().collect();
         members.known(&known, &[], &mut self.problems);
 
         let condition = members.get("if").and_then(|node| self.expression(&node, DEFINITION));
-        let input = members.get("input").and_then(|node| self.filter(&node, "from", Position::TaskInput));
+        let input = members.get("input").map(|node| self.filter(&node, "from", Position::TaskInput));
         let timeout = members.get("timeout").and_then(|node| self.timeout(&node, DEFINITION));
         let then = members.get("then").map_or(Flow::Continue, |node| self.flow(&node, names));
-        let compensate = members.get("metadata").and_then(|node| self.compensation(&node, &pointer));
-        let kind = self.kind(keyword, &members, &pointer, names);
-        let output = members.get("output").and_then(|node| self.filter(&node, "as", DEFINITION));
-        let export = members.get("export").and_then(|node| self.filter(&node, "as", Position::TaskExport));
+        let Extension { compensate, dag, parallel } = self.extension(&members, keyword, &pointer, in_dag);
+        let kind = match keyword {
+            "do" if dag => {
+                members.get("do").and_then(|node| self.dag(&node, &format!("{pointer}/do"))).map(TaskKind::Dag)
+            }
+            _ => self.kind(keyword, &members, &pointer, names),
+        };
+        let kind = self.with_parallel(kind, parallel, &members);
+        let output = members.get("output").map(|node| self.filter(&node, "as", DEFINITION));
+        let export = members.get("export").map(|node| self.filter(&node, "as", Position::TaskExport));
 
         let definition = Datum::from_json(node.value).unwrap_or_default();
+        let kind = self.extended(keyword, kind?, name, &pointer, &definition);
         let name = name.to_owned();
-        let kind = kind?;
         self.tasks.push(Task {
             name,
             pointer,
             definition,
             condition,
-            input,
-            output,
-            export,
+            input: input.unwrap_or_default(),
+            output: output.unwrap_or_default(),
+            export: export.unwrap_or_default(),
             timeout,
             then,
             compensate,
@@ -141,11 +169,11 @@ impl Compiler {
                 }
                 TaskKind::Set(self.template(&node, DEFINITION))
             }
-            "call" => TaskKind::Call(self.call(&node, members)?),
+            "call" => self.call(&node, members)?,
             "switch" => TaskKind::Switch(self.switch(&node, names)),
             "for" => TaskKind::For(self.for_loop(&node, members, pointer)?),
             "fork" => TaskKind::Fork(self.fork(&node, pointer)?),
-            "try" => TaskKind::Try(Box::new(self.try_catch(&node, members, pointer)?)),
+            "try" => TaskKind::Try(Box::new(self.try_catch(&node, members, pointer, names)?)),
             "emit" => TaskKind::Emit(self.emit(&node)?),
             "listen" => TaskKind::Listen(Box::new(self.listen(&node, members, pointer)?)),
             "run" => TaskKind::Run(Box::new(self.run(&node)?)),
@@ -154,7 +182,7 @@ impl Compiler {
         })
     }
 
-    fn flow(&mut self, node: &Node<'_>, names: &Names) -> Flow {
+    pub(super) fn flow(&mut self, node: &Node<'_>, names: &Names) -> Flow {
         match node.text(&mut self.problems) {
             None | Some("continue") => Flow::Continue,
             Some("exit") => Flow::Exit,
@@ -198,7 +226,7 @@ impl Compiler {
         let condition = task.get("while").and_then(|node| self.expression(&node, DEFINITION));
         let body = task.require("do", &mut self.problems).map(|node| self.block(&node, &format!("{pointer}/do")));
         self.variables.truncate(self.variables.len() - 2);
-        Some(ForLoop { each, at, items: items?, condition, body: body? })
+        Some(ForLoop { each, at, items: items?, condition, body: body?, parallel: None })
     }
 
     /// `for.in`: an expression, or (July 2026) an array with expressions inside.
@@ -231,20 +259,5 @@ impl Compiler {
             tasks.extend(self.task(name, &body, pointer, &Names::new()));
         }
         Some(Fork { branches: tasks, compete })
-    }
-
-    /// `metadata` is open to everyone; only our own block in it has a meaning here.
-    fn compensation(&mut self, node: &Node<'_>, pointer: &str) -> Option<Block> {
-        let members = node.members(&mut self.problems)?;
-        let extension = members.get(EXTENSION)?;
-        let members = extension.members(&mut self.problems)?;
-        let unsupported = ["saga", "mode", "needs", "parallel", "retry"];
-        members.known(&["compensate"], &unsupported, &mut self.problems);
-        let list = members.get("compensate")?;
-        // A compensation runs long after the loops and handlers around its task, so their variables are gone.
-        let variables = std::mem::take(&mut self.variables);
-        let block = self.block(&list, &format!("{pointer}/metadata/kapell.dev~1v1/compensate"));
-        self.variables = variables;
-        Some(block)
     }
 }

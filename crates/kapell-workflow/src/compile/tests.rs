@@ -27,6 +27,30 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "spec.do[0].a: Required value: one of call, fork, for, emit, listen, raise, run, set, switch, try, wait, do",
         ),
         ("[{ a: { set: 5 } }]", "spec.do[0].a.set: Invalid value: must be an object or an expression, not a number"),
+        (
+            "[{ a: { do: [{ b: { set: {}, metadata: { kapell.dev/v1: { needs: [] } } } }] } }]",
+            "spec.do[0].a.do[0].b.metadata[kapell.dev/v1].needs: Invalid value: `needs` is for a task of a `do` with `mode: dag`",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { mode: dag } }, do: [{ bee: { set: {} } }, { c: { set: {}, metadata: { kapell.dev/v1: { needs: [bea] } } } }] } }]",
+            "spec.do[0].a.do[1].c.metadata[kapell.dev/v1].needs[0]: Not found: there is no `bea` in this task list, did you mean `bee`?",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { mode: dag } }, do: [{ z: { set: {} } }, { b: { set: {}, metadata: { kapell.dev/v1: { needs: [d, z] } } } }, { c: { set: {}, metadata: { kapell.dev/v1: { needs: [b] } } } }, { d: { set: {}, metadata: { kapell.dev/v1: { needs: [c] } } } }] } }]",
+            "spec.do[0].a.do[1].b.metadata[kapell.dev/v1].needs: Invalid value: these tasks wait for each other: b needs d needs c needs b",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { mode: dag } }, do: [{ b: { set: {}, then: exit } }] } }]",
+            "spec.do[0].a.do[0].b.then: Invalid value: \"exit\": must be continue or end in a `do` with `mode: dag`",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { parallel: { max: 0 } } }, for: { in: '[1]' }, do: [{ b: { set: {} } }] } }]",
+            "spec.do[0].a.metadata[kapell.dev/v1].parallel.max: Invalid value: 0: must be 1 or more",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { parallel: {} } }, for: { in: '[1]' }, while: 'true', do: [{ b: { set: {} } }] } }]",
+            "spec.do[0].a.while: Invalid value: `while` needs the iterations one after another, and `parallel` does not",
+        ),
         ("[]", "spec.do: Required value: at least one task"),
         ("{}", "spec.do: Invalid value: must be an array, not an object"),
         ("[5]", "spec.do[0]: Invalid value: must be an object with the task's name as its only key, not a number"),
@@ -86,14 +110,26 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "[{ a: { run: { shell: { command: ls }, return: exit } } }]",
             "spec.do[0].a.run.return: Invalid value: \"exit\": must be one of stdout, stderr, code, all, none",
         ),
-        ("[{ a: { call: grpc, with: {} } }]", "spec.do[0].a.call: Unsupported value: call: grpc is not supported yet"),
+        ("[{ a: { call: mcp, with: {} } }]", "spec.do[0].a.call: Unsupported value: call: mcp is not supported yet"),
         (
-            "[{ a: { call: openapi, with: {} } }]",
-            "spec.do[0].a.call: Unsupported value: call: openapi is not supported yet",
+            "[{ a: { call: htp } }]",
+            "spec.do[0].a.call: Not found: there is no `htp` in use.functions, did you mean `http`?",
         ),
         (
-            "[{ a: { call: mine } }]",
-            "spec.do[0].a.call: Unsupported value: call: mine (a custom function) is not supported yet",
+            "[{ a: { call: 'log:1.0.0@nowhere' } }]",
+            "spec.do[0].a.call: Not found: there is no `nowhere` in use.catalogs",
+        ),
+        (
+            "[{ a: { call: 'log:1.0.0@default' } }]",
+            "spec.do[0].a.call: Unsupported value: a default catalog (define `default` in use.catalogs) is not supported yet",
+        ),
+        (
+            "[{ a: { call: openapi, with: { document: { endpoint: '${ .x }' }, operationId: x } } }]",
+            "spec.do[0].a.with.document.endpoint: Invalid value: \"${ .x }\": must be known before the run begins, so it can be neither an expression nor a template",
+        ),
+        (
+            "[{ a: { call: grpc, with: { proto: { endpoint: 'http://x/a.proto' }, service: { name: A, host: x, port: 70000 }, method: M } } }]",
+            "spec.do[0].a.with.service.port: Invalid value: 70000: must be a port from 1 to 65535",
         ),
         ("[{ a: { call: http } }]", "spec.do[0].a.with: Required value"),
         ("[{ a: { call: http, with: { method: get } } }]", "spec.do[0].a.with.endpoint: Required value"),
@@ -107,7 +143,27 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ),
         (
             "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { use: b } } } } }]",
-            "spec.do[0].a.with.endpoint.authentication: Unsupported value: `authentication` is not supported yet",
+            "spec.do[0].a.with.endpoint.authentication.use: Not found: there is no `b` in use.authentications",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { basic: { use: s } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.basic.use: Not found: there is no `s` in use.secrets",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: {} } } } }]",
+            "spec.do[0].a.with.endpoint.authentication: Required value: exactly one of basic, bearer, digest, oauth2 and oidc, or `use`",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { oauth2: { authority: 'http://a', client: { id: x }, grant: password, username: u } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.oauth2.password: Required value: the grant asks for it",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { oidc: { authority: 'http://a', client: { id: x, authentication: x } } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.oidc.client.authentication: Invalid value: \"x\": must be one of client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, none",
+        ),
+        (
+            "[{ a: { call: http, with: { method: get, endpoint: { uri: 'http://x/', authentication: { basic: { username: u } } } } } }]",
+            "spec.do[0].a.with.endpoint.authentication.basic.password: Required value",
         ),
         (
             "[{ a: { call: http, with: { method: get, endpoint: 'http://x/', header: {} } } }]",
@@ -127,15 +183,40 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
         ),
         (
             "[{ a: { set: { x: '${ $secrets.a }' } } }]",
-            "spec.do[0].a.set.x: Unsupported value: `$secrets` is not supported yet",
+            "spec.do[0].a.set.x: Not found: `$secrets` has no members, as `use.secrets` names none",
         ),
         (
             "[{ a: { set: {}, output: { as: $output } } }]",
             "spec.do[0].a.output.as: Invalid value: \"$output\": not a jq expression: there is no variable `$output` here",
         ),
+        ("[{ a: { set: {}, input: { schema: {} } } }]", "spec.do[0].a.input.schema.document: Required value"),
         (
-            "[{ a: { set: {}, input: { schema: {} } } }]",
-            "spec.do[0].a.input.schema: Unsupported value: `schema` is not supported yet",
+            "[{ a: { set: {}, output: { schema: { format: avro, document: {} } } } }]",
+            "spec.do[0].a.output.schema.format: Unsupported value: the schema format `avro` is not supported yet",
+        ),
+        (
+            "[{ a: { set: {}, export: { schema: { resource: { endpoint: x } } } } }]",
+            "spec.do[0].a.export.schema.resource.endpoint: Invalid value: \"x\": must be an absolute URI: relative URL without a base",
+        ),
+        (
+            "[{ a: { set: {}, input: { schema: { document: { $ref: '#' } } } } }]",
+            "spec.do[0].a.input.schema.document: Invalid value: has a `$ref` at `#` that leads back to itself",
+        ),
+        (
+            "[{ a: { set: {}, then: end } }, { b: { set: {} } }]",
+            "spec.do[1].b: Invalid value: nothing leads to this task, neither the order of the list nor a `then`",
+        ),
+        (
+            "[{ a: { raise: { error: { type: x, status: 500 } } } }, { b: { set: {} } }]",
+            "spec.do[1].b: Invalid value: nothing leads to this task, neither the order of the list nor a `then`",
+        ),
+        (
+            "[{ a: { switch: [{ x: { then: c } }] } }, { b: { set: {} } }, { c: { set: {} } }]",
+            "spec.do[1].b: Invalid value: nothing leads to this task, neither the order of the list nor a `then`",
+        ),
+        (
+            "[{ a: { try: [{ b: { set: {} } }], catch: { then: nope } } }]",
+            "spec.do[0].a.catch.then: Not found: there is no `nope` in this task list (a jump cannot leave its list)",
         ),
         (
             "[{ a: { wait: soon } }]",
@@ -157,8 +238,12 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "spec.do[0].a.catch.retry: Not found: there is no `nope` in use.retries",
         ),
         (
-            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: { delay: PT1S, backoff: { exponential: { factor: 2 } } } } } }]",
-            "spec.do[0].a.catch.retry.backoff.exponential.factor: Unsupported value: `factor` is not supported yet",
+            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: { delay: PT1S, backoff: { exponential: { factor: 0 } } } } } }]",
+            "spec.do[0].a.catch.retry.backoff.exponential.factor: Invalid value: 0: must be a number from 1 to 100",
+        ),
+        (
+            "[{ a: { try: [{ b: { set: {} } }], catch: { retry: { delay: PT1S, backoff: { linear: { factor: 2 } } } } } }]",
+            "spec.do[0].a.catch.retry.backoff.linear.factor: Unsupported value: `factor` is not supported yet",
         ),
         (
             "[{ a: { for: { in: .x, each: context }, do: [{ b: { set: {} } }] } }]",
@@ -212,7 +297,7 @@ fn the_header_is_checked() {
         (
             "metadata",
             json!({ "of": "another", "kapell.dev/v1": { "exampleInput": {}, "exampel": {} } }),
-            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput, schedule",
+            "spec.document.metadata[kapell.dev/v1].exampel: Unknown field `exampel`, known are exampleInput, schedule, retention, searchAttributes, concurrency, priority",
         ),
     ];
     for (key, value, expected) in table {
@@ -278,12 +363,21 @@ fn what_is_not_supported_is_refused_by_name() {
         document[key] = value;
         problems(&document)
     };
-    for key in ["authentications", "catalogs", "extensions", "functions", "secrets"] {
-        let expected = format!("spec.use.{key}: Unsupported value: `{key}` is not supported yet");
-        assert_eq!(with("use", json!({ key: {} })), [expected]);
-    }
     assert_eq!(
         with("evaluate", json!({ "language": "javascript" })),
         ["spec.evaluate.language: Unsupported value: the expression language `javascript` is not supported yet"]
     );
+}
+
+#[test]
+fn tasks_that_something_leads_to_are_reachable() {
+    let lists = [
+        "[{ a: { set: {}, then: c } }, { b: { set: {}, then: end } }, { c: { set: {}, then: b } }]",
+        "[{ a: { set: {}, if: .x, then: end } }, { b: { set: {} } }]",
+        "[{ a: { switch: [{ x: { when: .x, then: c } }], then: end } }, { c: { set: {} } }]",
+        "[{ a: { try: [{ x: { set: {} } }], catch: { then: c }, then: end } }, { c: { set: {} } }]",
+    ];
+    for list in lists {
+        assert_eq!(problems_of(list), Vec::<String>::new(), "{list}");
+    }
 }

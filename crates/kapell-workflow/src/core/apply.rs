@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::extension::Progress;
 use super::record::{Body, Entry, FrameId, Record, Time, TimerId, TimerKind};
-use super::state::{Action, Compensation, Done, Effect, Frame, FrameState, Outcome, Owner, Phase, ROOT, Run};
+use super::state::{Action, Compensation, Done, Effect, Frame, FrameState, Operated, Outcome, Owner, Phase, ROOT, Run};
 use crate::expression::Datum;
 use crate::fault::{Fault, Standard};
 use crate::program::{Flow, Program, TaskKind};
@@ -34,6 +35,7 @@ impl Run {
             scope: String::new(),
             visit: 0,
             attempt: 1,
+            round: 0,
             raw_input: input.clone(),
             input: input.clone(),
             started_at: *at,
@@ -61,6 +63,8 @@ impl Run {
             log_end: 0,
             reports: false,
             records: 1,
+            latest: *at,
+            operated: Operated::default(),
             outbox: Vec::new(),
         })
     }
@@ -69,7 +73,9 @@ impl Run {
         let Entry(at, record) = entry;
         let number = self.records;
         self.records += 1;
-        self.apply_record(*at, record).ok_or(Misfit { number, record: name_of(record) })
+        let applied = self.apply_record(*at, record);
+        self.latest = *at;
+        applied.ok_or(Misfit { number, record: name_of(record) })
     }
 
     fn apply_record(&mut self, at: Time, record: &Record) -> Option<()> {
@@ -90,6 +96,10 @@ impl Run {
             Record::Fired { timer } => self.fired(*timer)?,
             Record::Cancelled { reason } => self.end_with(Outcome::Cancelled(reason.clone())),
             Record::Aborted { fault } => self.end_with(Outcome::Faulted(fault.clone())),
+            Record::Suspended => self.suspend(),
+            Record::Resumed => self.resume(),
+            Record::Substituted { task, output } => self.substitute(task, output.clone()),
+            Record::Rewound(rewind) => self.rewound(at, rewind)?,
             decided => {
                 let action = self.agenda.pop_front()?;
                 self.decided(at, action, decided)?;
@@ -130,6 +140,7 @@ impl Run {
             (Record::Collected { output, context }, Action::Collect { frame, output: carried }) => {
                 self.note_collected(frame, output.clone().unwrap_or(carried), context.as_ref())?;
             }
+            (Record::Iterated, Action::Spawn { frame }) => self.spawned(at, frame)?,
             (Record::Left { output, context, case }, action) => {
                 let frame = action.frame();
                 let carried = match action {
@@ -187,6 +198,7 @@ impl Run {
             scope,
             visit,
             attempt,
+            round: self.operated.round,
             raw_input,
             input,
             started_at: at,
@@ -205,6 +217,10 @@ impl Run {
         let Owner::Task(task) = frame.owner else { return None };
         let input = frame.input.clone();
         match (&program.task(task).kind, body) {
+            (_, Body::Substituted(output)) => {
+                self.operated.substitutes.remove(&task);
+                self.agenda.push_back(Action::Finish { frame: id, output: output.clone() });
+            }
             (TaskKind::Do(_), _) => self.agenda.push_back(Action::Enter { parent: id, slot: 0, input }),
             (TaskKind::Set(_) | TaskKind::Switch(_) | TaskKind::Raise(_) | TaskKind::Emit(_), _) => {
                 self.agenda.push_back(Action::Perform { frame: id });
@@ -218,13 +234,28 @@ impl Run {
                 self.set_timer(TimerId { frame: id, kind: TimerKind::Wait }, Some(*until));
             }
             (TaskKind::Run(_), Body::Run(job)) => {
-                self.jobs.insert(id, (**job).clone());
-                self.outbox.push(Effect::Run { frame: id, job: (**job).clone() });
+                let (number, job) = (self.records, (**job).clone());
+                self.jobs.insert(id, (number, job.clone()));
+                self.outbox.push(Effect::Run { frame: id, number, job });
             }
             (TaskKind::Listen(_), Body::Listen { from, expected }) => self.begin_listening(id, *from, expected)?,
+            (TaskKind::For(each), Body::For(items)) if each.parallel.is_some() => self.begin_parallel(id, items)?,
+            (TaskKind::Dag(dag), _) => {
+                frame.state = FrameState::Dag { outputs: BTreeMap::new() };
+                let ready = dag.needs.iter().enumerate().filter(|(_, needs)| needs.is_empty());
+                self.agenda.extend(ready.map(|(slot, _)| Action::Enter { parent: id, slot, input: input.clone() }));
+            }
             (TaskKind::For(_), Body::For(items)) => {
                 frame.state = FrameState::For { items: items.clone(), index: 0 };
                 self.agenda.push_back(Action::Iterate { frame: id, index: 0, input });
+            }
+            (TaskKind::Function(_), Body::With(input)) => {
+                self.agenda.push_back(Action::Enter { parent: id, slot: 0, input: input.clone() });
+            }
+            (TaskKind::Extended(_), Body::Extended(applied)) => {
+                frame.state = FrameState::Extended(Progress::new(applied.clone()));
+                let first = self.first_of_extended(id)?;
+                self.agenda.push_back(first);
             }
             (TaskKind::Fork(fork), _) => {
                 frame.state = FrameState::Fork { outputs: BTreeMap::new() };
@@ -266,6 +297,7 @@ impl Run {
                 self.agenda.push_back(Action::Undo);
                 return Some(());
             }
+            Owner::Iteration(_) => return self.iteration_left(frame.parent, frame.slot, output),
             Owner::Workflow => return None,
         };
         let program = self.program.clone();
@@ -277,6 +309,13 @@ impl Run {
         }
         let flow = match (&task_definition.kind, case) {
             (TaskKind::Switch(cases), Some(case)) => cases.get(case)?.then,
+            (TaskKind::Try(catch), _) if matches!(frame.state, FrameState::Try { handling: Some(_), .. }) => {
+                catch.then.unwrap_or(task_definition.then)
+            }
+            (TaskKind::Extended(_), _) => match frame.state {
+                FrameState::Extended(Progress { flow, .. }) if flow != Flow::Continue => flow,
+                _ => task_definition.then,
+            },
             _ => task_definition.then,
         };
         self.child_left(frame.parent, frame.slot, flow, output)
@@ -290,8 +329,13 @@ impl Run {
             self.agenda.push_back(Action::Conclude { output });
             return Some(());
         }
-        if let FrameState::Fork { .. } = above.state {
-            return self.branch_left(parent, slot, output);
+        match above.state {
+            FrameState::Fork { .. } => return self.branch_left(parent, slot, output),
+            FrameState::Dag { .. } => return self.dag_left(parent, slot, output),
+            _ => {}
+        }
+        if let FrameState::Extended(_) = above.state {
+            return self.extended_child_left(parent, slot, flow, output);
         }
         let block = self.block(above)?;
         let next = match flow {
@@ -353,8 +397,14 @@ impl Run {
                 return Some(());
             }
             other => {
-                let parent = self.frames.get(&other.frame())?.parent;
+                let frame = self.frames.get(&other.frame())?;
+                let (parent, slot, owner) = (frame.parent, frame.slot, frame.owner);
                 self.remove(other.frame());
+                if let Owner::Iteration(task) = owner
+                    && self.goes_on(task)
+                {
+                    return self.iteration_left(parent, slot, super::parallel::instead(&fault));
+                }
                 parent
             }
         };
@@ -440,6 +490,7 @@ impl Run {
             scope: format!("undo:{};", done.key),
             visit: 0,
             attempt: self.undo_faults + 1,
+            round: self.operated.round,
             raw_input: input.clone(),
             input: input.clone(),
             started_at: at,
@@ -474,8 +525,9 @@ impl Run {
     }
 
     /// Everything active is dropped; what is completed will be undone.
-    fn end_with(&mut self, outcome: Outcome) {
+    pub(super) fn end_with(&mut self, outcome: Outcome) {
         self.clear();
+        self.operated.suspended = false;
         self.phase = Phase::Ending(outcome);
         self.agenda.push_back(Action::Undo);
     }
@@ -491,13 +543,13 @@ impl Run {
         self.outbox.push(Effect::End);
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.remove_children(ROOT);
         self.timers.clear();
         self.agenda.clear();
     }
 
-    fn set_timer(&mut self, timer: TimerId, at: Option<Time>) {
+    pub(super) fn set_timer(&mut self, timer: TimerId, at: Option<Time>) {
         if let Some(at) = at {
             self.timers.insert(timer, at);
             self.outbox.push(Effect::Timer { timer, at });
@@ -509,7 +561,7 @@ impl Run {
     }
 
     /// Removes the frame with all that happens inside of it.
-    fn remove(&mut self, id: FrameId) {
+    pub(super) fn remove(&mut self, id: FrameId) {
         self.remove_children(id);
         self.abandon(id);
         if let Some(frame) = self.frames.remove(&id) {
@@ -518,7 +570,7 @@ impl Run {
         self.forget(id);
     }
 
-    fn remove_children(&mut self, id: FrameId) {
+    pub(super) fn remove_children(&mut self, id: FrameId) {
         let children: Vec<FrameId> =
             self.children.range((id, 0)..=(id, FrameId::MAX)).map(|(_, child)| *child).collect();
         for child in children {
@@ -528,7 +580,7 @@ impl Run {
     }
 
     /// Drops what the frame waits for and what was to be decided about it.
-    fn forget(&mut self, id: FrameId) {
+    pub(super) fn forget(&mut self, id: FrameId) {
         for kind in [TimerKind::Wait, TimerKind::Retry, TimerKind::Attempt, TimerKind::Timeout] {
             self.timers.remove(&TimerId { frame: id, kind });
         }
@@ -541,7 +593,7 @@ impl Run {
         call.or_else(|| self.jobs.remove(&id).map(drop))
     }
 
-    fn abandon(&mut self, id: FrameId) {
+    pub(super) fn abandon(&mut self, id: FrameId) {
         if self.settle(id).is_some() {
             self.outbox.push(Effect::Abandon { frame: id });
         }
@@ -577,5 +629,9 @@ fn name_of(record: &Record) -> &'static str {
         Record::Undoing => "undoing",
         Record::UndoFailed { .. } => "undoFailed",
         Record::Ended => "ended",
+        Record::Suspended => "suspended",
+        Record::Resumed => "resumed",
+        Record::Substituted { .. } => "substituted",
+        Record::Rewound(_) => "rewound",
     }
 }

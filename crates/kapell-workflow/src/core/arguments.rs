@@ -4,6 +4,7 @@ use super::record::{FrameId, Time};
 use super::state::{Frame, FrameState, Owner, Run};
 use crate::expression::{Arguments, Datum};
 use crate::program::{Task, TaskKind};
+use crate::secrets::Sealed;
 
 /// The surroundings of one evaluation.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub(super) struct Surroundings<'r> {
     pub(super) output: Option<Datum>,
     /// The innermost frame whose variables are visible.
     pub(super) frame: FrameId,
+    /// `$task` is a task that is being extended, with the members of its definition.
+    pub(super) extends: bool,
     /// Variables that hide those of frames.
     pub(super) extra: Vec<(&'r str, Datum)>,
 }
@@ -26,7 +29,8 @@ impl<'r> Surroundings<'r> {
     pub(super) fn of_workflow(run: &'r Run) -> Self {
         let input = Datum::Null;
         let frame = super::state::ROOT;
-        Self { run, task: None, input, context: None, raw_output: None, output: None, frame, extra: Vec::new() }
+        let (context, raw_output, output) = (None, None, None);
+        Self { run, task: None, input, context, raw_output, output, frame, extends: false, extra: Vec::new() }
     }
 
     /// Inside of a task that has begun.
@@ -36,7 +40,19 @@ impl<'r> Surroundings<'r> {
             _ => None,
         };
         let input = frame.input.clone();
-        Self { run, task, input, context: None, raw_output: None, output: None, frame: id, extra: Vec::new() }
+        let (context, raw_output, output) = (None, None, None);
+        let mut around =
+            Self { run, task, input, context, raw_output, output, frame: id, extends: false, extra: Vec::new() };
+        around.belongs_to(frame.parent, frame.slot);
+        around
+    }
+
+    /// For a task of an extension, `$task` is the one that it extends.
+    pub(super) fn belongs_to(&mut self, parent: FrameId, slot: usize) {
+        if let Some((task, frame)) = self.run.extended_by(parent, slot) {
+            self.task = Some((task, frame.raw_input.clone(), frame.started_at));
+            self.extends = true;
+        }
     }
 
     /// Variables of loops and handlers, from the inside out.
@@ -46,7 +62,7 @@ impl<'r> Surroundings<'r> {
         }
         let mut id = self.frame;
         while let Some(frame) = self.run.frames.get(&id) {
-            if let Owner::Task(task) = frame.owner {
+            if let Owner::Task(task) | Owner::Iteration(task) = frame.owner {
                 match (&self.run.task(task).kind, &frame.state) {
                     (TaskKind::For(each), FrameState::For { items, index }) => {
                         if &*each.each == name {
@@ -54,6 +70,14 @@ impl<'r> Surroundings<'r> {
                         }
                         if &*each.at == name {
                             return Some(Datum::from(*index));
+                        }
+                    }
+                    (TaskKind::For(each), FrameState::Iteration { item }) => {
+                        if &*each.each == name {
+                            return Some(item.clone());
+                        }
+                        if &*each.at == name {
+                            return Some(Datum::from(frame.slot));
                         }
                     }
                     (TaskKind::Listen(listen), FrameState::Listen(hearing)) => {
@@ -91,7 +115,30 @@ impl<'r> Surroundings<'r> {
             ("output", self.raw_output.clone()),
             ("startedAt", Some(date_time(*started_at))),
         ];
-        object(members)
+        let descriptor = object(members);
+        // The examples of the specification ask for `$task.call` and `$task.with`.
+        match (descriptor.as_object(), task.definition.as_object()) {
+            (Some(own), Some(definition)) if self.extends => {
+                let all = definition.members().iter().chain(own.members());
+                Datum::object(all.map(|(key, value)| (key.clone(), value.clone()))).unwrap_or_default()
+            }
+            _ => descriptor,
+        }
+    }
+
+    /// The parameter is a token: what stands for it is found out when the call is made.
+    fn authorization_argument(&self) -> Datum {
+        let Some((task, ..)) = &self.task else { return Datum::Null };
+        let kind = match &task.kind {
+            TaskKind::Extended(extended) => &self.run.task(extended.inner).kind,
+            kind => kind,
+        };
+        let (TaskKind::Call(call), Some(sealed)) = (kind, &self.run.identity.secrets) else { return Datum::Null };
+        let Some(authentication) = &call.authentication else { return Datum::Null };
+        object([
+            ("scheme", Some(Datum::string(authentication.scheme.authorization()))),
+            ("parameter", Some(Datum::string(Sealed::authorization(&sealed.nonce)))),
+        ])
     }
 
     fn workflow_argument(&self) -> Datum {
@@ -116,6 +163,8 @@ impl Arguments for Surroundings<'_> {
                 ("name", Some(Datum::string("kapell"))),
                 ("version", Some(Datum::string(env!("CARGO_PKG_VERSION")))),
             ]),
+            "secrets" => self.run.identity.secrets.as_ref().map(Sealed::argument).unwrap_or_default(),
+            "authorization" => self.authorization_argument(),
             variable => self.variable(variable).unwrap_or_default(),
         }
     }

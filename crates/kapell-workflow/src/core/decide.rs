@@ -14,7 +14,9 @@ use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
 use crate::expression::{Datum, EvaluationError, Expression, Template};
 use crate::fault::{Fault, Standard, same_type};
-use crate::program::{Backoff, DurationTemplate, ErrorFilter, ErrorTemplate, Retry, Task, TaskKind, TryCatch};
+use crate::program::{
+    Backoff, DataFilter, DurationTemplate, ErrorFilter, ErrorTemplate, Extension, Retry, Task, TaskKind, TryCatch,
+};
 
 /// Data that tasks hand on is not nested deeper, so that what the journal wraps around it stays readable (its parser
 /// stops at 128 levels).
@@ -41,6 +43,7 @@ pub(super) fn decide(run: &Run, action: &Action, now: Time, rng: &mut dyn RngCor
         Action::Judge { frame } => listening::judged(run, *frame),
         Action::Collect { frame, output } => listening::collected(run, *frame, output),
         Action::Iterate { frame, index, input } => iterate(run, *frame, *index, input),
+        Action::Spawn { .. } => Ok(Record::Iterated),
         Action::Finish { frame, output } => finish(run, *frame, output, None),
         Action::Catch { frame, fault } => Ok(catch(run, *frame, fault, now, rng)),
         Action::Propagate { frame, .. } => Ok(propagate(run, *frame, now)),
@@ -54,16 +57,22 @@ pub(super) fn failed(place: &str, pointer: &str, error: &EvaluationError) -> Fau
     Fault::new(Standard::Expression, pointer, format!("{place}: {error}"))
 }
 
+/// Whether data fits the schema at this place, if there is one.
+pub(super) fn fits(filter: &DataFilter, place: &'static str, data: &Datum, pointer: &str) -> Result<(), Fault> {
+    let Some(schema) = &filter.schema else { return Ok(()) };
+    schema.check(data).map_err(|misfit| Fault::new(Standard::Validation, pointer, format!("{place}: {misfit}")))
+}
+
 /// Evaluates a data filter; `None` when there is none.
 pub(super) fn filtered(
-    filter: Option<&Template>,
+    filter: &DataFilter,
     place: &'static str,
     data: &Datum,
     around: &Surroundings<'_>,
     pointer: &str,
 ) -> Result<Option<Datum>, Fault> {
-    let Some(filter) = filter else { return Ok(None) };
-    let result = filter.evaluate(data, around).map_err(|error| failed(place, pointer, &error))?;
+    let Some(template) = &filter.template else { return Ok(None) };
+    let result = template.evaluate(data, around).map_err(|error| failed(place, pointer, &error))?;
     admissible(&result).map_err(|error| Fault::new(Standard::Expression, pointer, format!("{place}: {error}")))?;
     Ok(Some(result))
 }
@@ -96,7 +105,8 @@ fn duration(
 fn open(run: &Run, now: Time) -> Result<Record, Fault> {
     let around = Surroundings::of_workflow(run);
     admissible(&run.raw_input).map_err(|error| Fault::new(Standard::Validation, "/input", error))?;
-    let input = filtered(run.program.input.as_ref(), "input.from", &run.raw_input, &around, "/input")?;
+    fits(&run.program.input, "input.schema", &run.raw_input, "/input")?;
+    let input = filtered(&run.program.input, "input.from", &run.raw_input, &around, "/input")?;
     let deadline = deadline(run.program.timeout.as_ref(), &around, "/timeout", now)?;
     Ok(Record::Opened { input, deadline })
 }
@@ -111,13 +121,18 @@ fn enter(run: &Run, parent: FrameId, slot: usize, raw_input: &Datum, now: Time) 
     around.task = Some((task, raw_input.clone(), now));
     around.input = raw_input.clone();
     around.frame = parent;
+    around.belongs_to(parent, slot);
     if let Some(condition) = &task.condition {
         let holds = condition.evaluate(raw_input, &around).map_err(|error| failed("if", pointer, &error))?;
         if !holds.is_truthy() {
             return Ok(Record::Skipped);
         }
     }
-    let input = filtered(task.input.as_ref(), "input.from", raw_input, &around, pointer)?;
+    if let Some(output) = run.operated.substitutes.get(&id) {
+        return Ok(Record::Entered { input: None, deadline: None, body: Body::Substituted(output.clone()) });
+    }
+    fits(&task.input, "input.schema", raw_input, pointer)?;
+    let input = filtered(&task.input, "input.from", raw_input, &around, pointer)?;
     if let Some(input) = &input {
         around.input = input.clone();
     }
@@ -142,6 +157,21 @@ fn body(task: &Task, around: &Surroundings<'_>, now: Time) -> Result<Body, Fault
         }
         TaskKind::Run(run) => running::begun(run, around, pointer)?,
         TaskKind::Listen(listen) => listening::begun(listen, around, pointer)?,
+        TaskKind::Function(function) => {
+            let with =
+                function.with.evaluate(&around.input, around).map_err(|error| failed("with", pointer, &error))?;
+            admissible(&with).map_err(|error| Fault::new(Standard::Expression, pointer, format!("with: {error}")))?;
+            Body::With(with)
+        }
+        TaskKind::Extended(extended) => {
+            let mut around = around.clone();
+            around.extends = true;
+            let applies = |extension: &Extension| match &extension.when {
+                Some(when) => holds(when, &around).map_err(|error| failed("extension.when", pointer, &error)),
+                None => Ok(true),
+            };
+            Body::Extended(extended.extensions.iter().map(applies).collect::<Result<_, _>>()?)
+        }
         TaskKind::Wait(length) => Body::Wait(now + duration(length, "wait", around, pointer)?.0),
         TaskKind::For(each) => {
             let items =
@@ -250,21 +280,24 @@ pub(super) fn finish(run: &Run, id: FrameId, raw_output: &Datum, case: Option<us
     let task = run.task(task);
     let pointer = task.pointer.as_str();
     admissible(raw_output).map_err(|error| Fault::new(Standard::Runtime, pointer, error))?;
-    if task.output.is_none() && task.export.is_none() {
+    if task.output.is_empty() && task.export.is_empty() {
         return Ok(Record::Left { output: None, context: None, case });
     }
     let mut around = Surroundings::of_frame(run, id, frame);
     around.raw_output = Some(raw_output.clone());
-    let output = filtered(task.output.as_ref(), "output.as", raw_output, &around, pointer)?;
+    let output = filtered(&task.output, "output.as", raw_output, &around, pointer)?;
     let final_output = output.as_ref().unwrap_or(raw_output);
+    fits(&task.output, "output.schema", final_output, pointer)?;
     around.output = Some(final_output.clone());
-    let context = filtered(task.export.as_ref(), "export.as", final_output, &around, pointer)?;
+    let context = filtered(&task.export, "export.as", final_output, &around, pointer)?;
+    fits(&task.export, "export.schema", context.as_ref().unwrap_or(&run.context), pointer)?;
     Ok(Record::Left { output, context, case })
 }
 
 fn conclude(run: &Run, raw_output: &Datum) -> Result<Record, Fault> {
     let around = Surroundings::of_workflow(run);
-    let output = filtered(run.program.output.as_ref(), "output.as", raw_output, &around, "/output")?;
+    let output = filtered(&run.program.output, "output.as", raw_output, &around, "/output")?;
+    fits(&run.program.output, "output.schema", output.as_ref().unwrap_or(raw_output), "/output")?;
     Ok(Record::Concluded { output })
 }
 
@@ -353,14 +386,19 @@ fn retry_at(
     {
         return Ok(None);
     }
-    let factor = match retry.backoff {
-        Backoff::Constant => 1,
-        Backoff::Linear => i64::from(attempt),
-        Backoff::Exponential => 1 << (attempt - 1).min(40),
+    let delay = match retry.backoff {
+        Backoff::Constant => retry.delay.0,
+        Backoff::Linear => retry.delay.0.saturating_mul(i64::from(attempt)),
+        Backoff::Exponential { factor, max } => {
+            let exponent = i32::try_from(attempt - 1).unwrap_or(i32::MAX);
+            // Casting saturates; milliseconds of a year are exact in a double.
+            let delay = (retry.delay.0 as f64 * factor.powi(exponent)).round() as i64;
+            delay.min(max.map_or(i64::MAX, |max| max.0))
+        }
     };
     let jitter = retry.jitter.map_or(0, |(from, to)| rng.random_range(from.0..=to.0.max(from.0)));
     // A year is as good as never, and keeps sums in range.
-    let delay = retry.delay.0.saturating_mul(factor).saturating_add(jitter).min(365 * 86_400_000);
+    let delay = delay.saturating_add(jitter).min(365 * 86_400_000);
     let at = now + delay;
     Ok(retry.total_duration.is_none_or(|limit| at - began <= limit.0).then_some(at))
 }

@@ -4,10 +4,14 @@ use base64::Engine as _;
 use bytes::Bytes;
 
 use super::arguments::Surroundings;
-use super::record::Request;
+use super::record::{Encoding, Request};
+use crate::authentication::Credentials;
 use crate::compile::check_http_url;
-use crate::expression::{Datum, EvaluationError};
-use crate::program::{Endpoint, HttpCall, HttpOutput};
+use crate::expression::{Datum, EvaluationError, Template};
+use crate::fault::Standard;
+use crate::openapi;
+use crate::program::{Endpoint, GrpcCall, HttpCall, HttpOutput, OperationCall};
+use crate::secrets::{is_sealed, shown};
 
 /// A response, read to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,16 +30,59 @@ pub(crate) enum Unanswered {
     Broken(String),
     #[error("no answer within {0} s")]
     TooSlow(u64),
+    /// The server's egress rules do not allow the call.
+    #[error("{0}")]
+    Forbidden(String),
+    /// What the call should prove itself with cannot be had.
+    #[error("{0}")]
+    Unauthenticated(String),
+    #[error("{0}")]
+    Misconfigured(String),
 }
 
 impl Unanswered {
-    /// The status of the communication error: those of a gateway in front of the service.
+    /// The status of the error: those of a gateway in front of the service.
     pub(crate) fn status(&self) -> u16 {
         match self {
             Unanswered::NotConnected(_) => 503,
             Unanswered::Broken(_) => 502,
             Unanswered::TooSlow(_) => 504,
+            Unanswered::Forbidden(_) => 403,
+            Unanswered::Unauthenticated(_) => 401,
+            Unanswered::Misconfigured(_) => 400,
         }
+    }
+
+    /// The kind of the error.
+    pub(crate) fn standard(&self) -> Standard {
+        match self {
+            Unanswered::NotConnected(_) | Unanswered::Broken(_) | Unanswered::TooSlow(_) => Standard::Communication,
+            Unanswered::Forbidden(_) => Standard::Authorization,
+            Unanswered::Unauthenticated(_) => Standard::Authentication,
+            Unanswered::Misconfigured(_) => Standard::Configuration,
+        }
+    }
+}
+
+impl Request {
+    /// Every text in which a token may stand.
+    pub(crate) fn texts(&self) -> Vec<&str> {
+        let mut texts = vec![self.uri.as_str()];
+        texts.extend(self.headers.iter().map(|(_, value)| value.as_str()));
+        texts.extend(self.body.as_deref());
+        if let Some(credentials) = &self.authentication {
+            collect_texts(&credentials.settings, &mut texts);
+        }
+        texts
+    }
+}
+
+fn collect_texts<'d>(datum: &'d Datum, texts: &mut Vec<&'d str>) {
+    match datum {
+        Datum::Text(_) => texts.extend(datum.as_str()),
+        Datum::Array(array) => array.items().iter().for_each(|item| collect_texts(item, texts)),
+        Datum::Object(object) => object.members().values().for_each(|member| collect_texts(member, texts)),
+        _ => {}
     }
 }
 
@@ -52,23 +99,47 @@ pub(super) enum RequestError {
 const LONGEST_EXCERPT: usize = 500;
 
 pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Request, RequestError> {
-    let evaluate = |place, template: &Option<crate::expression::Template>| {
-        template
-            .as_ref()
-            .map(|template| template.evaluate(&around.input, around))
-            .transpose()
-            .map_err(|source| RequestError::Expression { place, source })
+    let mut request = match &call.endpoint {
+        Endpoint::Operation(operation) => operation_request(operation, around)?,
+        Endpoint::Grpc(grpc) => grpc_request(grpc, around)?,
+        Endpoint::UriTemplate(_) | Endpoint::Computed(_) => http_request(call, around)?,
+    };
+    request.method = call.method.to_string();
+    for (name, value) in &request.headers {
+        let valid = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+        if !valid {
+            return Err(RequestError::Invalid(format!("headers: `{name}` is not a valid header")));
+        }
+    }
+    if let Some(authentication) = &call.authentication {
+        request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        let settings = evaluated("authentication", &authentication.settings, around)?;
+        request.authentication = Some(Box::new(Credentials { scheme: authentication.scheme, settings }));
+    }
+    if let Some(sealed) = &around.run.identity.secrets {
+        let tokens = request.texts().iter().any(|text| is_sealed(text.as_bytes()));
+        request.sealed = tokens.then(|| sealed.nonce.clone());
+    }
+    Ok(request)
+}
+
+fn evaluated(place: &'static str, template: &Template, around: &Surroundings<'_>) -> Result<Datum, RequestError> {
+    template.evaluate(&around.input, around).map_err(|source| RequestError::Expression { place, source })
+}
+
+fn http_request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Request, RequestError> {
+    let evaluate = |place, template: &Option<Template>| {
+        template.as_ref().map(|template| evaluated(place, template, around)).transpose()
     };
     let uri = match &call.endpoint {
         Endpoint::UriTemplate(template) => expand(template, &around.input)?,
         Endpoint::Computed(template) => {
-            let endpoint = template
-                .evaluate(&around.input, around)
-                .map_err(|source| RequestError::Expression { place: "endpoint", source })?;
+            let endpoint = evaluated("endpoint", template, around)?;
             let uri = endpoint.get("uri").unwrap_or(&endpoint);
             let text = uri.as_str().map(str::to_owned);
             text.ok_or_else(|| RequestError::Invalid(format!("endpoint: {uri} is not a URI")))?
         }
+        Endpoint::Operation(_) | Endpoint::Grpc(_) => String::new(),
     };
     let mut url =
         check_http_url(&uri).map_err(|reason| RequestError::Invalid(format!("endpoint: `{uri}` {reason}")))?;
@@ -81,12 +152,6 @@ pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Requ
         Some(headers) => pairs("headers", &headers)?,
         None => Vec::new(),
     };
-    for (name, value) in &headers {
-        let valid = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
-        if !valid {
-            return Err(RequestError::Invalid(format!("headers: `{name}` is not a valid header")));
-        }
-    }
     let body = evaluate("body", &call.body)?.filter(|body| *body != Datum::Null);
     let content_type = match &body {
         None => None,
@@ -98,7 +163,29 @@ pub(super) fn request(call: &HttpCall, around: &Surroundings<'_>) -> Result<Requ
         headers.push(("content-type".to_owned(), content_type.to_owned()));
     }
     let body = body.map(|body| body.as_str().map_or_else(|| body.to_json(), str::to_owned));
-    Ok(Request { method: call.method.to_string(), uri: url.into(), headers, body })
+    Ok(Request { uri: url.into(), headers, body, ..Request::default() })
+}
+
+fn operation_request(call: &OperationCall, around: &Surroundings<'_>) -> Result<Request, RequestError> {
+    let parameters = evaluated("parameters", &call.parameters, around)?;
+    let parts = openapi::request::parts(&call.operation, &parameters).map_err(RequestError::Invalid)?;
+    let url = check_http_url(&parts.uri);
+    let url =
+        url.map_err(|reason| RequestError::Invalid(format!("the operation's server: `{}` {reason}", parts.uri)))?;
+    Ok(Request { uri: url.into(), headers: parts.headers, body: parts.body, ..Request::default() })
+}
+
+fn grpc_request(call: &GrpcCall, around: &Surroundings<'_>) -> Result<Request, RequestError> {
+    let arguments = evaluated("arguments", &call.arguments, around)?;
+    let message = call.method.request(&arguments).map_err(RequestError::Invalid)?;
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    Ok(Request {
+        uri: call.method.uri.clone(),
+        headers: vec![header("content-type", "application/grpc"), header("te", "trailers")],
+        body: Some(base64::engine::general_purpose::STANDARD.encode(message)),
+        encoding: Encoding::Base64,
+        ..Request::default()
+    })
 }
 
 /// RFC 6570 level 1 over the top-level members of the task's input.
@@ -126,7 +213,7 @@ fn expand(template: &str, input: &Datum) -> Result<String, RequestError> {
     Ok(uri)
 }
 
-fn percent_encoded(text: &str) -> String {
+pub(crate) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -162,12 +249,17 @@ fn pairs(place: &str, map: &Datum) -> Result<Vec<(String, String)>, RequestError
 
 /// The raw output of a call, or the status and detail of its communication error.
 pub(super) fn output(call: &HttpCall, request: &Request, reply: &Reply) -> Result<Datum, (u16, String)> {
+    if let Endpoint::Grpc(grpc) = &call.endpoint {
+        let failed = |(status, what): (u16, String)| (status, format!("gRPC {}: {what}", request.uri));
+        return grpc.method.output(reply).map_err(failed);
+    }
     let accepted = if call.redirect { 200..400 } else { 200..300 };
     if !accepted.contains(&reply.status) {
         return Err((reply.status, failure(request, reply)));
     }
-    let unreadable =
-        |error: String| (502, format!("{} {} answered {} with {error}", request.method, request.uri, reply.status));
+    let unreadable = |error: String| {
+        (502, format!("{} {} answered {} with {error}", request.method, shown(&request.uri), reply.status))
+    };
     match call.output {
         HttpOutput::Raw => Ok(Datum::string(base64::engine::general_purpose::STANDARD.encode(&reply.body))),
         HttpOutput::Content => content(reply).map_err(unreadable),
@@ -208,7 +300,9 @@ fn content(reply: &Reply) -> Result<Datum, String> {
 fn response(request: &Request, reply: &Reply, content: Datum) -> Result<Datum, crate::expression::meter::Exhausted> {
     let text = |text: &str| Datum::string(text);
     let headers = |headers: &[(String, String)]| {
-        Datum::object(headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), text(value))))
+        // What a call proves itself with is not data to pass on.
+        let shown = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+        Datum::object(shown.map(|(name, value)| (name.to_ascii_lowercase(), text(value))))
     };
     let asked = Datum::object([
         ("method", text(&request.method)),
@@ -226,7 +320,7 @@ fn response(request: &Request, reply: &Reply, content: Datum) -> Result<Datum, c
 /// "POST http://payment/charge answered 402 Payment Required: balance too low".
 fn failure(request: &Request, reply: &Reply) -> String {
     let reason = http::StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
-    let mut text = format!("{} {} answered {}", request.method, request.uri, reply.status);
+    let mut text = format!("{} {} answered {}", request.method, shown(&request.uri), reply.status);
     if let Some(reason) = reason {
         text.push(' ');
         text.push_str(reason);

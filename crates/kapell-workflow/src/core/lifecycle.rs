@@ -122,6 +122,11 @@ impl Report<'_> {
     }
 
     fn workflow(&mut self, before: &Before, record: &Record) {
+        match record {
+            Record::Suspended => self.workflow_event("suspended", "suspendedAt", Vec::new()),
+            Record::Resumed => self.workflow_event("resumed", "resumedAt", Vec::new()),
+            _ => {}
+        }
         if matches!(record, Record::Opened { .. }) {
             let document = self.run.program.definition.get("document");
             let names = ["namespace", "name", "version"].into_iter();
@@ -186,6 +191,8 @@ impl Report<'_> {
         members.retain(|(_, value)| *value != Datum::Null);
         let data = members.into_iter().map(|(name, value)| (name.to_owned(), value));
         let Ok(data) = Datum::object(data.chain([(at.to_owned(), time.clone())])) else { return };
+        // Who reads the log must not learn how tokens look.
+        let data = if self.run.identity.secrets.is_some() { crate::secrets::shown_datum(&data) } else { data };
         let envelope = Datum::object([
             ("specversion", Datum::string("1.0")),
             ("id", Datum::string(id)),

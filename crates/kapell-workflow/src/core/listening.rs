@@ -70,6 +70,8 @@ pub(super) fn emitted(run: &Run, id: FrameId, frame: &Frame, emit: &Emit, now: T
     let pointer = run.pointer(frame);
     let around = Surroundings::of_frame(run, id, frame);
     let given = emit.event.evaluate(&frame.input, &around).map_err(|error| decide::failed("emit", pointer, &error))?;
+    // Who reads the log must not learn how tokens look.
+    let given = if run.identity.secrets.is_some() { crate::secrets::shown_datum(&given) } else { given };
     let id_of_deed = || crate::engine::idempotency_key(&run.identity.uid, &run.key(frame));
     let time = || jiff::Timestamp::from_millisecond(now).map(|at| at.to_string()).unwrap_or_default();
     let mut members = vec![("specversion".into(), Datum::string("1.0"))];
@@ -147,10 +149,13 @@ pub(super) fn collected(run: &Run, id: FrameId, raw_output: &Datum) -> Result<Re
     let pointer = run.pointer(frame);
     let mut around = Surroundings::of_frame(run, id, frame);
     around.raw_output = Some(raw_output.clone());
-    let output = decide::filtered(foreach.output.as_ref(), "foreach.output.as", raw_output, &around, pointer)?;
+    let output = decide::filtered(&foreach.output, "foreach.output.as", raw_output, &around, pointer)?;
     let final_output = output.as_ref().unwrap_or(raw_output);
+    decide::fits(&foreach.output, "foreach.output.schema", final_output, pointer)?;
     around.output = Some(final_output.clone());
-    let context = decide::filtered(foreach.export.as_ref(), "foreach.export.as", final_output, &around, pointer)?;
+    let context = decide::filtered(&foreach.export, "foreach.export.as", final_output, &around, pointer)?;
+    let kept = context.as_ref().unwrap_or(&run.context);
+    decide::fits(&foreach.export, "foreach.export.schema", kept, pointer)?;
     Ok(Record::Collected { output, context })
 }
 

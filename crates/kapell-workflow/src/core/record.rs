@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::correlation::{Keys, Match};
 use super::running::Job;
+use crate::authentication::Credentials;
 use crate::expression::Datum;
 use crate::fault::Fault;
+use crate::secrets::Sealed;
 
 /// Milliseconds since the epoch.
 pub(crate) type Time = i64;
@@ -24,6 +26,9 @@ pub(crate) struct Identity {
     pub(crate) name: String,
     /// The Workflow object's name, for messages; the definition itself is in the record.
     pub(crate) workflow: String,
+    /// The secrets that expressions may name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) secrets: Option<Sealed>,
 }
 
 /// A record with the time at which it was made.
@@ -115,6 +120,37 @@ pub(crate) enum Record {
     },
     /// A faulted or cancelled run has nothing left to compensate.
     Ended,
+    /// Someone asked that no further task begins.
+    Suspended,
+    /// And that tasks begin again.
+    Resumed,
+    /// Someone gave an output instead of what a task does. What names no task is counted and has no effect.
+    Substituted { task: String, output: Datum },
+    /// An ended run goes on from an earlier state.
+    Rewound(Box<Rewind>),
+}
+
+/// Where a retried run goes on: at the state that the first `to` entries of its journal make (see `core::rewind`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rewind {
+    pub(crate) to: u64,
+    /// Which retry of the run this is, as its WorkflowRun counts them.
+    pub(crate) number: u32,
+    /// The task that is begun again, where it is active in that state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) frame: Option<FrameId>,
+    /// The raw input of the task that begins, where it was edited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) input: Option<Datum>,
+    /// What is done from here on are new deeds, with idempotency keys of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) anew: bool,
+    /// The workflow's own timeout, which has ended the run, begins again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) all_its_time: bool,
+    /// Frames are numbered from here, so that none has the number of one that was dropped.
+    pub(crate) next_frame: FrameId,
 }
 
 /// What a task of a certain kind evaluates when it begins.
@@ -127,6 +163,12 @@ pub(crate) enum Body {
     Wait(Time),
     For(Datum),
     Run(Box<Job>),
+    /// The input of a function.
+    With(Datum),
+    /// Which extensions apply.
+    Extended(Vec<bool>),
+    /// This is taken for what the task produced.
+    Substituted(Datum),
     /// Events count from this position of the log on; what each filter's `expect` says.
     Listen {
         from: u64,
@@ -147,7 +189,7 @@ impl Body {
 }
 
 /// An HTTP request that is due; sent again, with the same key, when its answer is not in the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) uri: String,
@@ -155,6 +197,28 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<String>,
+    /// How the body is written here: the text itself, or bytes in base64.
+    #[serde(default, skip_serializing_if = "Encoding::is_text")]
+    pub(crate) encoding: Encoding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) authentication: Option<Box<Credentials>>,
+    /// The number in the tokens that this request holds, if any: see [`crate::secrets`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Encoding {
+    #[default]
+    Text,
+    Base64,
+}
+
+impl Encoding {
+    fn is_text(&self) -> bool {
+        *self == Encoding::Text
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -77,7 +77,9 @@ fn text_of(value: &Datum) -> String {
 /// What a `run` settles when it begins.
 pub(super) fn begun(task: &RunTask, around: &Surroundings<'_>, pointer: &str) -> Result<Body, Fault> {
     let evaluate = |place: &str, template: &Template| {
-        template.evaluate(&around.input, around).map_err(|error| decide::failed(place, pointer, &error))
+        let value = template.evaluate(&around.input, around).map_err(|error| decide::failed(place, pointer, &error))?;
+        // Neither another run nor a process must learn how tokens look.
+        Ok(if around.run.identity.secrets.is_some() { crate::secrets::shown_datum(&value) } else { value })
     };
     let what = match &task.what {
         RunWhat::Workflow { name, version, input } => {
@@ -170,7 +172,7 @@ fn process(
 
 /// The record of an end.
 pub(super) fn ended(run: &Run, frame: FrameId, end: JobEnd) -> Option<Record> {
-    let job = run.jobs.get(&frame)?;
+    let (_, job) = run.jobs.get(&frame)?;
     let active = run.frames.get(&frame)?;
     let pointer = run.pointer(active);
     let failed = |fault: Fault| Record::Failed { frame, fault };

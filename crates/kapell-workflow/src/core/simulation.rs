@@ -1,4 +1,4 @@
-//! A world for tests: a virtual clock, scripted services, a journal in memory, and crashes.
+//! A world for cases and tests: a virtual clock, scripted services, a journal in memory, and crashes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,10 +12,13 @@ use super::record::{Entry, FrameId, Identity, Record, Request, Time};
 use super::running::{Job, JobEnd};
 use super::state::{Effect, Run};
 use super::{Event, Occurrence, Step, start, step};
+use crate::authentication::{nested, parameter};
 use crate::cloud_event::CloudEvent;
+use crate::engine::exchange::disclosed;
 use crate::expression::Datum;
 use crate::journal;
 use crate::program::Program;
+use crate::secrets::{Disclosure, Sealed};
 
 /// What a service answers: a reply or a failure, after so many milliseconds.
 #[derive(Clone, Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct Services {
     pub(crate) answers: HashMap<String, VecDeque<Answer>>,
     /// Whether a service knows a key again and answers as before.
     pub(crate) idempotent: bool,
+    /// The Secrets of the namespace.
+    pub(crate) secrets: BTreeMap<String, BTreeMap<String, String>>,
     answered: HashMap<String, Answer>,
     pub(crate) seen: Vec<Seen>,
 }
@@ -47,7 +52,32 @@ impl Services {
         Self { answers, ..Self::default() }
     }
 
+    /// What goes over the wire. Schemes that ask somebody for a token are sent as they are described.
+    fn disclosed(&self, request: &Request) -> Result<Request, Unanswered> {
+        let mut disclosure = Disclosure::new(request.sealed.as_deref().unwrap_or_default());
+        for (name, data) in &self.secrets {
+            let data = data.iter().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+            disclosure.learn(name, data.collect())?;
+        }
+        let mut proof = None;
+        if let Some(credentials) = &request.authentication {
+            let settings = nested(disclosure.disclosed_value(&credentials.settings.to_value())?);
+            let parameter = parameter(credentials.scheme, &settings)?;
+            let parameter = parameter.unwrap_or_else(|| format!("for {settings}"));
+            disclosure.learn_authorization(&parameter);
+            proof = Some(format!("{} {parameter}", credentials.scheme.authorization()));
+        }
+        let mut open = disclosed(request, &disclosure)?;
+        open.headers.extend(proof.map(|proof| ("authorization".to_owned(), proof)));
+        Ok(open)
+    }
+
     fn call(&mut self, at: Time, key: &str, request: &Request) -> Answer {
+        let request = match self.disclosed(request) {
+            Ok(request) => request,
+            Err(failure) => return Answer { after: 1, result: Err(failure) },
+        };
+        let request = &request;
         self.seen.push(Seen { at, key: key.to_owned(), request: request.clone() });
         if let Some(answer) = self.answered.get(key).filter(|_| self.idempotent) {
             return answer.clone();
@@ -93,7 +123,29 @@ pub(crate) struct World {
     /// One in so many steps ends in a crash; 0 for none.
     pub(crate) crash_one_in: u32,
     pub(crate) crashes: u32,
+    /// What else goes wrong.
+    pub(crate) trouble: Trouble,
+    /// How far the clock that the engine reads is from the one by which things happen.
+    offset: Time,
 }
+
+/// How often the world misbehaves: one in so many times; 0 for never.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble {
+    /// A commit waits for seconds until the disk has room again.
+    pub(crate) full_disk: u32,
+    /// A request reaches its service twice, and is answered twice.
+    pub(crate) duplicate: u32,
+    /// The answer to a call that is not wanted any more comes all the same.
+    pub(crate) late: u32,
+    /// The engine's clock is set, forwards or backwards, by up to ten seconds.
+    pub(crate) clock_jump: u32,
+    /// How often any of this happened.
+    pub(crate) count: u32,
+}
+
+/// A run that takes more turns is taken for endless.
+const MOST_TURNS: u32 = 200_000;
 
 /// The beginning of virtual time: 2026-01-01T00:00:00Z.
 pub(crate) const EPOCH: Time = 1_767_225_600_000;
@@ -105,6 +157,10 @@ impl World {
             namespace: "default".to_owned(),
             name: "test".to_owned(),
             workflow: "test".to_owned(),
+            secrets: program.sealed.then(|| {
+                let keys = services.secrets.iter().map(|(name, data)| (name.clone(), data.keys().cloned().collect()));
+                Sealed { nonce: "0".repeat(24), keys: keys.collect() }
+            }),
         };
         let (run, entry) = start(program.clone(), identity, input, EPOCH).expect("a run starts");
         Self {
@@ -123,6 +179,8 @@ impl World {
             rng: StdRng::seed_from_u64(seed),
             crash_one_in: 0,
             crashes: 0,
+            trouble: Trouble::default(),
+            offset: 0,
         }
     }
 
@@ -148,7 +206,8 @@ impl World {
         for (frame, follows) in self.listeners.clone() {
             self.listeners.insert(frame, occurrence.position + 1);
             let occurrence = occurrence.clone();
-            self.happens(self.now, Event::Occurred { frame, follows, occurrence, receipt: None });
+            let at = self.true_now();
+            self.happens(at, Event::Occurred { frame, follows, occurrence, receipt: None });
         }
     }
 
@@ -157,8 +216,15 @@ impl World {
         let mut turns = 0;
         while let Some(((at, _), happening)) = self.future.pop_first() {
             turns += 1;
-            assert!(turns < 200_000, "the run does not end");
-            self.now = self.now.max(at);
+            if turns > MOST_TURNS {
+                return;
+            }
+            if self.strikes(self.trouble.clock_jump) {
+                let jump = self.rng.random_range(-10_000..10_000);
+                self.offset += jump;
+                self.now += jump;
+            }
+            self.now = self.now.max(at + self.offset);
             match happening {
                 Happening::Event(event) => self.turn(event),
                 Happening::Published(event) => self.publish(event, None),
@@ -171,6 +237,9 @@ impl World {
         self.run.reports = self.reports;
         let Step { entries, effects, more } =
             step(&mut self.run, event, self.now, &mut self.rng).expect("decisions fit the state");
+        if self.strikes(self.trouble.full_disk) {
+            self.now += self.rng.random_range(0..3_000);
+        }
         if self.crash() {
             return self.recover(); // before the journal had it
         }
@@ -192,8 +261,19 @@ impl World {
             }
         }
         if more {
-            self.happens(self.now, Event::Continue);
+            self.happens(self.true_now(), Event::Continue);
         }
+    }
+
+    fn strikes(&mut self, one_in: u32) -> bool {
+        let strikes = one_in > 0 && self.trouble.count < 500 && self.rng.random_ratio(1, one_in);
+        self.trouble.count += u32::from(strikes);
+        strikes
+    }
+
+    /// The time by which things happen.
+    fn true_now(&self) -> Time {
+        self.now - self.offset
     }
 
     fn crash(&mut self) -> bool {
@@ -214,7 +294,7 @@ impl World {
         for effect in self.run.pending() {
             self.perform(effect);
         }
-        self.happens(self.now, Event::Continue);
+        self.happens(self.true_now(), Event::Continue);
     }
 
     pub(crate) fn replayed(&self) -> Run {
@@ -230,19 +310,30 @@ impl World {
                     Ok(reply) => Event::Replied { frame, reply },
                     Err(failure) => Event::Unanswered { frame, failure },
                 };
-                self.happens(self.now + answer.after, event);
+                let at = self.true_now() + answer.after;
+                if self.strikes(self.trouble.duplicate) {
+                    self.services.call(self.now - EPOCH, &key, &request);
+                    let later = at + self.rng.random_range(0..2_000);
+                    self.happens(later, event.clone());
+                }
+                self.happens(at, event);
             }
-            Effect::Timer { timer, at } => self.happens(at, Event::TimerDue { timer }),
+            Effect::Timer { timer, at } => {
+                let at = (at - self.offset).max(self.true_now());
+                self.happens(at, Event::TimerDue { timer });
+            }
+            Effect::Abandon { .. } if self.strikes(self.trouble.late) => {}
             Effect::Abandon { frame } => self.future.retain(|_, what| called(what) != Some(frame)),
             Effect::Listen { frame, interest } if !interest.deaf => {
                 self.listeners.insert(frame, self.log.len() as u64);
                 for occurrence in self.log.clone().into_iter().skip(interest.from as usize) {
                     let follows = occurrence.position;
-                    self.happens(self.now, Event::Occurred { frame, follows, occurrence, receipt: None });
+                    let at = self.true_now();
+                    self.happens(at, Event::Occurred { frame, follows, occurrence, receipt: None });
                 }
             }
             Effect::Listen { frame, .. } | Effect::Unlisten { frame } => drop(self.listeners.remove(&frame)),
-            Effect::Run { frame, job } => {
+            Effect::Run { frame, job, .. } => {
                 let end = self.jobs.get(&job.describe()).cloned().unwrap_or(JobEnd::Started);
                 self.started.push((frame, job));
                 self.happens(self.now + 1, Event::JobEnded { frame, end });
@@ -271,6 +362,7 @@ impl World {
             if matches!(entry.1, Record::Entered { .. })
                 && let Some(frame) = run.frames.get(&(run.next_frame - 1))
                 && let super::state::Owner::Task(task) = frame.owner
+                && !run.is_inner(frame.parent, frame.slot)
             {
                 names.push(run.task(task).name.clone());
             }

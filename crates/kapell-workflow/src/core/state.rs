@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::extension::Progress;
 use super::listening::Hearing;
 use super::record::{FrameId, Identity, Request, Time, TimerId};
 use super::running::Job;
@@ -37,8 +38,8 @@ pub(crate) struct Run {
     /// Calls that are due and not answered.
     pub(crate) calls: BTreeMap<FrameId, Request>,
     pub(crate) timers: BTreeMap<TimerId, Time>,
-    /// What was started and has not ended.
-    pub(crate) jobs: BTreeMap<FrameId, Job>,
+    /// What was started and has not ended, with the number of the record that did so: a retry of the run starts it anew.
+    pub(crate) jobs: BTreeMap<FrameId, (u64, Job)>,
     /// The position at which the event log of the run's namespace ends; not part of the state, told by whoever takes
     /// steps.
     pub(crate) log_end: u64,
@@ -46,8 +47,28 @@ pub(crate) struct Run {
     pub(crate) reports: bool,
     /// Records applied so far.
     pub(crate) records: u64,
+    /// When the latest of them was made.
+    pub(crate) latest: Time,
+    /// What operators have asked for.
+    pub(crate) operated: Operated,
     /// What applying records has made due; not part of the state, taken by whoever performs it.
     pub(crate) outbox: Vec<Effect>,
+}
+
+/// What operators have asked of a run, as far as it is in its journal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Operated {
+    pub(crate) suspended: bool,
+    /// Number of the latest retry.
+    pub(crate) retries: u32,
+    /// The retry whose deeds are new ones; 0 for the run as it began.
+    pub(crate) round: u32,
+    /// How many substitutions were asked for.
+    pub(crate) substitutions: u32,
+    /// Outputs of tasks that are not to be done when they begin next.
+    pub(crate) substitutes: BTreeMap<TaskId, Datum>,
+    /// Why the latest request has no effect.
+    pub(crate) refusal: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -109,6 +130,8 @@ pub(crate) struct Frame {
     pub(crate) visit: u32,
     /// Number of the attempt of the innermost `try` around it, from 1.
     pub(crate) attempt: u32,
+    /// The round of retries in which it began.
+    pub(crate) round: u32,
     pub(crate) raw_input: Datum,
     pub(crate) input: Datum,
     pub(crate) started_at: Time,
@@ -121,17 +144,58 @@ pub(crate) struct Frame {
 pub(crate) enum Owner {
     Workflow,
     Task(TaskId),
+    /// One of the parallel iterations of this loop.
+    Iteration(TaskId),
     /// Undoes this task.
     Compensation(TaskId),
+}
+
+impl Owner {
+    /// The task that is executed, or undone.
+    pub(crate) fn task(self) -> Option<TaskId> {
+        match self {
+            Owner::Workflow => None,
+            Owner::Task(task) | Owner::Iteration(task) | Owner::Compensation(task) => Some(task),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FrameState {
     Plain,
-    For { items: Datum, index: usize },
-    Fork { outputs: BTreeMap<usize, Datum> },
-    Try { attempt: u32, handling: Option<Fault> },
+    For {
+        items: Datum,
+        index: usize,
+    },
+    Fork {
+        outputs: BTreeMap<usize, Datum>,
+    },
+    Try {
+        attempt: u32,
+        handling: Option<Fault>,
+    },
+    Extended(Progress),
+    Dag {
+        outputs: BTreeMap<usize, Datum>,
+    },
     Listen(Box<Hearing>),
+    Parallel(Iterations),
+    /// Of [`Owner::Iteration`]; its position is the frame's `slot`.
+    Iteration {
+        item: Datum,
+    },
+}
+
+/// How far a parallel loop is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Iterations {
+    pub(crate) items: Datum,
+    /// The next to begin.
+    pub(crate) next: usize,
+    pub(crate) going: usize,
+    /// An [`Action::Spawn`] is on the agenda.
+    pub(crate) spawning: bool,
+    pub(crate) outputs: BTreeMap<usize, Datum>,
 }
 
 /// A decision that is due.
@@ -149,6 +213,8 @@ pub(crate) enum Action {
     Judge { frame: FrameId },
     /// Filter the output of one item of a `listen`.
     Collect { frame: FrameId, output: Datum },
+    /// Begin the next iteration of a parallel loop.
+    Spawn { frame: FrameId },
     /// Filter a task's output.
     Finish { frame: FrameId, output: Datum },
     /// Find out whether a `try` handles this.
@@ -171,6 +237,7 @@ impl Action {
             | Action::Iterate { frame, .. }
             | Action::Judge { frame }
             | Action::Collect { frame, .. }
+            | Action::Spawn { frame }
             | Action::Finish { frame, .. }
             | Action::Catch { frame, .. }
             | Action::Propagate { frame, .. } => *frame,
@@ -210,6 +277,7 @@ pub(crate) enum Effect {
     /// Starts it, unless it has been.
     Run {
         frame: FrameId,
+        number: u64,
         job: Job,
     },
     End,
@@ -262,10 +330,15 @@ impl Run {
         match frame.owner {
             Owner::Workflow => Some(&self.program.root),
             Owner::Compensation(task) => self.task(task).compensate.as_ref(),
+            Owner::Iteration(task) => match &self.task(task).kind {
+                TaskKind::For(each) => Some(&each.body),
+                _ => None,
+            },
             Owner::Task(task) => match (&self.task(task).kind, &frame.state) {
                 (TaskKind::Do(block), _) => Some(block),
                 (TaskKind::For(each), _) => Some(&each.body),
                 (TaskKind::Listen(listen), _) => listen.foreach.as_ref()?.body.as_ref(),
+                (TaskKind::Function(function), _) => Some(&function.body),
                 (TaskKind::Try(catch), FrameState::Try { handling: None, .. }) => Some(&catch.body),
                 (TaskKind::Try(catch), FrameState::Try { .. }) => catch.handler.as_ref(),
                 _ => None,
@@ -275,30 +348,39 @@ impl Run {
 
     /// The task at a position below this frame.
     pub(crate) fn child(&self, frame: &Frame, slot: usize) -> Option<TaskId> {
+        if let Owner::Task(task) = frame.owner {
+            match &self.task(task).kind {
+                TaskKind::Fork(fork) => return fork.branches.get(slot).copied(),
+                TaskKind::Dag(dag) => return dag.tasks.get(slot).copied(),
+                _ => {}
+            }
+        }
         if let Owner::Task(task) = frame.owner
-            && let TaskKind::Fork(fork) = &self.task(task).kind
+            && let TaskKind::Extended(extended) = &self.task(task).kind
         {
-            return fork.branches.get(slot).copied();
+            return extended.child(slot);
         }
         self.block(frame)?.tasks.get(slot).copied()
     }
 
     /// JSON pointer of what the frame executes.
     pub(crate) fn pointer(&self, frame: &Frame) -> &str {
-        match frame.owner {
-            Owner::Workflow => "/do",
-            Owner::Task(task) | Owner::Compensation(task) => &self.task(task).pointer,
-        }
+        frame.owner.task().map_or("/do", |task| &self.task(task).pointer)
     }
 
     /// Names what this activation does, whichever attempt it is.
     pub(crate) fn key(&self, frame: &Frame) -> String {
-        format!("{}{}#{}", frame.scope, self.pointer(frame), frame.visit)
+        let key = format!("{}{}#{}", frame.scope, self.pointer(frame), frame.visit);
+        if frame.round == 0 { key } else { format!("{key}~{}", frame.round) }
     }
 
     /// The scope of the children of this frame.
     pub(crate) fn inner_scope(&self, frame: &Frame) -> String {
         let repeated = frame.visit > 0;
+        // The tasks of functions and extensions are the same wherever they are used.
+        let is_function =
+            matches!(frame.owner, Owner::Task(task) if matches!(self.task(task).kind, TaskKind::Function(_)));
+        let repeated = repeated || is_function;
         match &frame.state {
             FrameState::For { index, .. } => format!("{}@{index};", self.key(frame)),
             FrameState::Listen(hearing) => format!("{}@{};", self.key(frame), hearing.index),

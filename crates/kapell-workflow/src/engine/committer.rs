@@ -5,8 +5,9 @@
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kapell_store::{CommitError, JournalWrite, StreamId, Transaction};
 use tokio::runtime::Handle;
@@ -78,7 +79,14 @@ async fn carry_out(shared: Arc<Shared>, mut steps: Vec<Work>) {
     for step in &mut steps {
         journal.extend(step.writes.drain(..).map(|write| (step.stream, write)));
     }
-    let lost = if journal.is_empty() { Vec::new() } else { commit(&shared, journal).await };
+    let begun = Instant::now();
+    let lost = if journal.is_empty() {
+        Vec::new()
+    } else {
+        shared.metrics.records.fetch_add(journal.len() as u64, Ordering::Relaxed);
+        commit(&shared, journal).await
+    };
+    shared.metrics.commits.note(begun.elapsed());
     for step in steps.into_iter().filter(|step| !lost.contains(&step.stream)) {
         finish(&shared, step);
     }

@@ -8,10 +8,13 @@ use kapell_store::{Store, StreamId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::link::{Linked, link};
 use super::partition::Command;
+use super::secrets::Given;
 use super::{Config, Notice, Parts, ServiceCaller, Shared};
 use crate::core::record::Identity;
 use crate::expression::Datum;
+use crate::fault::Fault;
 
 pub(crate) struct Headless {
     shared: Arc<Shared>,
@@ -21,7 +24,16 @@ pub(crate) struct Headless {
 
 impl Headless {
     pub(crate) fn start(config: Config, store: Arc<dyn Store>, caller: Arc<dyn ServiceCaller>) -> Self {
-        let (shared, receivers) = Shared::new(config, store, caller);
+        Self::with_secrets(config, store, caller, Given::default())
+    }
+
+    pub(crate) fn with_secrets(
+        config: Config,
+        store: Arc<dyn Store>,
+        caller: Arc<dyn ServiceCaller>,
+        secrets: Given,
+    ) -> Self {
+        let (shared, receivers) = Shared::new(config, store, caller, Arc::new(secrets));
         let stop = CancellationToken::new();
         let parts = Parts::start(&shared, receivers, &stop);
         Self { shared, parts: parking_lot::Mutex::new(Some(parts)), stop }
@@ -32,16 +44,28 @@ impl Headless {
         super::rescue::recover(&self.shared).await.taken.len()
     }
 
-    /// Begins a run.
+    /// Begins a run of a definition that needs nothing from elsewhere.
     pub(crate) fn begin(&self, document: &Value, input: &Value) -> StreamId {
-        let uid = uuid::Uuid::new_v4();
         let (hash, program) =
-            self.shared.programs.compile(document).unwrap_or_else(|problems| panic!("not a workflow: {problems:?}"));
+            self.shared.programs.compile(document).unwrap_or_else(|failure| panic!("not a workflow: {failure:?}"));
+        self.begin_linked(Linked { hash, program, secrets: None }, input)
+    }
+
+    /// Begins a run once its resources are there.
+    pub(crate) async fn begin_with_resources(&self, document: &Value, input: &Value) -> Result<StreamId, Fault> {
+        let linked = link(&self.shared, "default", document.clone()).await?;
+        Ok(self.begin_linked(linked, input))
+    }
+
+    fn begin_linked(&self, linked: Linked, input: &Value) -> StreamId {
+        let Linked { hash, program, secrets } = linked;
+        let uid = uuid::Uuid::new_v4();
         let identity = Identity {
             uid: uid.to_string(),
             namespace: "default".to_owned(),
             name: uid.to_string(),
             workflow: "headless".to_owned(),
+            secrets,
         };
         let stream = StreamId(uid.into_bytes());
         let input = Datum::from_json(input).unwrap_or_default();
@@ -62,6 +86,21 @@ impl Headless {
         self.shared.publish_events("default", &events).await
     }
 
+    /// Waits until so many runs have left memory.
+    pub(crate) async fn chilled(&self, count: usize) {
+        let mut chilled = 0;
+        while chilled < count {
+            let key: ObjectKey = self.shared.queue.next().await;
+            self.shared.queue.done(&key);
+            let Some(stream) = super::runs::stream_of(&key.name) else { continue };
+            let mut notices = self.shared.notices.lock();
+            if notices.get(stream).is_some_and(|notice| notice.cold) {
+                notices.remove_cold(stream);
+                chilled += 1;
+            }
+        }
+    }
+
     /// Waits for the next run to end, and closes it.
     pub(crate) async fn ended(&self) -> Option<Notice> {
         loop {
@@ -78,6 +117,14 @@ impl Headless {
                 return ended;
             }
         }
+    }
+
+    /// What the run did: see [`timeline`](crate::timeline).
+    pub(crate) async fn timeline(&self, stream: StreamId) -> Value {
+        let records = self.shared.store.read_stream(stream, 0).await.expect("the journal is there");
+        let entries = crate::journal::decode(&records).expect("the journal can be read");
+        let (_, program) = self.shared.programs.of_journal(&entries).expect("the definition compiles");
+        crate::timeline::timeline(program, &entries).expect("the journal makes sense")
     }
 
     /// Stops without waiting for anything, as a crash would.

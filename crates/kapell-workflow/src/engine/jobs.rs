@@ -46,7 +46,7 @@ const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 pub(super) enum Order {
     /// Start it, or find what was started, and tell of its end.
-    Begin { stream: StreamId, frame: FrameId, namespace: String, uid: String, job: Job },
+    Begin { stream: StreamId, frame: FrameId, number: u64, namespace: String, uid: String, job: Job },
     /// Nobody waits for it any more.
     Stop { stream: StreamId, frame: FrameId },
 }
@@ -127,7 +127,9 @@ pub(super) async fn run(
             },
         };
         match order {
-            Order::Begin { stream, frame, namespace, uid, job } => desk.begin(stream, frame, namespace, uid, job),
+            Order::Begin { stream, frame, number, namespace, uid, job } => {
+                desk.begin((stream, frame), number, namespace, uid, job);
+            }
             Order::Stop { stream, frame } => {
                 let stopped = desk.shared.jobs.under_way.lock().remove(&(stream, frame));
                 if let Some(UnderWay { task, child }) = stopped {
@@ -157,19 +159,26 @@ pub(super) fn is_orphan(run: &WorkflowRun, runs: &Informer<WorkflowRun>) -> bool
     })
 }
 
-/// The name of what an activation of a task starts.
-fn name_of(prefix: &str, uid: &str, frame: FrameId) -> String {
-    let digest = Sha256::digest(format!("{uid}/{frame}"));
+/// The name of what the record with this number has started.
+fn name_of(prefix: &str, uid: &str, number: u64) -> String {
+    let digest = Sha256::digest(format!("{uid}/{number}"));
     format!("{prefix}-{}", hex::encode(&digest[..6]))
 }
 
 impl Desk {
-    fn begin(self: &Arc<Self>, stream: StreamId, frame: FrameId, namespace: String, uid: String, job: Job) {
+    fn begin(
+        self: &Arc<Self>,
+        (stream, frame): (StreamId, FrameId),
+        number: u64,
+        namespace: String,
+        uid: String,
+        job: Job,
+    ) {
         let prefix = match &job.what {
             What::Workflow { name, .. } => name.as_str(),
             What::Process(_) => "process",
         };
-        let key = ObjectKey::new(namespace, name_of(prefix, &uid, frame));
+        let key = ObjectKey::new(namespace, name_of(prefix, &uid, number));
         let child = match (&job.what, job.awaited) {
             (_, false) => Child::Detached,
             (What::Workflow { .. }, true) => Child::Run(key.clone()),
@@ -345,7 +354,7 @@ fn end_of(key: &ObjectKey, run: &WorkflowRun) -> Option<JobEnd> {
     let status = run.status.as_ref()?;
     let name = &key.name;
     Some(match status.phase? {
-        WorkflowRunPhase::Pending | WorkflowRunPhase::Running => return None,
+        WorkflowRunPhase::Pending | WorkflowRunPhase::Running | WorkflowRunPhase::Suspended => return None,
         WorkflowRunPhase::Completed => {
             let output = status.output.as_ref().map(Datum::from_json).transpose();
             output.map_or_else(

@@ -1,12 +1,14 @@
 //! What the outside may know of runs, found by stream and by object.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use kapell_client::ObjectKey;
 use kapell_store::StreamId;
+use serde_json::{Map, Value};
 
 use crate::core::record::Time;
-use crate::core::state::{Compensation, Outcome};
+use crate::core::state::{Compensation, Operated, Outcome, Phase, Run};
 
 /// A run as it stands on disk.
 #[derive(Clone, Debug)]
@@ -16,7 +18,34 @@ pub(crate) struct Notice {
     pub(crate) definition: String,
     pub(crate) waiting_for: Option<String>,
     pub(crate) compensation: Compensation,
+    /// What operators have asked for, as far as the run has heard of it.
+    pub(crate) operated: Operated,
+    /// What the run is found by; `None`: what was said before.
+    pub(crate) search_attributes: Option<Arc<Map<String, Value>>>,
+    /// The run is about to leave memory: once this has been told, it is not needed any more.
+    pub(crate) cold: bool,
     pub(crate) ended: Option<(Time, Outcome)>,
+}
+
+impl Notice {
+    /// The run as it stands; `waiting`: also what it waits for.
+    pub(super) fn of(run: &Run, hash: &str, waiting: bool) -> Self {
+        let ended = match &run.phase {
+            Phase::Ended(outcome) => Some((run.ended_at.unwrap_or(run.latest), outcome.clone())),
+            _ => None,
+        };
+        Self {
+            key: ObjectKey::new(run.identity.namespace.as_str(), run.identity.name.as_str()),
+            started_at: run.started_at,
+            definition: hash.to_owned(),
+            waiting_for: if waiting { run.waiting_for() } else { None },
+            compensation: run.compensation,
+            operated: run.operated.clone(),
+            search_attributes: None,
+            cold: false,
+            ended,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -39,6 +68,13 @@ impl Notices {
         let notice = self.by_stream.remove(&stream)?;
         self.by_key.remove(&(notice.key.clone(), stream));
         Some(notice)
+    }
+
+    /// Forgets a run that has left memory, unless it has come back meanwhile.
+    pub(super) fn remove_cold(&mut self, stream: StreamId) {
+        if self.by_stream.get(&stream).is_some_and(|notice| notice.cold) {
+            self.remove(stream);
+        }
     }
 
     /// Runs of objects with this name, past and present, and whether they have ended.

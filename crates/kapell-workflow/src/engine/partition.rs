@@ -5,18 +5,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use kapell_client::ObjectKey;
 use kapell_store::{JournalWrite, StreamId};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use super::cold::{self, Cold};
 use super::committer::{Committer, Work};
 use super::events::{log_of, publication};
 use super::pace::Pace;
 use super::timers::{Alarm, Wake};
 use super::{Notice, Shared, now, rescue};
-use crate::core::record::{Entry, Identity};
-use crate::core::state::{Compensation, Effect, Phase, Run};
+use crate::core::record::{Entry, Identity, Time};
+use crate::core::state::{Compensation, Effect, Operated, Phase, Run};
 use crate::core::{self, Event, Step};
 use crate::expression::Datum;
 use crate::expression::meter::{DEEP_STACK, describe_stack};
@@ -25,6 +28,9 @@ use crate::program::Program;
 
 /// Steps in one transaction. With more, the first would wait for the last to be taken: up to a millisecond or two.
 const MOST_STEPS: usize = 64;
+
+/// Entries of one record, about: a run that is answered a thousand times at once writes a handful of records.
+const MOST_ENTRIES: usize = 512;
 
 /// A run that waits longer than this says in its status what for.
 const LONG_WAIT: i64 = 1000;
@@ -58,6 +64,15 @@ pub(super) enum Command {
         stream: StreamId,
         sequence: u64,
     },
+    /// The journal says that the run sleeps.
+    Sleeps {
+        stream: StreamId,
+        until: Time,
+    },
+    /// It is to wake up soon.
+    Warm {
+        stream: StreamId,
+    },
     /// The run has ended and is written down, or is not ours any more.
     Forget {
         stream: StreamId,
@@ -73,6 +88,8 @@ impl Command {
             | Command::Event { stream, .. }
             | Command::Committed { stream }
             | Command::Describe { stream, .. }
+            | Command::Sleeps { stream, .. }
+            | Command::Warm { stream }
             | Command::Forget { stream } => Some(*stream),
             Command::Stop => None,
         }
@@ -92,6 +109,8 @@ struct Active {
     /// A [`Command::Describe`] is under way.
     describing: bool,
     compensation: Compensation,
+    operated: Operated,
+    search_attributes: Option<Arc<Map<String, Value>>>,
     /// The event log of its namespace, if it has to do with events.
     log: Option<StreamId>,
 }
@@ -106,7 +125,14 @@ pub(super) fn spawn(
     let body = move || {
         describe_stack(DEEP_STACK);
         let _runtime = committer.enter();
-        let mut partition = Partition { shared, committer: committer.clone(), steps: Vec::new(), runs: HashMap::new() };
+        let mut partition = Partition {
+            shared,
+            committer: committer.clone(),
+            steps: Vec::new(),
+            runs: HashMap::new(),
+            cold: Cold::default(),
+            waking: Vec::new(),
+        };
         while let Some(command) = commands.blocking_recv() {
             let mut next = Some(command);
             while let Some(command) = next.take() {
@@ -115,7 +141,7 @@ pub(super) fn spawn(
                     return;
                 }
                 partition.take(command);
-                if partition.steps.len() < MOST_STEPS {
+                if partition.steps.len() < MOST_STEPS && partition.waking.len() < MOST_STEPS {
                     next = commands.try_recv().ok();
                 }
             }
@@ -132,10 +158,16 @@ struct Partition {
     /// Taken, not submitted.
     steps: Vec<Work>,
     runs: HashMap<StreamId, Active>,
+    cold: Cold,
+    /// Runs that are to be read from their journals.
+    waking: Vec<StreamId>,
 }
 
 impl Partition {
     fn submit(&mut self) {
+        if !self.waking.is_empty() {
+            tokio::spawn(rescue::wake(self.shared.clone(), std::mem::take(&mut self.waking)));
+        }
         self.committer.submit(std::mem::take(&mut self.steps));
     }
 
@@ -154,7 +186,8 @@ impl Partition {
     }
 
     fn forget(&mut self, stream: StreamId) {
-        if self.runs.remove(&stream).is_some_and(|active| !active.run.is_ended()) {
+        let was_cold = self.cold.forget(stream);
+        if self.runs.remove(&stream).map_or(was_cold, |active| !active.run.is_ended()) {
             self.shared.active.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -172,8 +205,16 @@ impl Partition {
                 if let Some(active) = self.runs.get_mut(&stream) {
                     active.events.push_back(event);
                     self.advance(stream);
+                } else {
+                    self.wake(stream, Some(event));
                 }
             }
+            Command::Sleeps { stream, until } => {
+                self.shared.active.fetch_add(1, Ordering::Relaxed);
+                self.cold.insert(stream);
+                let _ = self.shared.timers.send(Alarm { at: cold::warm_at(until), stream, wake: Wake::Warm });
+            }
+            Command::Warm { stream } => self.wake(stream, None),
             Command::Committed { stream } => {
                 self.advance(stream);
             }
@@ -183,11 +224,25 @@ impl Partition {
         }
     }
 
+    fn wake(&mut self, stream: StreamId, event: Option<Event>) {
+        if self.cold.wake(stream, event) {
+            self.waking.push(stream);
+        }
+    }
+
+    /// Drops a run from memory that will not be needed for long; it has nothing under way.
+    fn chill(&mut self, stream: StreamId, until: Time) {
+        self.runs.remove(&stream);
+        self.cold.insert(stream);
+        let _ = self.shared.timers.send(Alarm { at: cold::warm_at(until), stream, wake: Wake::Warm });
+    }
+
     fn begin(&mut self, stream: StreamId, run: Run, hash: String, first: Entry) {
         if self.runs.contains_key(&stream) {
             return;
         }
         self.shared.active.fetch_add(1, Ordering::Relaxed);
+        self.shared.metrics.run_started();
         let active = Active::new(run, hash, 0, self.shared.config.lifecycle_events);
         self.runs.insert(stream, active);
         self.step(stream, Event::Continue, Some(first));
@@ -197,12 +252,16 @@ impl Partition {
         if self.runs.contains_key(&stream) {
             return;
         }
-        let active = Active::new(run, hash, records, self.shared.config.lifecycle_events);
+        let mut active = Active::new(run, hash, records, self.shared.config.lifecycle_events);
         let notice = active.notice(false);
+        // A run that was asleep has been counted.
+        let woken = self.cold.woken(stream);
+        let is_new = woken.is_none();
+        active.events.extend(woken.unwrap_or_default());
         if active.run.is_ended() {
             self.shared.publish(stream, notice);
         } else {
-            self.shared.active.fetch_add(1, Ordering::Relaxed);
+            self.shared.active.fetch_add(usize::from(is_new), Ordering::Relaxed);
             let effects = active.run.pending();
             let namespace = active.key.namespace.clone();
             let uid = active.run.identity.uid.clone();
@@ -211,6 +270,7 @@ impl Partition {
         }
         self.runs.insert(stream, active);
         self.step(stream, Event::Continue, None);
+        self.advance(stream);
         self.watch_wait(stream);
     }
 
@@ -238,7 +298,7 @@ impl Partition {
             active.run.log_end = self.shared.events.end(log);
             active.run.reports = self.shared.config.lifecycle_events;
         }
-        let step = match core::step(&mut active.run, event, now(), &mut rand::rng()) {
+        let step = match active.take_steps(event) {
             Ok(step) => step,
             Err(misfit) => {
                 // A defect in the core. The journal is sound, so the run is left as it is for a version without it.
@@ -254,8 +314,17 @@ impl Partition {
         if entries.is_empty() && effects.is_empty() {
             return;
         }
-        let record = journal::encode(&entries);
-        let mut writes = vec![JournalWrite::Append { stream, sequence: active.sequence, record }];
+        let mut writes = Vec::new();
+        if !entries.is_empty() {
+            let record = journal::encode(&entries);
+            writes.push(JournalWrite::Append { stream, sequence: active.sequence, record });
+            active.sequence += 1;
+            // What excludes other runs has to be known after a restart, so it is replayed then.
+            let exclusive = active.run.program.settings.concurrency.is_some();
+            let until =
+                active.run.sleeps_until().filter(|until| !exclusive && !active.more && *until > now() + cold::FAR);
+            writes.extend(until.map(|until| JournalWrite::Sleep { stream, until }));
+        }
         if let Some(log) = active.log {
             writes.extend(effects.iter().filter_map(|effect| match effect {
                 Effect::Publish { frame, event } => {
@@ -264,17 +333,20 @@ impl Partition {
                 _ => None,
             }));
         }
-        active.sequence += 1;
         active.pace.begin();
         let ended = active.run.is_ended();
-        if ended {
+        if let Phase::Ended(outcome) = &active.run.phase {
+            let took = active.run.ended_at.unwrap_or_default() - active.run.started_at;
+            self.shared.metrics.run_ended(outcome, Duration::from_millis(took.try_into().unwrap_or(0)));
             self.shared.active.fetch_sub(1, Ordering::Relaxed);
         } else if active.more {
             // The commit is to say when it is done.
             let _ = active.pace.is_free();
         }
-        let tell = starting || ended || active.compensation != active.run.compensation;
+        let moved = active.compensation != active.run.compensation || active.operated != active.run.operated;
+        let tell = starting || ended || moved;
         active.compensation = active.run.compensation;
+        active.operated = active.run.operated.clone();
         let notice = tell.then(|| active.notice(false));
         let (namespace, uid) = (active.key.namespace.clone(), active.run.identity.uid.clone());
         let pace = active.pace.clone();
@@ -302,15 +374,37 @@ impl Partition {
         if active.sequence != sequence || active.pace.is_committing() {
             return self.watch_wait(stream);
         }
-        let notice = active.notice(true);
+        let mut notice = active.notice(true);
+        let until = active.run.sleeps_until().filter(|until| *until > now() + cold::FAR && active.events.is_empty());
+        notice.cold = until.is_some();
         self.shared.publish(stream, notice);
+        if let Some(until) = until {
+            self.chill(stream, until);
+        }
     }
 }
 
 impl Active {
+    /// Takes in the event and those that wait behind it, as one step: answers that came together share a record.
+    fn take_steps(&mut self, event: Event) -> Result<Step, core::apply::Misfit> {
+        let mut step = core::step(&mut self.run, event, now(), &mut rand::rng())?;
+        while !step.more && step.entries.len() < MOST_ENTRIES {
+            let Some(event) = self.events.pop_front() else { break };
+            let next = core::step(&mut self.run, event, now(), &mut rand::rng())?;
+            step.entries.extend(next.entries);
+            step.effects.extend(next.effects);
+            step.more = next.more;
+        }
+        Ok(step)
+    }
+
     fn new(run: Run, hash: String, sequence: u64, reports: bool) -> Self {
         let key = ObjectKey::new(run.identity.namespace.as_str(), run.identity.name.as_str());
-        let compensation = run.compensation;
+        let (compensation, operated) = (run.compensation, run.operated.clone());
+        // They were evaluated before the run began, so they can be.
+        let settings = &run.program.settings;
+        let standing = (!settings.search_attributes.is_empty()).then(|| settings.standing(&run.raw_input).ok());
+        let search_attributes = standing.flatten().map(|standing| Arc::new(standing.search_attributes));
         let log = (reports || run.program.uses_events()).then(|| log_of(&run.identity.namespace));
         Self {
             run,
@@ -322,22 +416,13 @@ impl Active {
             events: VecDeque::new(),
             describing: false,
             compensation,
+            operated,
+            search_attributes,
             log,
         }
     }
 
     fn notice(&self, waiting: bool) -> Notice {
-        let ended = match &self.run.phase {
-            Phase::Ended(outcome) => Some((self.run.ended_at.unwrap_or_else(now), outcome.clone())),
-            _ => None,
-        };
-        Notice {
-            key: self.key.clone(),
-            started_at: self.run.started_at,
-            definition: self.hash.clone(),
-            waiting_for: if waiting { self.run.waiting_for() } else { None },
-            compensation: self.run.compensation,
-            ended,
-        }
+        Notice { search_attributes: self.search_attributes.clone(), ..Notice::of(&self.run, &self.hash, waiting) }
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kapell_api::problem::Problem;
 use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::compile::Failure;
 use crate::core::record::Entry;
 use crate::journal::{self, JournalError};
 use crate::program::Program;
@@ -15,9 +15,14 @@ use crate::program::Program;
 /// Compiled definitions kept for runs to come. A program takes some 100 KB, most of it jq's library.
 const MOST_PROGRAMS: usize = 256;
 
+/// A program with the short name of its definition.
+type Named = (String, Arc<Program>);
+
 #[derive(Default)]
 pub(super) struct Programs {
     compiled: Mutex<HashMap<String, Arc<Program>>>,
+    /// By the digest of the definition as it stands in journals.
+    of_journals: Mutex<HashMap<[u8; 32], Named>>,
 }
 
 /// A short name for a definition: the beginning of the SHA-256 of its JSON.
@@ -28,7 +33,7 @@ pub(super) fn hash_of(definition: &Value) -> String {
 
 impl Programs {
     /// Compiles the definition, unless that has been done. Takes milliseconds: not for threads that must not block.
-    pub(super) fn compile(&self, definition: &Value) -> Result<(String, Arc<Program>), Vec<Problem>> {
+    pub(super) fn compile(&self, definition: &Value) -> Result<(String, Arc<Program>), Failure> {
         let hash = hash_of(definition);
         if let Some(program) = self.compiled.lock().get(&hash) {
             return Ok((hash, program.clone()));
@@ -43,10 +48,25 @@ impl Programs {
         Ok((hash, program))
     }
 
-    pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Arc<Program>, JournalError> {
-        let definition = journal::definition(entries)?.to_value();
-        self.compile(&definition)
-            .map(|(_, program)| program)
-            .map_err(|problems| JournalError::Definition(problems.first().map(ToString::to_string).unwrap_or_default()))
+    pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Named, JournalError> {
+        let definition = journal::definition(entries)?;
+        // Making a `Value` of it takes longer than all the rest of taking a short run up.
+        let digest: [u8; 32] = Sha256::digest(definition.to_json()).into();
+        if let Some(known) = self.of_journals.lock().get(&digest) {
+            return Ok(known.clone());
+        }
+        let compiled = self.compile(&definition.to_value());
+        let compiled = compiled.map_err(|failure| {
+            JournalError::Definition(match failure {
+                Failure::Problems(problems) => problems.first().map(ToString::to_string).unwrap_or_default(),
+                Failure::Needs(needs) => format!("{} is not pinned", needs.first().map_or("", |need| &need.uri)),
+            })
+        })?;
+        let mut of_journals = self.of_journals.lock();
+        if of_journals.len() >= MOST_PROGRAMS {
+            of_journals.clear();
+        }
+        of_journals.insert(digest, compiled.clone());
+        Ok(compiled)
     }
 }

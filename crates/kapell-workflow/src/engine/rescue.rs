@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use kapell_store::{ReadError, StreamId};
 use parking_lot::Mutex;
 
+use super::Shared;
 use super::partition::Command;
-use super::{Shared, programs};
 use crate::core::state::Run;
 use crate::journal::{self, JournalError};
 
@@ -19,7 +20,7 @@ const READ_RETRY: Duration = Duration::from_millis(200);
 
 /// Journals read and replayed side by side at the start. Twice the cores of a small machine: one is read while another
 /// one is replayed. Bounds what of the past is in memory beside the runs.
-const SIDE_BY_SIDE: usize = 8;
+pub(super) const SIDE_BY_SIDE: usize = 8;
 
 /// How often a run that falls is taken up again before it rests until the next start, and how long each time waits.
 /// Its pending calls are made again each time.
@@ -55,8 +56,11 @@ pub(super) struct Recovered {
 
 /// Takes up every run whose journal is open. A journal that makes no sense is reported and left alone.
 pub(super) async fn recover(shared: &Arc<Shared>) -> Recovered {
-    let streams = loop {
-        let opened = async { shared.open_logs().await.and(shared.store.open_streams().await) };
+    let (streams, sleeping) = loop {
+        let opened = async {
+            shared.open_logs().await?;
+            Ok::<_, ReadError>((shared.store.open_streams().await?, shared.store.sleeping_streams().await?))
+        };
         match opened.await {
             Ok(streams) => break streams,
             Err(error) => {
@@ -65,9 +69,14 @@ pub(super) async fn recover(shared: &Arc<Shared>) -> Recovered {
             }
         }
     };
-    let taken = futures::stream::iter(streams).map(|stream| async move { (stream, take(shared, stream).await) });
-    let mut taken = taken.buffer_unordered(SIDE_BY_SIDE);
     let mut recovered = Recovered::default();
+    for (stream, until) in sleeping {
+        shared.tell(stream, Command::Sleeps { stream, until });
+        recovered.taken.insert(stream);
+    }
+    let awake: Vec<StreamId> = streams.into_iter().filter(|stream| !recovered.taken.contains(stream)).collect();
+    let taken = futures::stream::iter(awake).map(|stream| async move { (stream, take(shared, stream).await) });
+    let mut taken = taken.buffer_unordered(SIDE_BY_SIDE);
     while let Some((stream, is_taken)) = taken.next().await {
         let set = if is_taken { &mut recovered.taken } else { &mut recovered.unreadable };
         set.insert(stream);
@@ -97,6 +106,44 @@ pub(super) fn retake(shared: &Arc<Shared>, stream: StreamId) {
     });
 }
 
+/// Takes up runs that were not in memory, when it is their turn.
+pub(super) async fn wake(shared: Arc<Shared>, streams: Vec<StreamId>) {
+    shared.metrics.woken.fetch_add(streams.len() as u64, std::sync::atomic::Ordering::Relaxed);
+    let Ok(_permit) = shared.wakers.acquire().await else { return };
+    let journals = match shared.store.read_streams(&streams).await {
+        Ok(journals) => journals,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "journals cannot be read, trying again");
+            tokio::time::sleep(READ_RETRY).await;
+            // One by one, each with its own fate.
+            for stream in streams {
+                if !take(&shared, stream).await {
+                    shared.tell(stream, Command::Forget { stream });
+                }
+            }
+            return;
+        }
+    };
+    let worker = shared.clone();
+    let replayed = tokio::task::spawn_blocking(move || {
+        for (stream, records) in streams.into_iter().zip(journals) {
+            let taken = match records.is_empty() {
+                true => None,
+                false => replay_records(&worker, stream, &records).inspect_err(|error| report(stream, error)).ok(),
+            };
+            match taken {
+                Some(Replayed { hash, run, records }) => {
+                    worker.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records });
+                }
+                None => worker.tell(stream, Command::Forget { stream }),
+            }
+        }
+    });
+    if replayed.await.is_err() {
+        tracing::error!("replaying a journal panicked; the runs that were read with it sleep until the next start");
+    }
+}
+
 async fn take(shared: &Arc<Shared>, stream: StreamId) -> bool {
     match replay(shared, stream).await {
         Ok(Some(Replayed { hash, run, records })) => {
@@ -106,10 +153,14 @@ async fn take(shared: &Arc<Shared>, stream: StreamId) -> bool {
         // It was deleted meanwhile.
         Ok(None) => false,
         Err(error) => {
-            tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up");
+            report(stream, &error);
             false
         }
     }
+}
+
+fn report(stream: StreamId, error: &dyn std::fmt::Display) {
+    tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), %error, "a run cannot be taken up");
 }
 
 async fn replay(shared: &Arc<Shared>, stream: StreamId) -> Result<Option<Replayed>, TakeError> {
@@ -118,12 +169,15 @@ async fn replay(shared: &Arc<Shared>, stream: StreamId) -> Result<Option<Replaye
         return Ok(None);
     }
     let shared = shared.clone();
-    let replayed = tokio::task::spawn_blocking(move || {
-        let entries = journal::decode(&records)?;
-        let definition = journal::definition(&entries)?.to_value();
-        let program = shared.programs.of_journal(&entries)?;
-        let run = journal::replay(program, &entries)?;
-        Ok::<_, JournalError>(Replayed { hash: programs::hash_of(&definition), run, records: records.len() as u64 })
-    });
+    let replayed = tokio::task::spawn_blocking(move || replay_records(&shared, stream, &records));
     Ok(Some(replayed.await.map_err(|_| TakeError::Panicked)??))
+}
+
+fn replay_records(shared: &Shared, stream: StreamId, records: &[Bytes]) -> Result<Replayed, JournalError> {
+    let entries = journal::decode(records)?;
+    let (hash, program) = shared.programs.of_journal(&entries)?;
+    let run = journal::replay(program, &entries)?;
+    // At the start nobody else can have it.
+    shared.take_key(stream, &run);
+    Ok(Replayed { hash, run, records: records.len() as u64 })
 }

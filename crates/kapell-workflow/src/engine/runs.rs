@@ -8,7 +8,12 @@
 //!
 //! A run that ends within [`SHORT`] costs one write to its object, the final status.
 
-use std::collections::{BTreeSet, HashSet};
+mod admission;
+mod gate;
+mod operating;
+mod retention;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,9 +34,12 @@ use super::rescue::Recovered;
 use super::{Notice, Shared, now, schedules};
 use crate::core::Event;
 use crate::core::record::{Identity, Time};
-use crate::core::state::{Compensation, Outcome};
-use crate::expression::Datum;
+use crate::core::state::{Compensation, Operated, Outcome};
 use crate::fault::{Fault, Standard};
+use crate::secrets;
+use admission::Prepared;
+pub(super) use gate::Gate;
+use retention::Ended;
 
 /// A run that has not ended after this says that it is running.
 const SHORT: i64 = 250;
@@ -95,7 +103,7 @@ pub(super) async fn run(
     let started = Mutex::new(taken);
     let timetable = schedules::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), shutdown.clone());
     let errands = jobs::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), orders, shutdown.clone());
-    let desk = Arc::new(Desk { client, shared, runs, workflows, started, unreadable, crowd: Mutex::default() });
+    let desk = Arc::new(Desk { client, shared, runs, workflows, started, unreadable, ended: Mutex::default() });
     let reconciled = reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
@@ -105,6 +113,12 @@ pub(super) async fn run(
 
 fn phase(run: &WorkflowRun) -> Option<&'static str> {
     run.status.as_ref()?.phase.map(|phase| phase.as_str())
+}
+
+/// Whether its status says that it has begun and not ended. (One that is suspended before it begins has no start.)
+fn has_begun(run: &WorkflowRun) -> bool {
+    let started = run.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    phase(run) == Some("Running") || phase(run) == Some("Suspended") && started
 }
 
 fn is_final(run: &WorkflowRun) -> bool {
@@ -137,8 +151,7 @@ struct Desk {
     started: Mutex<HashSet<StreamId>>,
     /// Streams that could not be taken up at the start.
     unreadable: HashSet<StreamId>,
-    /// Runs that wait until others have ended.
-    crowd: Mutex<BTreeSet<ObjectKey>>,
+    ended: Mutex<Ended>,
 }
 
 impl Desk {
@@ -147,7 +160,12 @@ impl Desk {
         let uid = object.as_ref().and_then(|run| run.metadata.uid.clone()).unwrap_or_default();
         let stream = stream_of(&uid);
         self.release_orphans(&key, stream).await?;
-        let (Some(run), Some(stream)) = (object, stream) else { return Ok(Next::OnChange) };
+        let (Some(run), Some(stream)) = (object, stream) else {
+            self.shared.gate.lock().leave(&key);
+            self.ended.lock().remove(&key);
+            self.admit_next();
+            return Ok(Next::OnChange);
+        };
 
         let orphaned = !is_final(&run) && jobs::is_orphan(&run, &self.runs);
         let deleting = run.metadata.deletion_timestamp.is_some();
@@ -155,33 +173,32 @@ impl Desk {
         match notice {
             Some(notice) if notice.ended.is_some() => self.close(&run, stream, &notice).await?,
             Some(notice) => {
-                let reason = match (deleting, run.spec.cancel == Some(true), orphaned) {
-                    (true, _, _) => Some("the WorkflowRun was deleted"),
-                    (_, true, _) => Some("cancellation was asked for"),
-                    (_, _, true) => Some("the run that waited for it has ended"),
-                    _ => None,
-                };
-                if let Some(reason) = reason {
-                    self.cancel(stream, reason);
-                }
+                self.operate(&run, stream, Some(&notice.operated), orphaned);
                 let age = now() - notice.started_at;
-                if phase(&run) != Some("Running") && (0..SHORT).contains(&age) {
+                let told = phase(&run) == Some("Running") || notice.operated != Operated::default();
+                if !told && (0..SHORT).contains(&age) {
                     return Ok(Next::After(Duration::from_millis((SHORT - age).unsigned_abs())));
                 }
-                self.write_status(&run, running_status(&notice)).await?;
+                self.write_status(&run, running_status(&run, &notice)).await?;
+                if notice.cold {
+                    self.shared.notices.lock().remove_cold(stream);
+                }
             }
             None if is_final(&run) => {
                 self.started.lock().remove(&stream);
+                self.release(stream);
                 if deleting {
                     self.journal(JournalWrite::Delete { stream }).await?;
                     self.remove_finalizer(&run).await?;
+                } else if operating::wants_retry(&run) {
+                    return self.retry(&run, stream).await;
+                } else {
+                    return self.keep(&run).await;
                 }
-                let next = self.crowd.lock().pop_first();
-                next.into_iter().for_each(|key| self.shared.queue.add(key));
             }
             // Its first step is on its way to the journal; a notice will come.
-            None if self.started.lock().contains(&stream) => {}
-            None if phase(&run) == Some("Running") => self.report_lost(&run, stream).await?,
+            None if self.started.lock().contains(&stream) => self.operate(&run, stream, None, orphaned),
+            None if has_begun(&run) => self.report_lost(&run, stream).await?,
             // Begun before this process, shortly before a crash, and not taken up.
             None if self.unreadable.contains(&stream) => self.report_lost(&run, stream).await?,
             None if deleting => self.remove_finalizer(&run).await?,
@@ -211,6 +228,9 @@ impl Desk {
             let known = self.shared.notices.lock().get(stream).is_some() || self.started.lock().contains(&stream);
             if !known {
                 self.journal(JournalWrite::Delete { stream }).await?;
+            } else if self.shared.notices.lock().get(stream).is_none() {
+                // It sleeps, or has just begun.
+                self.cancel(stream, "its WorkflowRun is gone");
             }
             self.shared.gone.lock().remove(&(key.clone(), stream));
         }
@@ -230,7 +250,13 @@ impl Desk {
     async fn start(&self, run: &WorkflowRun, stream: StreamId, uid: String) -> Result<(), ReconcileError> {
         let key = ObjectKey::of(run);
         if run.spec.cancel == Some(true) {
+            self.shared.gate.lock().leave(&key);
+            self.admit_next();
             let status = json!({ "phase": "Cancelled", "completionTime": date(now()), "waitingFor": null });
+            return self.write_status(run, status).await;
+        }
+        if run.spec.suspend == Some(true) {
+            let status = json!({ "phase": "Suspended", "waitingFor": "to be resumed before it begins" });
             return self.write_status(run, status).await;
         }
         let workflow = self.workflows.get(&ObjectKey::new(key.namespace.as_str(), run.spec.workflow.as_str()));
@@ -238,37 +264,25 @@ impl Desk {
             let waiting = format!("Workflow {} does not exist in namespace {}", run.spec.workflow, key.namespace);
             return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
         };
-        if self.started.lock().len() >= self.shared.config.max_runs {
-            self.crowd.lock().insert(key);
-            let waiting = format!("{} other runs, which is as many as run at a time", self.shared.config.max_runs);
-            return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
-        }
         let definition = Value::Object(workflow.spec.clone());
-        let blocking = self.shared.clone();
-        let compiled = tokio::task::spawn_blocking(move || blocking.programs.compile(&definition)).await;
-        let input = run.spec.input.as_ref().map_or(Ok(Datum::Object(Arc::default())), Datum::from_json);
-        let (program, hash, input) = match (compiled, input) {
-            (Ok(Ok((hash, program))), Ok(input)) => (program, hash, input),
-            (Ok(Err(problems)), _) => {
-                let first = problems.first().map(ToString::to_string).unwrap_or_default();
-                let fault =
-                    Fault::new(Standard::Configuration, "/", format!("Workflow {}: {first}", run.spec.workflow));
-                return self.write_status(run, refused(&fault)).await;
-            }
-            (_, Err(error)) => {
-                let fault = Fault::new(Standard::Validation, "/input", error.to_string());
-                return self.write_status(run, refused(&fault)).await;
-            }
-            (Err(error), _) => {
-                let fault = Fault::new(Standard::Configuration, "/", error.to_string());
-                return self.write_status(run, refused(&fault)).await;
-            }
-        };
+        let Prepared { program, hash, input, standing, secrets } =
+            match admission::prepare(&self.shared, &key.namespace, definition, run.spec.input.clone()).await {
+                Ok(prepared) => prepared,
+                Err(fault) => {
+                    let detail = fault.detail.unwrap_or_default();
+                    let fault = Fault { detail: Some(format!("Workflow {}: {detail}", run.spec.workflow)), ..fault };
+                    return self.write_status(run, refused(&fault)).await;
+                }
+            };
+        if !self.may_begin(run, stream, &standing).await? {
+            return Ok(());
+        }
         self.add_finalizer(run).await?;
         if !self.started.lock().insert(stream) {
             return Ok(());
         }
-        let identity = Identity { uid, namespace: key.namespace, name: key.name, workflow: run.spec.workflow.clone() };
+        let workflow = run.spec.workflow.clone();
+        let identity = Identity { uid, namespace: key.namespace, name: key.name, workflow, secrets };
         self.shared.tell(stream, Command::Start { stream, program, hash, identity, input });
         Ok(())
     }
@@ -277,7 +291,7 @@ impl Desk {
     async fn close(&self, run: &WorkflowRun, stream: StreamId, notice: &Notice) -> Result<(), ReconcileError> {
         // Also after a recovery, when this process has not begun the run.
         self.started.lock().insert(stream);
-        self.write_status(run, final_status(notice)).await?;
+        self.write_status(run, final_status(run, notice)).await?;
         let deleting = run.metadata.deletion_timestamp.is_some();
         self.journal(if deleting { JournalWrite::Delete { stream } } else { JournalWrite::Close { stream } }).await?;
         self.forget(stream);
@@ -383,23 +397,37 @@ fn date(at: Time) -> String {
     jiff::Timestamp::from_second(at.div_euclid(1000)).map(|at| at.to_string()).unwrap_or_default()
 }
 
-fn running_status(notice: &Notice) -> Value {
-    json!({
-        "phase": "Running",
+/// What running and ended runs say alike. A retry that has begun takes back what the end before it said.
+fn common_status(run: &WorkflowRun, notice: &Notice) -> Value {
+    let said = run.status.as_ref();
+    let retried = notice.operated.retries.max(said.and_then(|status| status.retried).unwrap_or(0));
+    let mut status = json!({
         "startTime": date(notice.started_at),
+        "completionTime": null,
         "definition": notice.definition,
         "waitingFor": notice.waiting_for,
         "compensation": notice.compensation.as_str(),
-    })
+        "output": null,
+        "error": null,
+        "retried": (retried > 0).then_some(retried),
+        "skipped": (notice.operated.substitutions > 0).then_some(notice.operated.substitutions),
+        "message": notice.operated.refusal,
+    });
+    if let Some(attributes) = &notice.search_attributes {
+        status["searchAttributes"] = json!(attributes);
+    }
+    status
 }
 
-fn final_status(notice: &Notice) -> Value {
-    let mut status = json!({
-        "startTime": date(notice.started_at),
-        "definition": notice.definition,
-        "waitingFor": null,
-        "compensation": notice.compensation.as_str(),
-    });
+fn running_status(run: &WorkflowRun, notice: &Notice) -> Value {
+    let mut status = common_status(run, notice);
+    status["phase"] = json!(if notice.operated.suspended { "Suspended" } else { "Running" });
+    status
+}
+
+fn final_status(run: &WorkflowRun, notice: &Notice) -> Value {
+    let mut status = common_status(run, notice);
+    status["waitingFor"] = Value::Null;
     if let Some((at, outcome)) = &notice.ended {
         status["completionTime"] = json!(date(*at));
         match outcome {
@@ -413,6 +441,7 @@ fn final_status(notice: &Notice) -> Value {
             }
             Outcome::Cancelled(_) => status["phase"] = json!("Cancelled"),
         }
+        secrets::show(&mut status);
     }
     status
 }

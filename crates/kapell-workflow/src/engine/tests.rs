@@ -54,6 +54,8 @@ impl ServiceCaller for Script {
             return Err(CallFailure { maybe_processed: false, message: "connection refused".to_owned() });
         }
         let key = request.headers()["idempotency-key"].to_str().unwrap().to_owned();
+        let trace = request.headers()["traceparent"].to_str().unwrap().to_owned();
+        assert_eq!((trace.len(), &trace[36..52]), (55, &key[..16]), "{trace}");
         self.seen.lock().push((uri.clone(), key));
         self.changed.notify_waiters();
         if uri.ends_with("/never") {

@@ -27,7 +27,11 @@ pub(super) struct Alarm {
 
 pub(super) enum Wake {
     Timer(TimerId),
-    Describe { sequence: u64 },
+    Describe {
+        sequence: u64,
+    },
+    /// The run is to be in memory again.
+    Warm,
 }
 
 impl PartialEq for Alarm {
@@ -83,6 +87,7 @@ fn ring(shared: &Shared, alarm: Alarm) {
         match alarm.wake {
             Wake::Timer(timer) => Command::Event { stream, event: Event::TimerDue { timer } },
             Wake::Describe { sequence } => Command::Describe { stream, sequence },
+            Wake::Warm => Command::Warm { stream },
         },
     );
 }

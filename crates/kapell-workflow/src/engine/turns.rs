@@ -43,6 +43,12 @@ impl Turns {
         Arc::new(Self { places: places.max(1), state: Mutex::default() })
     }
 
+    /// How many places are taken, and how many wait for one.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.taken, state.namespaces.values().map(|share| share.waiting.len()).sum())
+    }
+
     /// Waits for a place. Whoever stops waiting loses nothing but the place in the queue.
     pub(super) async fn take(self: &Arc<Self>, namespace: &str) -> Turn {
         let turn = {

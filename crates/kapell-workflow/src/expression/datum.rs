@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use super::meter::{Exhausted, charge_bytes, charge_steps, stop};
+use super::meter::{Exhausted, charge_bytes, charge_steps, guard_secret, stop};
 
 /// No value is nested deeper: dropping and printing recurse.
 pub(crate) const MAX_DEPTH: u16 = 256;
@@ -188,9 +188,13 @@ impl Datum {
         }
     }
 
+    /// Inside of an evaluation, a text that holds a secret's token ends it.
     pub(crate) fn as_str(&self) -> Option<&str> {
         match self {
-            Datum::Text(text) => std::str::from_utf8(text).ok(),
+            Datum::Text(text) => {
+                guard_secret(text);
+                std::str::from_utf8(text).ok()
+            }
             _ => None,
         }
     }
@@ -276,6 +280,8 @@ impl Ord for Datum {
                 compare_floats(self.as_float().unwrap_or(f64::NAN), other.as_float().unwrap_or(f64::NAN))
             }
             (Datum::Text(a), Datum::Text(b)) => {
+                guard_secret(a);
+                guard_secret(b);
                 charge_steps(a.len().min(b.len()) as u64 / 256);
                 a.cmp(b)
             }

@@ -8,7 +8,9 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::secrets::is_sealed;
 
 /// Interpreter nodes and elements touched. About a quarter of a second on the machine this was chosen on; a
 /// transformation of a 10 MB document needs about a million.
@@ -18,7 +20,8 @@ pub(crate) const MAX_STEPS: u64 = 4_000_000;
 /// it can hold at a time.
 pub(crate) const MAX_BYTES: u64 = 128 << 20;
 
-/// The last resort for what steps do not measure well (comparisons of long strings, sorting).
+/// The last resort for what steps do not measure well (comparisons of long strings, sorting): time that the thread
+/// has spent on a processor, so that a busy machine does not make an expression fail.
 const MAX_TIME: Duration = Duration::from_secs(2);
 
 /// How often the clock is read.
@@ -37,7 +40,7 @@ pub(crate) enum Exhausted {
     Steps,
     #[error("the expression produces more than {} MiB", MAX_BYTES >> 20)]
     Bytes,
-    #[error("the expression takes longer than {} s", MAX_TIME.as_secs())]
+    #[error("the expression takes longer than {} s of processor time", MAX_TIME.as_secs())]
     Time,
     #[error("the expression recurses too deeply")]
     Stack,
@@ -45,6 +48,8 @@ pub(crate) enum Exhausted {
     Depth,
     #[error("a value is too large")]
     Size,
+    #[error("a secret can be passed on, joined with text and sent, but not looked into")]
+    Secret,
     #[error("the interpreter fails on this expression")]
     Defect,
 }
@@ -53,7 +58,7 @@ struct Meter {
     active: Cell<bool>,
     steps: Cell<u64>,
     bytes: Cell<u64>,
-    deadline: Cell<Option<Instant>>,
+    deadline: Cell<Duration>,
     /// Evaluation stops when the stack has grown down to this address.
     stack_floor: Cell<usize>,
     /// The floor of this thread as [`describe_stack`] knows it.
@@ -66,7 +71,7 @@ thread_local! {
             active: Cell::new(false),
             steps: Cell::new(0),
             bytes: Cell::new(0),
-            deadline: Cell::new(None),
+            deadline: Cell::new(Duration::ZERO),
             stack_floor: Cell::new(0),
             thread_floor: Cell::new(None),
         }
@@ -102,7 +107,7 @@ pub(crate) fn metered<R>(f: impl FnOnce() -> R) -> Result<R, Exhausted> {
     METER.with(|meter| {
         meter.steps.set(MAX_STEPS);
         meter.bytes.set(MAX_BYTES);
-        meter.deadline.set(Some(Instant::now() + MAX_TIME));
+        meter.deadline.set(processor_time() + MAX_TIME);
         meter
             .stack_floor
             .set(meter.thread_floor.get().unwrap_or_else(|| stack_pointer().saturating_sub(UNKNOWN_STACK)));
@@ -133,7 +138,7 @@ pub(crate) fn charge_steps(n: u64) {
         }
         meter.steps.set(left - n);
         let clock_due = left / STEPS_PER_CLOCK != (left - n) / STEPS_PER_CLOCK;
-        if clock_due && meter.deadline.get().is_some_and(|deadline| Instant::now() > deadline) {
+        if clock_due && processor_time() > meter.deadline.get() {
             stop(Exhausted::Time);
         }
     });
@@ -154,6 +159,13 @@ pub(crate) fn charge_bytes(n: u64) {
     charge_steps(n / 256);
 }
 
+/// Refuses to look into a text that holds a secret's token: what comes out would be wrong, and might give it away.
+pub(crate) fn guard_secret(text: &[u8]) {
+    if METER.with(|meter| meter.active.get()) && is_sealed(text) {
+        stop(Exhausted::Secret);
+    }
+}
+
 /// Pays for one node of the interpreter, and looks at the stack.
 pub(crate) fn charge_node() {
     charge_steps(1);
@@ -162,6 +174,12 @@ pub(crate) fn charge_node() {
             stop(Exhausted::Stack);
         }
     });
+}
+
+/// What this thread has used of the processors.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 #[inline(never)]

@@ -63,7 +63,7 @@ pub(super) fn functions<D: for<'a> DataT<V<'a> = Datum>>() -> Vec<Fun<D>> {
 fn own<D: for<'a> DataT<V<'a> = Datum>>() -> Vec<Fun<D>> {
     let natives: [jaq_core::native::Filter<jaq_core::RunPtr<D>>; 10] = [
         ("fromjson", v(0), |cv| bome(from_json(&cv.1))),
-        ("tojson", v(0), |cv| bome(Ok(Datum::text(cv.1.to_json())))),
+        ("tojson", v(0), |cv| bome(to_json(&cv.1))),
         ("parse_number", v(0), |cv| bome(parse_number(&cv.1))),
         ("length", v(0), |cv| bome(length(&cv.1))),
         ("contains", v(1), |cv| unary(cv, |x, y| Ok(Datum::Bool(contains(&x, &y))))),
@@ -77,6 +77,14 @@ fn own<D: for<'a> DataT<V<'a> = Datum>>() -> Vec<Fun<D>> {
         }),
     ];
     natives.into_iter().map(run::<D>).collect()
+}
+
+/// A value with a secret's token in it is not written as JSON: what replaces the token may need escaping, and nobody
+/// would know how often.
+fn to_json(value: &Datum) -> ValR<Datum> {
+    let json = value.to_json();
+    super::meter::guard_secret(json.as_bytes());
+    Ok(Datum::text(json))
 }
 
 fn from_json(text: &Datum) -> ValR<Datum> {

@@ -12,7 +12,7 @@ use jaq_core::val::Range;
 use jaq_core::{Error, Exn, ValR, ValX};
 
 use super::datum::{Array, Datum, MAX_TEXT, Object};
-use super::meter::{Exhausted, charge_bytes, charge_steps, stop};
+use super::meter::{Exhausted, charge_bytes, charge_steps, guard_secret, stop};
 
 type Failure = Error<Datum>;
 
@@ -259,7 +259,11 @@ impl jaq_core::ValT for Datum {
     fn into_string(self) -> Self {
         match self {
             Datum::Text(_) => self,
-            other => Datum::text(other.to_json()),
+            other => {
+                let json = other.to_json();
+                guard_secret(json.as_bytes());
+                Datum::text(json)
+            }
         }
     }
 }
@@ -309,6 +313,7 @@ impl jaq_std::ValT for Datum {
     fn as_bytes(&self) -> Option<&[u8]> {
         match self {
             Datum::Text(text) => {
+                guard_secret(text);
                 charge_steps(text.len() as u64 / 256);
                 Some(text)
             }

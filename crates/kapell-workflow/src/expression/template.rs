@@ -45,6 +45,11 @@ impl Template {
         compile_at(value, mode, scope, &mut path, fail)
     }
 
+    /// `{}`.
+    pub(crate) fn empty() -> Self {
+        Template::Literal(Datum::Object(Arc::default()))
+    }
+
     pub(crate) fn evaluate(&self, input: &Datum, arguments: &dyn Arguments) -> Result<Datum, EvaluationError> {
         Ok(match self {
             Template::Literal(literal) => literal.clone(),

@@ -114,9 +114,14 @@ fn version_1_is_what_is_written() {
 #[test]
 fn every_record_survives_its_encoding() {
     let fault = Fault::new(Standard::Timeout, "/do/0/a", "late");
-    let run = Identity { uid: "u".into(), namespace: "n".into(), name: "r".into(), workflow: "w".into() };
-    let request =
-        Request { method: "GET".into(), uri: "http://a/".into(), headers: vec![("a".into(), "b".into())], body: None };
+    let run =
+        Identity { uid: "u".into(), namespace: "n".into(), name: "r".into(), workflow: "w".into(), secrets: None };
+    let request = Request {
+        method: "GET".into(),
+        uri: "http://a/".into(),
+        headers: vec![("a".into(), "b".into())],
+        ..Request::default()
+    };
     let timer = TimerId { frame: 3, kind: TimerKind::Attempt };
     let null = Some(Datum::Null);
     let records = [

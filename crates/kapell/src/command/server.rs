@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kapell_server::data::Running;
 use kapell_server::{Config, Pods, Server};
 
-use crate::cli::{ServerArgs, Target, UpArgs};
+use crate::cli::{ServerArgs, Target, UpArgs, WorkflowSettings};
 use crate::cluster::Cluster;
 use crate::error::{Failure, Outcome};
 
@@ -23,8 +23,7 @@ pub(crate) async fn run(target: &Target, args: &ServerArgs) -> Outcome {
         data: data_dir(target),
         api_port: args.api_port,
         node_name: args.node_name.clone(),
-        allow_run: args.allow_run,
-        lifecycle_events: args.lifecycle_events,
+        workflows: args.workflows.settings(),
         event_ttl: Duration::from_secs(args.event_ttl.into()),
     };
     let mut server = Server::start(config).await.map_err(not_started)?;
@@ -109,19 +108,14 @@ pub(crate) async fn find_or_start(target: &Target, args: &UpArgs) -> Outcome<Ses
         None => port_of_last_time(&data),
     };
     if args.detach {
-        start_detached(&data, api_port).await?;
+        start_detached(&data, api_port, &args.workflows).await?;
         let cluster =
             running(&data, target).await.ok_or_else(|| Failure::new("the server ended right after its start"))?;
         return Ok(Session { cluster, data, ours: None });
     }
-    let config = Config {
-        data: data.clone(),
-        api_port,
-        node_name: None,
-        allow_run: false,
-        lifecycle_events: false,
-        event_ttl: Config::EVENT_TTL,
-    };
+    let workflows = args.workflows.settings();
+    let event_ttl = Config::EVENT_TTL;
+    let config = Config { data: data.clone(), api_port, node_name: None, workflows, event_ttl };
     let server = Server::start(config).await.map_err(not_started)?;
     announce(&server);
     let cluster = Cluster::from_file(server.kubeconfig(), target).await?;
@@ -141,7 +135,7 @@ async fn running(data: &std::path::Path, target: &Target) -> Option<Cluster> {
     cluster.get("/version").await.ok().map(|_| cluster)
 }
 
-async fn start_detached(data: &std::path::Path, api_port: u16) -> Outcome {
+async fn start_detached(data: &std::path::Path, api_port: u16, workflows: &WorkflowSettings) -> Outcome {
     use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
     use std::os::unix::process::CommandExt as _;
 
@@ -154,6 +148,7 @@ async fn start_detached(data: &std::path::Path, api_port: u16) -> Outcome {
     let mut child = std::process::Command::new(std::env::current_exe()?)
         .args(["server", "--api-port", &api_port.to_string(), "--data"])
         .arg(data)
+        .args(workflows.arguments())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(file)

@@ -1,4 +1,4 @@
-//! `kapell workflow run|list|show|cancel|emit|events|wait`.
+//! `kapell workflow run|show|wait`; the verbs that operate on runs are in [`runs`], those of events in [`events`].
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -6,19 +6,21 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cli::{Output, WorkflowVerb};
-use crate::cluster::{AS_TABLE, Cluster, kind_called, query};
+use crate::cluster::{Cluster, kind_called, query};
 use crate::error::{Failure, Outcome};
-use crate::print::{self, TableView};
+use crate::print;
 use crate::timeline;
 
 use super::{get::Lines, text};
 
+pub(crate) mod design;
 mod events;
+mod runs;
 
 pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
     match verb {
         WorkflowVerb::Run { name, input, run_name, wait, output } => {
-            let input = read_json("--input", input)?;
+            let input = read_input(input)?;
             let run = start(cluster, name, run_name.as_deref(), input).await?;
             let run_name = text(&run, "/metadata/name").to_owned();
             if *wait {
@@ -33,11 +35,15 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
                 None => print::out(&format!("workflowrun/{run_name} started\n")),
             }
         }
-        WorkflowVerb::List { workflow, output, all_namespaces } => {
-            list(cluster, workflow.as_deref(), *output, *all_namespaces).await
-        }
-        WorkflowVerb::Show { run, output } => show(cluster, run, *output).await,
-        WorkflowVerb::Cancel { run, no_wait } => cancel(cluster, run, *no_wait).await,
+        WorkflowVerb::List(args) => runs::list(cluster, args).await,
+        WorkflowVerb::Show { run, full, output } => show(cluster, run, *full, *output).await,
+        WorkflowVerb::Cancel(args) => runs::cancel(cluster, args).await,
+        WorkflowVerb::Suspend(args) => runs::suspend(cluster, args).await,
+        WorkflowVerb::Resume(args) => runs::resume(cluster, args).await,
+        WorkflowVerb::Retry(args) => runs::retry(cluster, args).await,
+        WorkflowVerb::Skip(args) => runs::skip(cluster, args).await,
+        // Those that need no server are not sent here.
+        WorkflowVerb::Lint { .. } | WorkflowVerb::Graph { .. } | WorkflowVerb::Test { .. } => Ok(()),
         WorkflowVerb::Emit { type_, source, payload, subject, id } => {
             let data = payload.as_deref().map(|payload| read_json("--payload", payload)).transpose()?;
             events::emit(cluster, type_, source, data, subject.as_deref(), id.as_deref()).await
@@ -47,6 +53,11 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
     }
 }
 
+fn read_input(argument: &str) -> Outcome<Value> {
+    read_json("--input", argument)
+}
+
+/// JSON as an option gives it: text, @FILE, or - for standard input.
 fn read_json(option: &'static str, argument: &str) -> Outcome<Value> {
     let (source, text) = match argument {
         "-" => {
@@ -165,24 +176,7 @@ async fn finish(cluster: &Cluster, name: &str, output: Option<Output>) -> Outcom
     Err(Failure::new(timeline::unhappy_end(name, &run)).hint(cluster.command(&format!("workflow show {name}"))))
 }
 
-async fn list(cluster: &Cluster, workflow: Option<&str>, output: Option<Output>, all: bool) -> Outcome {
-    let selector = workflow.map(|name| format!("spec.workflow={name}"));
-    let pairs: Vec<(&str, &str)> = selector.iter().map(|selector| ("fieldSelector", selector.as_str())).collect();
-    let path = cluster.path(kind_called("workflowruns")?, all.then_some(""), None) + &query(&pairs);
-    if let Some(output @ (Output::Json | Output::Yaml)) = output {
-        return print::value(&cluster.get(&path).await?, output);
-    }
-    let table = cluster.get_as(&path, AS_TABLE).await?;
-    let view = TableView { wide: output == Some(Output::Wide), namespaces: all, prefix: None };
-    let rows = view.rows(&table);
-    if rows.is_empty() {
-        eprintln!("no runs yet");
-        return Ok(());
-    }
-    print::out(&print::columns(&view.header(&table), &rows))
-}
-
-async fn show(cluster: &Cluster, name: &str, output: Option<Output>) -> Outcome {
+async fn show(cluster: &Cluster, name: &str, data: bool, output: Option<Output>) -> Outcome {
     let mut run = existing(cluster, name).await?;
     let path = cluster.path(kind_called("workflowruns")?, None, Some(name)) + "/timeline";
     let timeline = cluster.get(&path).await?;
@@ -191,25 +185,5 @@ async fn show(cluster: &Cluster, name: &str, output: Option<Output>) -> Outcome 
         return print::value(&run, output);
     }
     let items = timeline["items"].as_array().map_or(&[][..], Vec::as_slice);
-    print::out(&timeline::page(&run, items))
-}
-
-async fn cancel(cluster: &Cluster, name: &str, no_wait: bool) -> Outcome {
-    let path = cluster.path(kind_called("workflowruns")?, None, Some(name));
-    let run = existing(cluster, name).await?;
-    if ended(&run) {
-        return Err(Failure::new(format!("run {name} has ended already ({})", text(&run, "/status/phase"))));
-    }
-    cluster.merge_patch(&path, &json!({"spec": {"cancel": true}})).await?;
-    if no_wait {
-        return print::out(&format!("workflowrun/{name} is being cancelled\n"));
-    }
-    let run = until_ended(cluster, name).await?;
-    match text(&run, "/status/phase") {
-        "Cancelled" => print::out(&format!(
-            "{}\n",
-            timeline::unhappy_end(name, &run).replacen(&format!("run {name}"), &format!("workflowrun/{name}"), 1)
-        )),
-        phase => Err(Failure::new(format!("run {name} ended before it could be cancelled ({phase})"))),
-    }
+    print::out(&timeline::page(&run, items, data))
 }

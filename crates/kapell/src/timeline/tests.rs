@@ -71,7 +71,7 @@ charge   1     Faulted     10:00:00.500   1.25 s
   pay    2     Faulted     10:00:00.500   1.25 s   the same
 refund   1     Completed   10:00:00.500   1.25 s   undoes charge
 ";
-    assert_eq!(table(&items), expected);
+    assert_eq!(table(&items, false), expected);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_page_keeps_to_its_width() {
         "metadata": {"name": "r"}, "spec": {"workflow": "w", "input": {"text": "word ".repeat(40)}},
         "status": {"phase": "Running", "waitingFor": "x".repeat(150), "compensation": "None"},
     });
-    let page = page(&run, &[item("/do/0/a", 1, "Running", &"y ".repeat(90))]);
+    let page = page(&run, &[item("/do/0/a", 1, "Running", &"y ".repeat(90))], false);
     assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
     assert!(!page.contains("Undoing"), "{page}");
 }

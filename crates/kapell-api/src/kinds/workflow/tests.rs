@@ -30,33 +30,62 @@ fn a_workflow_needs_its_head() {
 }
 
 #[test]
-fn of_a_run_only_cancel_changes() {
-    let only_cancel = "spec: Forbidden: only `cancel` may change after creation; start another run instead";
+fn of_a_run_what_operators_ask_for_changes() {
+    let fixed = "spec: Forbidden: of a run's spec only `cancel`, `suspend`, `retry` and `skip` may change; start another run instead";
+    let too_early = "spec.retry: Forbidden: only a faulted or cancelled run can be retried, this one is Running";
+    let run = with(&sample("WorkflowRun"), json!({ "status": { "phase": "Running" } }));
     check_problems(
         "WorkflowRun",
-        &sample("WorkflowRun"),
-        &[(json!({ "spec": { "workflow": "" } }), &["spec.workflow: Required value"])],
+        &run,
+        &[
+            (json!({ "spec": { "workflow": "" } }), &["spec.workflow: Required value"]),
+            (
+                json!({ "spec": { "retry": { "number": 0 }, "skip": [{ "output": 1 }] } }),
+                &["spec.retry.number: Invalid value: 0: must be 1 or more", "spec.skip[0].task: Required value"],
+            ),
+        ],
     );
     check_updates(
         "WorkflowRun",
-        &sample("WorkflowRun"),
+        &run,
         &[
             (json!({ "spec": { "cancel": false } }), &[]),
             (json!({ "spec": { "cancel": true } }), &[]),
-            (json!({ "spec": { "input": { "amount": 4 } } }), &[only_cancel]),
-            (json!({ "spec": { "input": null } }), &[only_cancel]),
-            (json!({ "spec": { "workflow": "other", "cancel": true } }), &[only_cancel]),
+            (json!({ "spec": { "suspend": true } }), &[]),
+            (json!({ "spec": { "skip": [{ "task": "a", "output": null }] } }), &[]),
+            (json!({ "spec": { "retry": { "number": 1 } } }), &[too_early]),
+            (json!({ "spec": { "input": { "amount": 4 } } }), &[fixed]),
+            (json!({ "spec": { "input": null } }), &[fixed]),
+            (json!({ "spec": { "workflow": "other", "cancel": true } }), &[fixed]),
             (json!({ "status": { "phase": "Completed" } }), &[]),
         ],
     );
-    let cancelled = with(&sample("WorkflowRun"), json!({ "spec": { "cancel": true } }));
+}
+
+#[test]
+fn a_run_that_ended_unhappily_can_be_retried() {
+    let asked = json!({ "cancel": true, "skip": [{ "task": "a" }], "retry": { "number": 2 } });
+    let run = with(&sample("WorkflowRun"), json!({ "spec": asked, "status": { "phase": "Cancelled", "retried": 2 } }));
     check_updates(
         "WorkflowRun",
-        &cancelled,
-        &[(
-            json!({ "spec": { "cancel": false } }),
-            &["spec.cancel: Invalid value: false: a cancelled run cannot be resumed; start another one"],
-        )],
+        &run,
+        &[
+            (json!({ "spec": { "cancel": false, "retry": { "number": 3, "from": "a" } } }), &[]),
+            (json!({ "spec": { "skip": [{ "task": "a" }, { "task": "b" }] } }), &[]),
+            (
+                json!({ "spec": { "cancel": false } }),
+                &["spec.cancel: Invalid value: false: a cancelled run goes on only by a retry (`spec.retry`)"],
+            ),
+            (
+                json!({ "spec": { "retry": { "number": 3 } } }),
+                &["spec.cancel: Invalid value: true: must be false, or the retried run is cancelled again"],
+            ),
+            (
+                json!({ "spec": { "cancel": false, "retry": { "number": 2, "from": "a" } } }),
+                &["spec.retry.number: Invalid value: 2: must be greater than 2, the number of the latest retry"],
+            ),
+            (json!({ "spec": { "skip": [{ "task": "b" }] } }), &["spec.skip: Forbidden: entries can only be added"]),
+        ],
     );
 }
 

@@ -125,6 +125,13 @@ impl FakeApi {
                     None => status(404),
                 }
             }
+            ("DELETE", ["apis", _, _, "namespaces", _, plural, name]) => {
+                let deleted = json!("2026-01-01T00:00:00Z");
+                match self.write(plural, name, |object| object["metadata"]["deletionTimestamp"] = deleted) {
+                    Some(object) => full(200, &object),
+                    None => status(404),
+                }
+            }
             _ => status(405),
         }
     }
@@ -226,6 +233,14 @@ impl Server {
 
     fn workflow(&self, name: &str, tasks: Value) {
         let document = json!({ "dsl": "1.0.0", "namespace": "t", "name": name, "version": "1.0.0" });
+        self.api.create("workflows", "Workflow", name, 1, json!({ "document": document, "do": tasks }));
+    }
+
+    /// With our settings in its head.
+    fn workflow_with(&self, name: &str, settings: Value, tasks: Value) {
+        let metadata = json!({ "kapell.dev/v1": settings });
+        let document =
+            json!({ "dsl": "1.0.0", "namespace": "t", "name": name, "version": "1.0.0", "metadata": metadata });
         self.api.create("workflows", "Workflow", name, 1, json!({ "document": document, "do": tasks }));
     }
 
@@ -377,4 +392,131 @@ async fn a_workflow_that_does_not_compile_faults_its_runs() {
             .unwrap()
             .contains("`container` (this node has no container runtime) is not supported yet")
     );
+}
+
+fn in_phase(phase: &str) -> impl FnMut(Option<&Value>) -> bool {
+    move |run| run.is_some_and(|run| run["status"]["phase"] == phase)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulted_run_goes_on_with_a_given_output_also_after_a_restart() {
+    let server = Server::new();
+    server.workflow("w", json!([{ "a": call("/ok") }, { "b": call("/bad") }, { "c": { "wait": "PT1H" } }]));
+    server.run("r", 7, "w");
+    server
+        .during(Server::quick(), async |_| {
+            assert_eq!(server.api.ended("r").await["status"]["phase"], "Faulted");
+            server
+                .api
+                .write("workflowruns", "r", |run| run["spec"]["retry"] = json!({ "number": 1, "from": "nobody" }));
+            let run = server.api.until("r", |run| run.is_some_and(|run| run["status"]["retried"] == 1)).await.unwrap();
+            assert_eq!(run["status"]["message"], "retry 1 was refused: the workflow has no task nobody");
+            server.api.write("workflowruns", "r", |run| {
+                run["spec"]["retry"] = json!({ "number": 2 });
+                run["spec"]["skip"] = json!([{ "task": "b", "output": "given" }]);
+            });
+            let run = server.api.until("r", in_phase("Running")).await.unwrap();
+            assert_eq!((&run["status"]["error"], &run["status"]["retried"]), (&Value::Null, &json!(2)));
+        })
+        .await;
+    server
+        .during(Server::quick(), async |_| {
+            server.api.write("workflowruns", "r", |run| run["spec"]["suspend"] = json!(true));
+            server.api.until("r", in_phase("Suspended")).await;
+            server.api.write("workflowruns", "r", |run| run["spec"]["suspend"] = json!(false));
+            server.api.until("r", in_phase("Running")).await;
+            server.api.write("workflowruns", "r", |run| {
+                run["spec"]["skip"] = json!([{ "task": "b", "output": "given" }, { "task": "c", "output": [1] }]);
+            });
+            let run = server.api.ended("r").await;
+            assert_eq!(run["status"]["phase"], "Completed");
+            assert_eq!(run["status"]["output"], json!([1]));
+        })
+        .await;
+    assert_eq!(*server.services.seen.lock(), ["default/ok", "default/bad"]);
+    assert_eq!(server.store.open_streams().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ended_runs_go_when_their_workflow_says_so() {
+    let server = Server::new();
+    server.workflow_with("few", json!({ "retention": { "runs": 1 } }), json!([{ "a": { "set": {} } }]));
+    server.workflow_with(
+        "brief",
+        json!({ "retention": { "after": { "seconds": 0 } } }),
+        json!([{ "a": { "set": {} } }]),
+    );
+    server
+        .during(Server::quick(), async |_| {
+            server.run("first", 7, "few");
+            server.api.ended("first").await;
+            server.run("second", 8, "few");
+            server.api.until("first", |run| run.is_none()).await;
+            server.api.ended("second").await;
+            server.run("third", 9, "brief");
+            // It may be gone before anybody sees it.
+            server.api.until("third", |run| run.is_none()).await;
+        })
+        .await;
+    assert!(server.api.get("workflowruns", "second").is_some());
+    for uid in [7u128, 9] {
+        assert_eq!(server.store.read_stream(StreamId(uid.to_be_bytes()), 0).await.unwrap().len(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_with_the_same_key_wait_for_each_other_also_across_a_restart() {
+    let server = Server::new();
+    let settings = json!({ "concurrency": { "key": "${ .n }" }, "searchAttributes": { "number": ".n" } });
+    server.workflow_with("w", settings, json!([{ "a": { "wait": "PT1H" } }]));
+    server.run("first", 7, "w");
+    server
+        .during(Server::quick(), async |_| {
+            let run = server.api.until("first", in_phase("Running")).await.unwrap();
+            assert_eq!(run["status"]["searchAttributes"], json!({ "number": 1 }));
+        })
+        .await;
+    server.run("second", 8, "w");
+    server
+        .during(Server::quick(), async |_| {
+            let run = server.api.until("second", in_phase("Pending")).await.unwrap();
+            assert_eq!(run["status"]["waitingFor"], "the run that has the concurrency key 1");
+            server.api.write("workflowruns", "first", |run| run["spec"]["cancel"] = json!(true));
+            server.api.until("second", in_phase("Running")).await;
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_sleeps_for_long_leaves_memory_and_comes_back_for_who_wants_it() {
+    let server = Server::new();
+    server.workflow("w", json!([{ "a": { "wait": "PT1H" } }, { "b": { "set": { "woke": true } } }]));
+    server.run("r", 7, "w");
+    server.run("s", 8, "w");
+    let explained = |run: Option<&Value>| run.is_some_and(|run| run["status"]["waitingFor"].is_string());
+    server
+        .during(Server::quick(), async |engine| {
+            server.api.until("r", explained).await;
+            server.api.write("workflowruns", "r", |run| run["spec"]["suspend"] = json!(true));
+            let resting = |run: Option<&Value>| run.is_some_and(|run| run["status"]["waitingFor"] == "to be resumed");
+            let run = server.api.until("r", resting).await.unwrap();
+            assert_eq!(run["status"]["phase"], "Suspended");
+            server.api.until("s", explained).await;
+            assert_eq!(engine.active_runs(), 2);
+        })
+        .await;
+    assert_eq!(server.store.sleeping_streams().await.unwrap().len(), 2, "a restart need not replay them");
+    server
+        .during(Server::quick(), async |engine| {
+            server.api.write("workflowruns", "r", |run| run["spec"]["suspend"] = json!(false));
+            server.api.until("r", in_phase("Running")).await;
+            server.api.write("workflowruns", "r", |run| run["spec"]["skip"] = json!([{ "task": "a", "output": {} }]));
+            assert_eq!(server.api.ended("r").await["status"]["output"], json!({ "woke": true }));
+            server.api.write("workflowruns", "s", |run| {
+                run["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            });
+            server.api.until("s", |run| run.is_none()).await;
+            assert_eq!(engine.active_runs(), 0);
+        })
+        .await;
 }

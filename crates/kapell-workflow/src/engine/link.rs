@@ -1,0 +1,210 @@
+//! Gives a definition what it needs before a run of it begins: resources are fetched and pinned, names of secrets' keys
+//! looked up.
+//!
+//! Resources are fetched when a run begins and kept for [`FRESH`], so that a hundred runs cost one fetch and a changed
+//! document is seen soon. From then on the run has its own copy.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use parking_lot::Mutex;
+use serde_json::Value;
+use url::Url;
+
+use super::Shared;
+use super::exchange::answer;
+use crate::authentication::Credentials;
+use crate::compile::{self, Failure};
+use crate::core::exchange::Reply;
+use crate::core::record::Request;
+use crate::expression::meter::on_deep_stack;
+use crate::expression::{Arguments, Datum};
+use crate::fault::{Fault, Standard};
+use crate::program::Program;
+use crate::resources::{Need, reduce};
+use crate::secrets::{Sealed, is_sealed};
+
+/// How long a fetched resource is taken for what it is.
+const FRESH: Duration = Duration::from_secs(60);
+/// Resources kept.
+const MOST_KEPT: usize = 256;
+/// A function may need others, and these others.
+const MOST_ROUNDS: usize = 8;
+/// Resources of one definition.
+const MOST_NEEDS: usize = 64;
+const MOST_REDIRECTS: usize = 5;
+/// All fetching for one start; a run should rather fault than keep others from being looked at.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Fetched resources by namespace and key, reduced.
+pub(super) type Fetched = Mutex<HashMap<(String, String), (Instant, Value)>>;
+
+/// A definition that can run.
+pub(super) struct Linked {
+    pub(super) hash: String,
+    pub(super) program: Arc<Program>,
+    pub(super) secrets: Option<Sealed>,
+}
+
+/// Compiles the definition with all that it needs.
+///
+/// # Errors
+/// What the run faults with instead of beginning.
+pub(super) async fn link(shared: &Arc<Shared>, namespace: &str, definition: Value) -> Result<Linked, Fault> {
+    let configuration = |detail: String| Fault::new(Standard::Configuration, "/", detail);
+    let mut definition = definition;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut needed = 0;
+    for _ in 0..MOST_ROUNDS {
+        let compiling = shared.clone();
+        let compiled = tokio::task::spawn_blocking(move || (compiling.programs.compile(&definition), definition)).await;
+        let (compiled, given) = compiled.map_err(|error| configuration(error.to_string()))?;
+        definition = given;
+        let needs = match compiled {
+            Ok((hash, program)) => {
+                let secrets = secrets(shared, namespace, &program).await?;
+                return Ok(Linked { hash, program, secrets });
+            }
+            Err(Failure::Problems(problems)) => {
+                return Err(configuration(problems.first().map(ToString::to_string).unwrap_or_default()));
+            }
+            Err(Failure::Needs(needs)) => needs,
+        };
+        for need in needs {
+            needed += 1;
+            if needed > MOST_NEEDS {
+                return Err(configuration(format!("it needs more than {MOST_NEEDS} resources")));
+            }
+            let resource = tokio::time::timeout_at(deadline, resource(shared, namespace, &need)).await;
+            let late = || {
+                let detail = format!("{}: {} was not there within {} s", need.path, need.uri, PATIENCE.as_secs());
+                Err(Fault::new(Standard::Communication, "/", detail).with_status(504))
+            };
+            compile::pin(&mut definition, &need, resource.unwrap_or_else(|_| late())?);
+        }
+    }
+    Err(configuration(format!("its functions need each other more than {MOST_ROUNDS} levels deep")))
+}
+
+/// The names of the keys that expressions can ask for.
+async fn secrets(shared: &Shared, namespace: &str, program: &Program) -> Result<Option<Sealed>, Fault> {
+    if !program.sealed {
+        return Ok(None);
+    }
+    let mut keys = BTreeMap::new();
+    for name in &program.secrets {
+        keys.insert(name.clone(), keys_of(shared, namespace, name).await?);
+    }
+    Ok(Some(Sealed::new(keys)))
+}
+
+async fn keys_of(shared: &Shared, namespace: &str, name: &str) -> Result<Vec<String>, Fault> {
+    let fault = |detail: String| Fault::new(Standard::Configuration, "/use/secrets", detail);
+    match shared.secrets.read(namespace, name).await {
+        Ok(Some(data)) => Ok(data.into_keys().collect()),
+        Ok(None) => Err(fault(format!("there is no Secret `{name}` in namespace {namespace}"))),
+        Err(error) => Err(fault(format!("Secret `{name}` cannot be read: {error}"))),
+    }
+}
+
+async fn resource(shared: &Arc<Shared>, namespace: &str, need: &Need) -> Result<Value, Fault> {
+    let kept = (namespace.to_owned(), need.key());
+    if let Some((at, value)) = shared.fetched.lock().get(&kept)
+        && at.elapsed() < FRESH
+    {
+        return Ok(value.clone());
+    }
+    let configuration =
+        |why: String| Fault::new(Standard::Configuration, "/", format!("{}: {} {why}", need.path, need.uri));
+    let bytes = match need.uri.strip_prefix("file:") {
+        Some(path) => file(shared, path).await.map_err(configuration)?,
+        None => fetch(shared, namespace, need).await?.body.to_vec(),
+    };
+    let (asked, reducing) = (need.clone(), move |need: &Need| on_deep_stack(|| reduce(need, &bytes)));
+    let value = tokio::task::spawn_blocking(move || reducing(&asked)).await;
+    let value = value.map_err(|error| configuration(error.to_string()))?.map_err(configuration)?;
+    let mut fetched = shared.fetched.lock();
+    if fetched.len() >= MOST_KEPT {
+        fetched.retain(|_, (at, _)| at.elapsed() < FRESH);
+        if fetched.len() >= MOST_KEPT {
+            fetched.clear();
+        }
+    }
+    fetched.insert(kept, (Instant::now(), value.clone()));
+    Ok(value)
+}
+
+/// A file below the directory that the operator has named.
+async fn file(shared: &Shared, path: &str) -> Result<Vec<u8>, String> {
+    let Some(directory) = &shared.config.resources else {
+        return Err("is a file, and the server was started without --workflow-resources".to_owned());
+    };
+    let path = path.trim_start_matches('/');
+    if path.split('/').any(|part| part == ".." || part.is_empty()) {
+        return Err("does not name a file below the directory of resources".to_owned());
+    }
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let directory = tokio::fs::canonicalize(directory).await.map_err(unreadable)?;
+    let file = tokio::fs::canonicalize(directory.join(path)).await.map_err(unreadable)?;
+    if !file.starts_with(&directory) {
+        return Err("leads out of the directory of resources".to_owned());
+    }
+    tokio::fs::read(file).await.map_err(unreadable)
+}
+
+/// Follows redirects; each hop is held against the egress rules.
+async fn fetch(shared: &Arc<Shared>, namespace: &str, need: &Need) -> Result<Reply, Fault> {
+    let about = |what: String| format!("{}: {} {what}", need.path, need.uri);
+    let mut request = request(shared, namespace, need).await?;
+    for _ in 0..MOST_REDIRECTS {
+        let reply = answer(shared, namespace, &request, "").await.map_err(|failure| {
+            let detail = about(format!("cannot be fetched: {failure}"));
+            Fault::new(failure.standard(), "/", detail).with_status(failure.status())
+        })?;
+        if (200..300).contains(&reply.status) {
+            return Ok(reply);
+        }
+        let location = reply.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("location"));
+        let next = location.filter(|_| (300..400).contains(&reply.status));
+        let next = next.and_then(|(_, location)| Url::parse(&request.uri).ok()?.join(location).ok());
+        let Some(next) = next else {
+            let detail = about(format!("answered {}", reply.status));
+            return Err(Fault::new(Standard::Communication, "/", detail).with_status(reply.status));
+        };
+        // Credentials are for the host that they were given for.
+        let host = |uri: &str| uri.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
+        if host(&request.uri) != host(next.as_str()) {
+            request.authentication = None;
+        }
+        request.uri = next.into();
+    }
+    Err(Fault::new(Standard::Communication, "/", about("redirects too often".to_owned())))
+}
+
+async fn request(shared: &Shared, namespace: &str, need: &Need) -> Result<Request, Fault> {
+    let mut request = Request { method: "GET".to_owned(), uri: need.uri.clone(), ..Request::default() };
+    let Some(authentication) = &need.authentication else { return Ok(request) };
+    // Before a run begins there is nothing but secrets to prove oneself with.
+    let mut keys = BTreeMap::new();
+    for name in &need.secrets {
+        keys.insert(name.clone(), keys_of(shared, namespace, name).await?);
+    }
+    let sealed = Sealed::new(keys);
+    let settings = on_deep_stack(|| authentication.settings.evaluate(&Datum::Null, &BeforeRun(&sealed)));
+    let settings =
+        settings.map_err(|error| Fault::new(Standard::Expression, "/", format!("{}: {error}", need.path)))?;
+    request.authentication = Some(Box::new(Credentials { scheme: authentication.scheme, settings }));
+    let tokens = request.texts().iter().any(|text| is_sealed(text.as_bytes()));
+    request.sealed = tokens.then_some(sealed.nonce);
+    Ok(request)
+}
+
+struct BeforeRun<'s>(&'s Sealed);
+
+impl Arguments for BeforeRun<'_> {
+    fn argument(&self, name: &str) -> Datum {
+        if name == "secrets" { self.0.argument() } else { Datum::Null }
+    }
+}

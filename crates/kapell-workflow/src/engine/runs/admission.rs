@@ -1,0 +1,179 @@
+//! Whether a run may begin, and how long it is kept when it has ended: the desk's side of [`gate`](super::gate) and
+//! [`retention`](super::retention).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kapell_api::workflow::WorkflowRun;
+use kapell_client::ObjectKey;
+use kapell_client::reconcile::Next;
+use kapell_store::StreamId;
+use kube::api::{DeleteParams, Preconditions};
+use serde_json::{Value, json};
+
+use super::gate::{Request, Verdict};
+use super::{Desk, ReconcileError, code, date, refused, retention};
+use crate::compile;
+use crate::core::state::Run;
+use crate::engine::link::{Linked, link};
+use crate::engine::{Shared, now};
+use crate::expression::Datum;
+use crate::expression::meter::on_deep_stack;
+use crate::fault::{Fault, Standard};
+use crate::program::Program;
+use crate::secrets::Sealed;
+use crate::settings::{Retention, Standing};
+
+/// All that a run needs to begin.
+pub(super) struct Prepared {
+    pub(super) program: Arc<Program>,
+    pub(super) hash: String,
+    pub(super) input: Datum,
+    pub(super) standing: Standing,
+    pub(super) secrets: Option<Sealed>,
+}
+
+/// Compiles, with all that the document needs, reads the input and evaluates what the settings say of this run.
+pub(super) async fn prepare(
+    shared: &Arc<Shared>,
+    namespace: &str,
+    definition: Value,
+    input: Option<Value>,
+) -> Result<Prepared, Fault> {
+    let Linked { hash, program, secrets } = link(shared, namespace, definition).await?;
+    let prepared = tokio::task::spawn_blocking(move || {
+        let input = input.as_ref().map_or(Ok(Datum::Object(Arc::default())), Datum::from_json);
+        let input = input.map_err(|error| Fault::new(Standard::Validation, "/input", error.to_string()))?;
+        let standing = if program.settings.is_plain() {
+            Standing::default()
+        } else {
+            on_deep_stack(|| program.settings.standing(&input))
+                .map_err(|error| Fault::new(Standard::Expression, "/document/metadata", error.to_string()))?
+        };
+        Ok(Prepared { program, hash, input, standing, secrets })
+    });
+    prepared.await.unwrap_or_else(|error| Err(Fault::new(Standard::Configuration, "/", error.to_string())))
+}
+
+impl Shared {
+    /// Takes the concurrency key of a run that has begun before; false when another run has it by now.
+    pub(in crate::engine) fn take_key(&self, stream: StreamId, run: &Run) -> bool {
+        let settings = &run.program.settings;
+        if settings.concurrency.is_none() || run.is_ended() {
+            return true;
+        }
+        let Ok(standing) = on_deep_stack(|| settings.standing(&run.raw_input)) else { return true };
+        standing.concurrency.is_none_or(|(key, _)| {
+            let workflow = ObjectKey::new(run.identity.namespace.as_str(), run.identity.workflow.as_str());
+            self.gate.lock().take(stream, (workflow, key))
+        })
+    }
+}
+
+impl Desk {
+    fn room(&self) -> usize {
+        self.shared.config.max_runs.saturating_sub(self.started.lock().len())
+    }
+
+    /// Asks the gate; says in the status why the run waits, or how it ends if it does not.
+    pub(super) async fn may_begin(
+        &self,
+        run: &WorkflowRun,
+        stream: StreamId,
+        standing: &Standing,
+    ) -> Result<bool, ReconcileError> {
+        let key = ObjectKey::of(run);
+        let workflow = ObjectKey::new(key.namespace.as_str(), run.spec.workflow.as_str());
+        let group = standing.concurrency.clone().map(|(value, policy)| ((workflow, value), policy));
+        let value = standing.concurrency.as_ref().map_or("", |(value, _)| value.as_str()).to_owned();
+        let request = Request { key, stream, priority: standing.priority, group };
+        let room = self.room();
+        let verdict = self.shared.gate.lock().ask(&request, room);
+        let waiting = match verdict {
+            Verdict::Go => return Ok(true),
+            Verdict::NoRoom => {
+                format!("{} other runs, which is as many as run at a time", self.shared.config.max_runs)
+            }
+            Verdict::Held => format!("the run that has the concurrency key {value}"),
+            Verdict::Cancel(holder) => {
+                self.cancel(holder, &format!("run {} has taken over its concurrency key {value}", request.key.name));
+                format!("the run that had the concurrency key {value} to be cancelled")
+            }
+            Verdict::Rejected => {
+                let detail = format!("another run has the concurrency key {value}");
+                let fault = Fault::new(Standard::Runtime, "/document/metadata", detail).with_status(409);
+                self.write_status(run, refused(&fault)).await?;
+                return Ok(false);
+            }
+            Verdict::Superseded => {
+                let status = json!({
+                    "phase": "Cancelled", "completionTime": date(now()), "waitingFor": null,
+                    "message": format!("a later run has taken over its concurrency key {value}"),
+                });
+                self.write_status(run, status).await?;
+                return Ok(false);
+            }
+        };
+        self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await?;
+        Ok(false)
+    }
+
+    /// A run has ended: others may begin.
+    pub(super) fn release(&self, stream: StreamId) {
+        let room = self.room();
+        let next = self.shared.gate.lock().release(stream, room);
+        next.into_iter().for_each(|key| self.shared.queue.add(key));
+    }
+
+    /// A run that waited does not any more.
+    pub(super) fn admit_next(&self) {
+        let room = self.room();
+        let next = self.shared.gate.lock().next(room);
+        next.into_iter().for_each(|key| self.shared.queue.add(key));
+    }
+
+    /// Keeps an ended run as long as its workflow wants, or deletes it.
+    pub(super) async fn keep(&self, run: &WorkflowRun) -> Result<Next, ReconcileError> {
+        let key = ObjectKey::of(run);
+        let workflow = ObjectKey::new(key.namespace.as_str(), run.spec.workflow.as_str());
+        let retention = self.retention(&workflow).await;
+        let ended = run.status.as_ref().and_then(|status| status.completion_time.as_ref());
+        let at = ended.map_or_else(now, |time| time.0.as_millisecond());
+        let over = self.ended.lock().add(&key, workflow, at, &retention);
+        let too_many = over.contains(&key);
+        for other in over.into_iter().filter(|other| *other != key).filter_map(|other| self.runs.get(&other)) {
+            self.delete(&other).await?;
+        }
+        match retention::kept_for(at, &retention, now()).filter(|_| !too_many) {
+            Some(left) => Ok(Next::After(Duration::from_millis(left))),
+            None => {
+                self.delete(run).await?;
+                Ok(Next::OnChange)
+            }
+        }
+    }
+
+    /// What the workflow says now; of one that is gone or does not compile, the default.
+    async fn retention(&self, workflow: &ObjectKey) -> Retention {
+        let Some(workflow) = self.workflows.get(workflow) else { return Retention::default() };
+        let said = workflow.spec.get("document").and_then(|head| head.pointer("/metadata/kapell.dev~1v1/retention"));
+        if said.is_none() {
+            return Retention::default();
+        }
+        let definition = Value::Object(workflow.spec.clone());
+        let settings = tokio::task::spawn_blocking(move || compile::settings(&definition)).await;
+        settings.ok().flatten().map(|settings| settings.retention).unwrap_or_default()
+    }
+
+    async fn delete(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
+        let name = run.metadata.name.as_deref().unwrap_or_default();
+        let preconditions = Preconditions { uid: run.metadata.uid.clone(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match self.api(run).delete(name, &params).await {
+            Ok(_) => Ok(()),
+            // It is gone, or another one has its name.
+            Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+use super::*;
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("n", name)
+}
+
+fn stream(name: &str) -> StreamId {
+    let mut id = [0; 16];
+    id[..name.len()].copy_from_slice(name.as_bytes());
+    StreamId(id)
+}
+
+fn request(name: &str, priority: i64, group: Option<(&str, Policy)>) -> Request {
+    let group = group.map(|(group, policy)| ((key("w"), group.to_owned()), policy));
+    Request { key: key(name), stream: stream(name), priority, group }
+}
+
+fn names(keys: Vec<ObjectKey>) -> Vec<String> {
+    keys.into_iter().map(|key| key.name).collect()
+}
+
+#[test]
+fn those_with_priority_and_those_that_came_first_get_the_room() {
+    let mut gate = Gate::default();
+    assert_eq!(gate.ask(&request("a", 0, None), 1), Verdict::Go);
+    for (name, priority) in [("b", 0), ("c", 5), ("d", 0)] {
+        assert_eq!(gate.ask(&request(name, priority, None), 0), Verdict::NoRoom);
+    }
+    assert_eq!(names(gate.release(stream("a"), 1)), ["c"]);
+    // Whoever comes now has to wait behind c.
+    assert_eq!(gate.ask(&request("e", 0, None), 1), Verdict::NoRoom);
+    assert_eq!(gate.ask(&request("f", 9, None), 1), Verdict::Go);
+    assert_eq!(gate.ask(&request("c", 5, None), 1), Verdict::Go);
+    gate.leave(&key("b"));
+    assert_eq!(names(gate.next(5)), ["d", "e"]);
+    assert_eq!(gate.ask(&request("e", 0, None), 2), Verdict::Go, "there is room for both");
+}
+
+#[test]
+fn one_run_of_a_key_at_a_time_and_the_others_queue() {
+    let mut gate = Gate::default();
+    let ask = |gate: &mut Gate, name, priority| gate.ask(&request(name, priority, Some(("k", Policy::Queue))), 9);
+    assert_eq!(ask(&mut gate, "a", 0), Verdict::Go);
+    assert_eq!(ask(&mut gate, "a", 0), Verdict::Go, "it has the key");
+    assert_eq!(ask(&mut gate, "b", 0), Verdict::Held);
+    assert_eq!(ask(&mut gate, "c", 1), Verdict::Held);
+    assert_eq!(gate.ask(&request("z", 0, Some(("other", Policy::Queue))), 9), Verdict::Go);
+    assert_eq!(names(gate.release(stream("a"), 9)), ["c", "b"]);
+    assert_eq!(ask(&mut gate, "b", 0), Verdict::Held, "c is first");
+    assert_eq!(ask(&mut gate, "c", 1), Verdict::Go);
+    assert_eq!(names(gate.release(stream("c"), 9)), ["b"]);
+    assert_eq!(ask(&mut gate, "b", 0), Verdict::Go);
+    assert_eq!(names(gate.release(stream("b"), 9)), [""; 0]);
+    assert_eq!(gate.groups.len(), 1, "only z's is left");
+}
+
+#[test]
+fn a_key_that_is_taken_rejects_or_cancels() {
+    let mut gate = Gate::default();
+    let rejecting = |name| request(name, 0, Some(("k", Policy::Reject)));
+    assert_eq!(gate.ask(&rejecting("a"), 9), Verdict::Go);
+    assert_eq!(gate.ask(&rejecting("b"), 9), Verdict::Rejected);
+    gate.release(stream("a"), 9);
+    assert_eq!(gate.ask(&rejecting("b"), 9), Verdict::Go);
+
+    let mut gate = Gate::default();
+    let cancelling = |name| request(name, 0, Some(("k", Policy::Cancel)));
+    gate.hold(stream("old"), (key("w"), "k".to_owned()));
+    assert_eq!(gate.ask(&cancelling("b"), 9), Verdict::Cancel(stream("old")));
+    assert_eq!(gate.ask(&cancelling("c"), 9), Verdict::Cancel(stream("old")));
+    assert_eq!(names(gate.release(stream("old"), 9)), ["b", "c"]);
+    assert_eq!(gate.ask(&cancelling("b"), 9), Verdict::Superseded);
+    assert_eq!(gate.ask(&cancelling("c"), 9), Verdict::Go);
+    assert_eq!(gate.ask(&cancelling("d"), 9), Verdict::Cancel(stream("c")));
+}

@@ -1,0 +1,48 @@
+use serde_json::json;
+
+use super::Schema;
+use crate::expression::Datum;
+
+#[test]
+fn data_fits_or_the_misfit_is_named_with_its_place() {
+    let schema = json!({
+        "type": "object",
+        "required": ["id"],
+        "properties": { "id": { "type": "integer", "minimum": 1 }, "tags": { "items": { "$ref": "#/$defs/tag" } } },
+        "$defs": { "tag": { "pattern": "^[a-z]+$", "type": "string" } },
+    });
+    let schema = Schema::compile(&schema).unwrap();
+    let check = |data| schema.check(&Datum::from_json(&data).unwrap()).err().unwrap_or_default();
+    assert_eq!(check(json!({ "id": 1, "tags": ["a"] })), "");
+    assert_eq!(check(json!({})), "\"id\" is a required property");
+    assert_eq!(check(json!({ "id": 0 })), "/id: 0 is less than the minimum of 1");
+    assert_eq!(check(json!({ "id": 1, "tags": ["a", "B"] })), "/tags/1: \"B\" does not match \"^[a-z]+$\"");
+    assert_eq!(check(json!([])), "[] is not of type \"object\"");
+}
+
+#[test]
+fn a_schema_that_cannot_be_checked_is_refused() {
+    let table = [
+        (json!({ "type": "nonsense" }), "is not a JSON schema"),
+        (json!({ "pattern": "(" }), "is not a JSON schema"),
+        (json!({ "$ref": "https://example.com/schema.json" }), "is not a JSON schema"),
+        (json!({ "$ref": "#" }), "leads back to itself"),
+        (
+            json!({ "$defs": { "a": { "anyOf": [{ "$ref": "#/$defs/a" }] } }, "$ref": "#/$defs/a" }),
+            "leads back to itself",
+        ),
+    ];
+    for (schema, expected) in table {
+        let error = Schema::compile(&schema).unwrap_err();
+        assert!(error.contains(expected), "{schema}: {error}");
+    }
+}
+
+/// A schema may speak of itself as long as the data gets smaller.
+#[test]
+fn trees_have_schemas() {
+    let tree = json!({ "type": "object", "properties": { "left": { "$ref": "#" }, "right": { "$ref": "#" } } });
+    let schema = Schema::compile(&tree).unwrap();
+    assert!(schema.check(&Datum::from_json(&json!({ "left": { "right": {} } })).unwrap()).is_ok());
+    assert!(schema.check(&Datum::from_json(&json!({ "left": { "right": 5 } })).unwrap()).is_err());
+}
