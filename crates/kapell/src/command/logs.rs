@@ -27,7 +27,7 @@ pub(crate) async fn run(cluster: &Cluster, args: &LogsArgs) -> Outcome {
 
 /// Which to show; `None` leaves it to the server.
 async fn containers(cluster: &Cluster, pod: &str, args: &LogsArgs) -> Outcome<Vec<Option<String>>> {
-    if !args.all_containers && !(args.prefix && args.container.is_none()) {
+    if !(args.all_containers || args.prefix && args.container.is_none()) {
         return Ok(vec![args.container.clone()]);
     }
     let object = cluster.get(&cluster.path(kind_called("pod")?, None, Some(pod))).await?;

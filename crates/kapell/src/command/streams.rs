@@ -256,7 +256,10 @@ fn remote_port(service: Option<&Value>, pod: &Value, wanted: &str) -> Outcome<u1
         return wanted.parse().ok().or_else(|| of_pod(wanted)).ok_or_else(unknown);
     };
     let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let fits = |port: &&Value| port["name"] == wanted || port["port"].to_string() == wanted;
+    let wanted_number = wanted.parse::<u64>().ok();
+    let fits = |port: &&Value| {
+        port["name"] == wanted || port["port"].as_u64().is_some_and(|number| Some(number) == wanted_number)
+    };
     let port = ports.find(fits).ok_or_else(unknown)?;
     let target = &port["targetPort"];
     let found = match target.as_str() {
