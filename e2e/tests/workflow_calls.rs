@@ -11,7 +11,7 @@ use kapell_e2e::{Caller, Kapell};
 fn echo() -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (seen, sees) = mpsc::channel();
+    let (seen, sees) = mpsc::sync_channel(64); // more than a test asks for
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let seen = seen.clone();
@@ -21,7 +21,7 @@ fn echo() -> (SocketAddr, mpsc::Receiver<String>) {
     (address, sees)
 }
 
-fn answer(mut stream: &TcpStream, seen: &mpsc::Sender<String>) -> Option<()> {
+fn answer(mut stream: &TcpStream, seen: &mpsc::SyncSender<String>) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
     loop {

@@ -109,7 +109,7 @@ impl Server {
         let block = block::claim(&config.data)?;
         let node_name = config.node_name.clone().unwrap_or_else(host_name);
 
-        let wired = wiring::wire(&config.data, &node_name, block.block, store.clone(), api, &config).await?;
+        let wired = wiring::wire(&config, &node_name, block.block, store.clone(), api).await?;
         let kubeconfig = config.data.join("kubeconfig");
         data::write_fleeting(&kubeconfig, wired.kubeconfig.as_bytes())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;

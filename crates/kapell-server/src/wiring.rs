@@ -33,13 +33,13 @@ pub(crate) struct Wired {
 }
 
 pub(crate) async fn wire(
-    data: &Path,
+    settings: &crate::Config,
     node_name: &str,
     block: LoopbackBlock,
     store: Arc<dyn Store>,
     address: SocketAddr,
-    settings: &crate::Config,
 ) -> anyhow::Result<Wired> {
+    let data: &Path = &settings.data;
     let workflows = &settings.workflows;
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
