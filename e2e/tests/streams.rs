@@ -38,15 +38,18 @@ fn with_echo() -> Kapell {
     kapell
 }
 
+/// A client's name, and what makes a command of its arguments.
+type Program<'a> = (&'static str, Box<dyn Fn(&[&str]) -> Command + 'a>);
+
 /// The same words for either program.
-fn both(kapell: &Kapell) -> Vec<(&'static str, Box<dyn Fn(&[&str]) -> Command + '_>)> {
+fn both(kapell: &Kapell) -> Vec<Program<'_>> {
     let own = |words: &[&str]| {
         let mut command = kapell.command();
         // Ours go first: what follows `--` is not ours.
         command.arg("--data").arg(kapell.data()).args(words);
         command
     };
-    let mut programs: Vec<(&str, Box<dyn Fn(&[&str]) -> Command>)> = vec![("kapell", Box::new(own))];
+    let mut programs: Vec<Program<'_>> = vec![("kapell", Box::new(own))];
     if kubectl_binary().is_some() {
         programs.push(("kubectl", Box::new(|words: &[&str]| kapell.kubectl_command(words))));
     }
@@ -160,7 +163,7 @@ fn cp_copies_files_and_directories_both_ways() {
     let kapell = with_echo();
     let place = tempfile::tempdir().unwrap();
     let path = |name: &str| place.path().join(name).display().to_string();
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| ((n * 7) >> 3) as u8).collect();
     std::fs::create_dir(path("out")).unwrap();
     std::fs::write(path("out/data"), &bytes).unwrap();
     kapell.kubectl(&["cp", &path("out"), "echo:in"]).ok();
