@@ -38,18 +38,18 @@ fn with_echo() -> Kapell {
     kapell
 }
 
-/// Makes a command line of words.
-type Program<'a> = Box<dyn Fn(&[&str]) -> Command + 'a>;
+/// A client's name, and what makes a command of its arguments.
+type Program<'a> = (&'static str, Box<dyn Fn(&[&str]) -> Command + 'a>);
 
 /// The same words for either program.
-fn both(kapell: &Kapell) -> Vec<(&'static str, Program<'_>)> {
+fn both(kapell: &Kapell) -> Vec<Program<'_>> {
     let own = |words: &[&str]| {
         let mut command = kapell.command();
         // Ours go first: what follows `--` is not ours.
         command.arg("--data").arg(kapell.data()).args(words);
         command
     };
-    let mut programs: Vec<(&str, Program<'_>)> = vec![("kapell", Box::new(own))];
+    let mut programs: Vec<Program<'_>> = vec![("kapell", Box::new(own))];
     if kubectl_binary().is_some() {
         programs.push(("kubectl", Box::new(|words: &[&str]| kapell.kubectl_command(words))));
     }
