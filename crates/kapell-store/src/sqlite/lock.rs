@@ -43,8 +43,10 @@ impl DirectoryLock {
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        // Best effort: the name of a holder that is gone would mislead. Closing the file unlocks.
+        // Best effort: the name of a holder that is gone would mislead.
         let _ = self.file.set_len(0);
+        // Closing is not enough: a child that is being spawned at this moment has the file too until it is executed.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
