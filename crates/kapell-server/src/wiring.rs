@@ -67,6 +67,9 @@ pub(crate) async fn wire(
         ..kapell_workflow::Config::default()
     };
     let workflows = Arc::new(Engine::new(engine, engine_client, store, caller));
+    let (of_workflows, of_gateway) = (workflows.clone(), gateway.clone());
+    api.add_metrics(Arc::new(move || of_workflows.metrics()));
+    api.add_metrics(Arc::new(move || of_gateway.metrics()));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
     let sessions = Sessions::new(data);
     let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };
