@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ApiServer;
 use crate::auth::{Peer, certificate};
+use crate::coalesce::Coalesced;
 use crate::connections::{OpenConnection, OpenConnections, Watched};
 use crate::metrics::Gauge;
 
@@ -100,6 +101,7 @@ async fn serve_connection(
     };
     let (socket, session) = stream.get_ref();
     let certificate = session.peer_certificates().and_then(|chain| certificate::identity(chain.first()?));
+    let streams = session.alpn_protocol() == Some(b"h2");
     let peer = Peer { address: socket.peer_addr().ok(), certificate };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -114,7 +116,8 @@ async fn serve_connection(
         .keep_alive_interval(Some(KEEP_ALIVE));
     let service =
         hyper_util::service::TowerToHyperService::new(Watched::new(server.remote_service(peer, shutdown), connection));
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(Coalesced::new(stream, streams)), service).into_owned();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,

@@ -212,10 +212,7 @@ fn without_managed_fields<K: Resource>(mut event: Event<K>) -> Event<K> {
 }
 
 /// The changes that lead from one complete list to the next: vanished objects first, then new and changed ones.
-fn difference<V: Followed>(
-    old: &BTreeMap<ObjectKey, Arc<V>>,
-    new: &BTreeMap<ObjectKey, Arc<V>>,
-) -> Vec<Change<V>> {
+fn difference<V: Followed>(old: &BTreeMap<ObjectKey, Arc<V>>, new: &BTreeMap<ObjectKey, Arc<V>>) -> Vec<Change<V>> {
     let same = |a: &V, b: &V| a.incarnation() == b.incarnation() && a.version() == b.version();
     let gone = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, object)| Change::Deleted(object.clone()));
     let applied = new.iter().flat_map(|(key, object)| match old.get(key) {

@@ -1,6 +1,7 @@
 //! How Kapell's services see the API: through a [`kube::Client`], whether the server is in this process or elsewhere.
 //!
 //! * [`Informer`] keeps a local copy of a set of objects, or what is needed of them, and tells of each change.
+//! * [`lean`] decodes of an object what decisions are made of.
 //! * [`Interner`] keeps equal parts of such copies once.
 //! * [`Queue`] holds the keys that wait for a reconcile: each once, with delays and back-off.
 //! * [`Recorder`] writes Events, counting those that repeat.
@@ -11,6 +12,7 @@
 pub mod events;
 pub mod informer;
 mod interner;
+pub mod lean;
 pub mod queue;
 pub mod reconcile;
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use kapell_client::lean::LeanPod;
 use kapell_client::{Change, Informer, ObjectKey, Queue};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -125,10 +126,10 @@ impl Caches {
         };
         let mut reader = PodReader::default();
         let pods = Informer::start_keeping(
-            Api::<Pod>::all(all()),
+            Api::<LeanPod>::all(all()),
             config(),
             shutdown.clone(),
-            move |pod| reader.read(pod),
+            move |LeanPod(pod)| reader.read(pod),
             move |change| wake.on_pod(&change),
         );
 

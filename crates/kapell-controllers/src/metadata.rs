@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kapell_client::lean::LeanMetadata;
 use kapell_client::{Change, Informer};
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, PartialObjectMeta};
@@ -88,8 +89,8 @@ pub(crate) fn watch(
             return None;
         }
         let mut reader = NodeReader::new(i);
-        let api: Api<Metadata> = Api::all_with(client.clone(), &kind.resource);
-        let keep = move |object: Metadata| reader.read(object.metadata);
+        let api: Api<LeanMetadata> = Api::all_with(client.clone(), &kind.resource);
+        let keep = move |LeanMetadata(meta)| reader.read(meta);
         Some(Informer::start_keeping(api, watcher::Config::default(), shutdown.clone(), keep, on_change.clone()))
     };
     kinds.iter().enumerate().map(follow).collect()

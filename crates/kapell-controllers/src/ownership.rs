@@ -69,7 +69,8 @@ impl<K: Namespaced> Claimable for K {
 
     fn names(&self) -> Names<'_> {
         let meta = self.meta();
-        let [name, uid, version] = [&meta.name, &meta.uid, &meta.resource_version].map(|text| text.as_deref().unwrap_or_default());
+        let [name, uid, version] =
+            [&meta.name, &meta.uid, &meta.resource_version].map(|text| text.as_deref().unwrap_or_default());
         Names { name, uid, version }
     }
 
@@ -150,11 +151,8 @@ where
     let owners: Api<O> = Api::namespaced(client.clone(), &namespace);
     let api: Api<K::Kind> = Api::namespaced(client.clone(), &namespace);
     for released in &claim.release {
-        let rest: Vec<_> = released
-            .owners()
-            .iter()
-            .filter(|reference| Some(&reference.uid) != owner.meta().uid.as_ref())
-            .collect();
+        let rest: Vec<_> =
+            released.owners().iter().filter(|reference| Some(&reference.uid) != owner.meta().uid.as_ref()).collect();
         patch_owners(&api, released.as_ref(), serde_json::json!(rest)).await?;
     }
     if claim.adopt.is_empty() {

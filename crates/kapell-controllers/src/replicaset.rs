@@ -48,7 +48,8 @@ impl ReplicaSetController {
         // Before the pods are listed: what is seen in between may only make the plan more cautious.
         let pending = self.pods.expectations.pending(&uid);
         let in_namespace = self.caches.pods.list_in(&key.namespace);
-        let candidates = in_namespace.iter().filter(|pod| !pod::is_terminal(pod) || pod.is_controlled_by(&uid)).cloned();
+        let candidates =
+            in_namespace.iter().filter(|pod| !pod::is_terminal(pod) || pod.is_controlled_by(&uid)).cloned();
         let claim = ownership::claim(&rs.metadata, &selector, candidates.collect());
         ownership::settle(&self.client, rs.as_ref(), &claim).await?;
         let mut pods = claim.owned;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kapell_client::lean::LeanPod;
 use kapell_client::{Followed as _, Informer, Recorder, Severity};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
@@ -75,10 +76,10 @@ pub async fn run(config: SchedulerConfig, client: Client, shutdown: Cancellation
     let s = shared.clone();
     let mut reader = PodReader::default();
     let pods = Informer::start_keeping(
-        Api::<Pod>::all(client.clone()),
+        Api::<LeanPod>::all(client.clone()),
         watcher::Config::default(),
         shutdown.clone(),
-        move |pod| reader.read(&pod),
+        move |LeanPod(pod)| reader.read(&pod),
         move |change| s.change(|state, now| state.on_pod(&change, now)),
     );
     // Before all pods are known every node looks emptier than it is.

@@ -48,9 +48,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
 
 fn row(what: &str, clients: usize, server: &str, rates: &Rates) {
     let Rates { per_second, p50_ms, p99_ms, cpu_us } = rates;
-    println!(
-        "| {what} | {clients} | {server} | {per_second:.0} | {p50_ms:.2} ms | {p99_ms:.2} ms | {cpu_us:.1} µs |"
-    );
+    println!("| {what} | {clients} | {server} | {per_second:.0} | {p50_ms:.2} ms | {p99_ms:.2} ms | {cpu_us:.1} µs |");
 }
 
 /// How long the measured objects are, so that etcd is given as much.

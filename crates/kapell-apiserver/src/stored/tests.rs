@@ -22,7 +22,8 @@ fn what_is_stored_comes_back_with_its_revision() {
 #[test]
 fn metadata_is_found_by_its_braces() {
     let labels = json!({"a": "}", "b": "\\\"}", "c": {"d": "{"}});
-    let object = json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "labels": labels}, "data": {"x": "}"}});
+    let object =
+        json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "labels": labels}, "data": {"x": "}"}});
     let stored = encode(&object);
     let mut found = b"{".to_vec();
     found.extend_from_slice(metadata(&stored).unwrap());

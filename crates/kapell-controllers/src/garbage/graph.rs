@@ -143,7 +143,9 @@ impl Graph {
         let Some(node) = self.nodes.remove(uid) else { return look };
         for owner in &*node.owners {
             self.unlink(&owner.uid, uid);
-            look.extend(self.get(&owner.uid).filter(|owner| owner.waits_for_dependents()).map(|owner| owner.uid.clone()));
+            look.extend(
+                self.get(&owner.uid).filter(|owner| owner.waits_for_dependents()).map(|owner| owner.uid.clone()),
+            );
         }
         look
     }

@@ -99,8 +99,8 @@ fn an_owner_that_waits_is_looked_at_when_a_reference_to_it_is_dropped() {
 #[test]
 fn owners_in_another_namespace_are_none() {
     let mut graph = Graph::default();
-    insert(&mut graph, node("there", "owner", json!({})));
-    insert(&mut graph, node("", "wide", json!({})));
+    insert(&mut graph, node("there", "owner", json!({"finalizers": ["f"]})));
+    insert(&mut graph, node("", "wide", json!({"finalizers": ["f"]})));
     let child = node("here", "child", owned_by("owner", true));
     insert(&mut graph, child.clone());
     let reference = |uid: &str| OwnerReference { uid: uid.to_owned(), ..OwnerReference::default() };

@@ -87,9 +87,8 @@ pub(crate) fn status(
     let spec = rs.spec.as_ref();
     let min_ready = spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
     let template_labels = spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
-    let is_fully_labelled = |pod: &KnownPod| {
-        template_labels.into_iter().flatten().all(|(key, value)| pod.labels.get(key) == Some(value))
-    };
+    let is_fully_labelled =
+        |pod: &KnownPod| template_labels.into_iter().flatten().all(|(key, value)| pod.labels.get(key) == Some(value));
     let active: Vec<_> = pods.iter().filter(|pod| pod::is_active(pod)).collect();
     let waits: Vec<_> = active.iter().filter_map(|pod| pod::until_available(pod, min_ready, now)).collect();
     let positive = |count: usize| i32::try_from(count).ok().filter(|count| *count > 0);
