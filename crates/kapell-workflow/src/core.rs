@@ -14,6 +14,7 @@ mod arguments;
 pub(crate) mod correlation;
 mod dag;
 mod decide;
+mod dropping;
 pub(crate) mod exchange;
 pub(crate) mod extension;
 mod lifecycle;
@@ -28,6 +29,7 @@ pub(crate) mod simulation;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 pub(crate) use decide::admissible;
 use exchange::{Reply, Unanswered};
