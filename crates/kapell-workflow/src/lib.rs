@@ -45,6 +45,6 @@ pub use compile::{processes, validate};
 pub use doubts::doubts;
 pub use engine::{
     CallFailure, Config, Engine, EventLimits, EventsError, IngestError, PublishError, Refused, ServiceCaller,
-    TimelineError,
+    SignalError, TimelineError,
 };
 pub use fault::Fault;

@@ -36,6 +36,7 @@ impl Run {
             visit: 0,
             attempt: 1,
             round: 0,
+            generation: 0,
             raw_input: input.clone(),
             input: input.clone(),
             started_at: *at,
@@ -56,6 +57,9 @@ impl Run {
             agenda: VecDeque::from([Action::Open]),
             done: Vec::new(),
             undo_faults: 0,
+            rollbacks: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            mailbox: VecDeque::new(),
             compensation: Compensation::None,
             calls: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -65,6 +69,7 @@ impl Run {
             records: 1,
             latest: *at,
             operated: Operated::default(),
+            kept: Default::default(),
             outbox: Vec::new(),
         })
     }
@@ -99,6 +104,7 @@ impl Run {
             Record::Suspended => self.suspend(),
             Record::Resumed => self.resume(),
             Record::Substituted { task, output } => self.substitute(task, output.clone()),
+            Record::Signalled { event } => self.signalled(event),
             Record::Rewound(rewind) => self.rewound(at, rewind)?,
             decided => {
                 let action = self.agenda.pop_front()?;
@@ -137,6 +143,8 @@ impl Run {
             }
             (Record::Emitted { event }, Action::Perform { frame }) => self.note_emitted(frame, event)?,
             (Record::Unfulfilled, Action::Judge { frame }) => self.go_on_listening(frame)?,
+            (Record::Unfulfilled, Action::Receive { .. }) => {}
+            (Record::Received { signal, met }, Action::Receive { frame }) => self.received(frame, *signal, met)?,
             (Record::Collected { output, context }, Action::Collect { frame, output: carried }) => {
                 self.note_collected(frame, output.clone().unwrap_or(carried), context.as_ref())?;
             }
@@ -161,11 +169,12 @@ impl Run {
             (Record::Faulted { fault }, action) => self.faulted(action, fault.clone())?,
             (Record::Caught { retry }, Action::Catch { frame, fault }) => self.caught(at, frame, fault, *retry)?,
             (Record::Concluded { output }, Action::Conclude { output: carried }) => {
-                let output = output.clone().unwrap_or(carried);
-                self.done.clear();
-                self.end(at, Outcome::Completed(output));
+                self.concluded(at, output.clone().unwrap_or(carried));
             }
-            (Record::Undoing, Action::Undo) => self.undo(at)?,
+            (Record::RollingBack, action) => self.roll_back(action)?,
+            (Record::RolledBack, Action::Rollback { scope }) => self.rolled_back(scope)?,
+            (Record::Undoing, Action::Rollback { scope }) => self.undo(at, Some(scope))?,
+            (Record::Undoing, Action::Undo) => self.undo(at, None)?,
             (Record::UndoFailed { retry }, Action::Propagate { frame, .. }) => self.undo_failed(frame, *retry)?,
             (Record::Ended, Action::Undo) => match self.phase.clone() {
                 Phase::Ending(outcome) => self.end(at, outcome),
@@ -190,6 +199,7 @@ impl Run {
         *visits += 1;
         let id = self.next_frame;
         self.next_frame += 1;
+        let generation = self.generation(&format!("{scope}{}#{visit}", self.task(task).pointer));
         let owner = Owner::Task(task);
         let frame = Frame {
             owner,
@@ -199,6 +209,7 @@ impl Run {
             visit,
             attempt,
             round: self.operated.round,
+            generation,
             raw_input,
             input,
             started_at: at,
@@ -291,12 +302,7 @@ impl Run {
         self.remove(id);
         let task = match frame.owner {
             Owner::Task(task) => task,
-            Owner::Compensation(_) => {
-                self.done.pop();
-                self.undo_faults = 0;
-                self.agenda.push_back(Action::Undo);
-                return Some(());
-            }
+            Owner::Compensation(_) => return self.undone(&frame.state),
             Owner::Iteration(_) => return self.iteration_left(frame.parent, frame.slot, output),
             Owner::Workflow => return None,
         };
@@ -305,7 +311,8 @@ impl Run {
         if task_definition.compensate.is_some() && self.phase == Phase::Running {
             // Another attempt of the same call is the same deed: it is undone once.
             self.done.retain(|done| done.key != key);
-            self.done.push(Done { task, key, input: frame.input, output: output.clone() });
+            let scopes = self.sagas_around(frame.parent);
+            self.done.push(Done { task, key, input: frame.input, output: output.clone(), scopes });
         }
         let flow = match (&task_definition.kind, case) {
             (TaskKind::Switch(cases), Some(case)) => cases.get(case)?.then,
@@ -389,11 +396,16 @@ impl Run {
         let fault = fault.or(carried)?;
         let parent = match action {
             Action::Open | Action::Conclude { .. } => ROOT,
-            Action::Undo => return None,
+            Action::Undo | Action::Rollback { .. } => return None,
             // The task did not come to have a frame.
             Action::Enter { parent, .. } => parent,
             other if other.frame() == ROOT => {
                 self.end_with(Outcome::Faulted(fault));
+                return Some(());
+            }
+            // Its own filters have faulted: first things are undone.
+            other if !matches!(other, Action::Propagate { .. }) && self.has_to_roll_back(other.frame()) => {
+                self.agenda.push_back(Action::Propagate { frame: other.frame(), fault });
                 return Some(());
             }
             other => {
@@ -457,6 +469,10 @@ fn name_of(record: &Record) -> &'static str {
         Record::Heard { .. } => "heard",
         Record::Unfulfilled => "unfulfilled",
         Record::Collected { .. } => "collected",
+        Record::Signalled { .. } => "signalled",
+        Record::Received { .. } => "received",
+        Record::RollingBack => "rollingBack",
+        Record::RolledBack => "rolledBack",
         Record::Fired { .. } => "fired",
         Record::Cancelled { .. } => "cancelled",
         Record::Aborted { .. } => "aborted",

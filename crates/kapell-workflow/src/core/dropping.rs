@@ -9,7 +9,7 @@ impl Run {
         let due = self.timers.remove(&timer)?;
         let TimerId { frame: id, kind } = timer;
         if kind == TimerKind::Undo {
-            self.agenda.push_back(Action::Undo);
+            self.agenda.push_back(if id == ROOT { Action::Undo } else { Action::Rollback { scope: id } });
             return Some(());
         }
         let frame = self.frames.get(&id)?;

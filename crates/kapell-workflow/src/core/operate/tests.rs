@@ -58,7 +58,10 @@ fn retry(world: &mut World, from: Option<&str>, input: Option<Value>) -> Result<
     let number = world.run.operated.retries + 1;
     let input = input.map(|input| Datum::from_json(&input).unwrap());
     let rewind = plan(&world.run.program, &world.entries(), &Retry { number, from: from.map(str::to_owned), input })?;
-    world.journal.push(crate::journal::encode(&[Entry(world.now, Record::Rewound(Box::new(rewind)))]));
+    let entries = [Entry(world.now, Record::Rewound(Box::new(rewind)))];
+    // A retry takes a cancellation back.
+    world.cancel = None;
+    world.journal.extend(crate::journal::encode(&entries, &mut world.run.kept));
     world.recover();
     world.live();
     Ok(())
