@@ -168,9 +168,8 @@ struct Courier {
 impl Courier {
     async fn work(&mut self) {
         if self.status.position.is_none() {
-            let log = log_of(&self.key.namespace);
             self.position = match self.sink.spec.from {
-                EventSinkStart::Latest => self.desk.shared.events.end(log),
+                EventSinkStart::Latest => self.end().await,
                 EventSinkStart::Earliest => 0,
             };
         }
@@ -185,10 +184,25 @@ impl Courier {
         }
         loop {
             if let Err(error) = self.pass().await {
-                tracing::warn!(sink = %self.key, error = &error as &dyn std::error::Error, "an event log cannot be read");
+                self.complain(&error);
                 tokio::time::sleep(FIRST_RETRY).await;
             }
         }
+    }
+
+    /// Where the log ends now.
+    async fn end(&self) -> u64 {
+        loop {
+            match self.desk.shared.store.log_extent(log_of(&self.key.namespace)).await {
+                Ok(extent) => return extent.next,
+                Err(error) => self.complain(&error),
+            }
+            tokio::time::sleep(FIRST_RETRY).await;
+        }
+    }
+
+    fn complain(&self, error: &ReadError) {
+        tracing::warn!(sink = %self.key, error = error as &dyn std::error::Error, "an event log cannot be read");
     }
 
     /// Delivers what there is, then waits for more.
