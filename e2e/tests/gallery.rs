@@ -70,7 +70,6 @@ async fn nightly_etl() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fan_out() {
-    // Each holds on until three are there at a time, or until no more can come.
     let together: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let seen = together.clone();
     let services = StandIn::start(move |call| {

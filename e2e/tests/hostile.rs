@@ -18,8 +18,11 @@ fn apply(kapell: &Kapell, name: &str, tasks: &str) {
     kapell.cli_with_input(&["apply", "-f", "-"], &document).ok();
 }
 
+/// Its name, its tasks, and what is said of its end.
+type Hostile<'t> = (&'t str, String, &'t [&'t str]);
+
 /// Starts all of them and a bystander beside each; each faults as it says, and no bystander notices.
-fn check(kapell: &Kapell, table: &[(&str, String, &[&str])]) {
+fn check(kapell: &Kapell, table: &[Hostile]) {
     kapell.cli_with_input(&["apply", "-f", "-"], BYSTANDER).ok();
     for (name, tasks, _) in table {
         apply(kapell, name, tasks);
@@ -39,7 +42,7 @@ fn check(kapell: &Kapell, table: &[(&str, String, &[&str])]) {
 #[test]
 fn expressions_are_bounded() {
     let expression = |code: &str| format!("[{{a: {{set: {{x: '${{ {code} }}'}}}}}}]");
-    let table: Vec<(&str, String, &[&str])> = vec![
+    let table: &[Hostile] = &[
         ("endless", expression("until(false; .)"), &["set", "the expression takes"]),
         ("recursion", expression("def f: [f]; f"), &["set", "the expression"]),
         ("combinations", expression("[range(1000)] | [., ., ., .] | [combinations] | length"), &["Expression error"]),
@@ -50,7 +53,7 @@ fn expressions_are_bounded() {
         ("squares", expression("reduce range(100) as $i ([0]; . + .)"), &["Expression error"]),
         ("sorted", expression("[limit(3000000; repeat(\"x\" * 1000))] | sort | length"), &["Expression error"]),
     ];
-    check(&Kapell::start(), &table);
+    check(&Kapell::start(), table);
 }
 
 /// Answers every connection by what `answer` writes; those threads end with the test.
@@ -100,7 +103,7 @@ fn services_are_bounded() {
     });
     let deep = service(|mut stream| {
         write(&mut stream, JSON);
-        write(&mut stream, &vec![b'['; 1 << 20]);
+        write(&mut stream, "[".repeat(1 << 20).as_bytes());
     });
     let half = service(|mut stream| {
         write(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nonly this");
@@ -114,7 +117,7 @@ fn services_are_bounded() {
     let call = |address: SocketAddr, more: &str| {
         format!("[{{a: {{call: http, with: {{method: get, endpoint: 'http://{address}/'}}{more}}}}}]")
     };
-    let table: Vec<(&str, String, &[&str])> = vec![
+    let table: &[Hostile] = &[
         ("silent", call(silent, ", timeout: {after: {seconds: 2}}"), &["a", "not done after"]),
         ("garbage", call(garbage, ""), &["502"]),
         ("endless", call(endless, ""), &["502", "broke off"]),
@@ -128,7 +131,7 @@ fn services_are_bounded() {
             &["403"],
         ),
     ];
-    check(&Kapell::start(), &table);
+    check(&Kapell::start(), table);
 }
 
 /// A run that never waits, and runs that start each other, leave room for the others.
