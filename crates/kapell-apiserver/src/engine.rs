@@ -15,6 +15,7 @@ mod delete;
 mod feed;
 mod list;
 mod metadata;
+pub(crate) mod metrics;
 mod ownership;
 mod patch;
 mod read;
@@ -62,6 +63,7 @@ pub(crate) struct Engine {
     pub(crate) authorizer: Authorizer,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
     /// By group, version and plural.
+    usage: RwLock<Option<Arc<dyn metrics::UsageSource>>>,
     feeds: RwLock<HashMap<(String, String, String), Arc<dyn Feed>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
@@ -134,6 +136,7 @@ impl Engine {
             authenticator,
             authorizer,
             connectors: RwLock::default(),
+            usage: RwLock::default(),
             feeds: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
             quota_locks: QuotaLocks::default(),
@@ -151,7 +154,9 @@ impl Engine {
     /// Performs a request. Every failure is a `Status`.
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Status> {
         let path = &call.path;
-        let Ok(served) = self.served(call) else { return self.feed(call).await };
+        let Ok(served) = self.served(call) else {
+            return if path.group == metrics::GROUP { self.metrics(call).await } else { self.feed(call).await };
+        };
         let resource = self.kept(served);
         let scope_fits = match (resource.kind.namespaced, &path.namespace, &path.name) {
             (false, Some(_), _) | (true, None, Some(_)) => false,

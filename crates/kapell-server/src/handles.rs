@@ -11,9 +11,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use kapell_agent::{LogError, LogOptions, LogStream, Logs, Restarts};
+use kapell_agent::{LogError, LogOptions, LogStream, Logs, Restarts, Usage};
 use kapell_api::status::Status;
-use kapell_apiserver::{Connect, ConnectRequest, Query};
+use kapell_apiserver::{Connect, ConnectRequest, Consumption, Query, UsageSource};
 use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway};
 use kapell_workflow::{CallFailure, Engine, ServiceCaller};
 use serde_json::Value;
@@ -114,6 +114,29 @@ impl Connect for Timeline {
             http::Response::builder().header("content-type", "application/json").body(Body::from(timeline.to_string()));
         response.map_err(|error| Status::internal(error.to_string()))
     }
+}
+
+/// What `metrics.k8s.io` tells: measured by this node's agent, of this node.
+pub(crate) struct NodeUsage {
+    pub(crate) usage: Usage,
+    pub(crate) node: String,
+}
+
+#[async_trait]
+impl UsageSource for NodeUsage {
+    async fn pods(&self, uids: &[String]) -> Vec<Vec<(String, Consumption)>> {
+        let pods = self.usage.pods(uids).await.into_iter();
+        pods.map(|containers| containers.into_iter().map(|(name, used)| (name, consumption(used))).collect()).collect()
+    }
+
+    async fn node(&self, name: &str) -> Option<Consumption> {
+        if name == self.node { self.usage.node().await.map(consumption) } else { None }
+    }
+}
+
+fn consumption(used: kapell_agent::Consumption) -> Consumption {
+    let kapell_agent::Consumption { cpu_nano, memory_bytes, window, timestamp } = used;
+    Consumption { cpu_nano, memory_bytes, window, timestamp }
 }
 
 /// Largest response that a workflow takes in: it becomes part of the run's data.
