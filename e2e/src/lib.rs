@@ -13,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub mod conformance;
 pub mod load;
 pub mod shop;
 pub mod steps;

@@ -63,6 +63,7 @@ pub use crate::audit::AuditConfig;
 pub use crate::auth::{Identity, KeyError, ServiceAccountKey};
 pub use crate::bootstrap::StartError;
 pub use crate::channels::{ChannelReader, ChannelWriter, Frame};
+pub use crate::engine::usage::{Consumption, UsageSource};
 pub use crate::metrics::MetricsSource;
 pub use crate::path::Query;
 pub use crate::portforward::{Dial, port_forward};
@@ -240,6 +241,11 @@ impl ApiServer {
     /// subresource.
     pub fn register_connect(&self, plural: &str, subresource: &str, connect: Arc<dyn Connect>) {
         self.0.engine.register_connect(plural, subresource, connect);
+    }
+
+    /// Lets `source` say what `metrics.k8s.io` serves; until then such requests get 503.
+    pub fn register_usage(&self, source: Arc<dyn UsageSource>) {
+        self.0.engine.register_usage(source);
     }
 
     /// Lets `feed` answer for the collection of this group, version and plural, which no kind may have.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use kapell_agent::{LogError, LogOptions, Logs, OutputStream, Restarts};
+use kapell_agent::{LogError, LogOptions, Logs, OutputStream, Restarts, Usage};
 use kapell_api::status::Status;
-use kapell_apiserver::{Connect, ConnectRequest, Query};
+use kapell_apiserver::{Connect, ConnectRequest, Consumption, Query, UsageSource};
 use kapell_workflow::Engine;
 use serde_json::Value;
 
@@ -108,4 +108,27 @@ impl Connect for Timeline {
             http::Response::builder().header("content-type", "application/json").body(Body::from(timeline.to_string()));
         response.map_err(|error| Status::internal(error.to_string()))
     }
+}
+
+/// What `metrics.k8s.io` tells: measured by this node's agent, of this node.
+pub(crate) struct NodeUsage {
+    pub(crate) usage: Usage,
+    pub(crate) node: String,
+}
+
+#[async_trait]
+impl UsageSource for NodeUsage {
+    async fn pods(&self, uids: &[String]) -> Vec<Vec<(String, Consumption)>> {
+        let pods = self.usage.pods(uids).await.into_iter();
+        pods.map(|containers| containers.into_iter().map(|(name, used)| (name, consumption(used))).collect()).collect()
+    }
+
+    async fn node(&self, name: &str) -> Option<Consumption> {
+        if name == self.node { self.usage.node().await.map(consumption) } else { None }
+    }
+}
+
+fn consumption(used: kapell_agent::Consumption) -> Consumption {
+    let kapell_agent::Consumption { cpu_nano, memory_bytes, window, timestamp } = used;
+    Consumption { cpu_nano, memory_bytes, window, timestamp }
 }
