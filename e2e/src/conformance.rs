@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::{Kapell, LIMIT, eventually_async};
+use crate::{Kapell, LIMIT, eventually_async, run};
 
 pub const MERGE: &str = "application/merge-patch+json";
 pub const STRATEGIC: &str = "application/strategic-merge-patch+json";
@@ -71,7 +71,10 @@ impl Case {
     pub async fn new() -> Self {
         static CASES: AtomicUsize = AtomicUsize::new(0);
         let kapell = shared();
-        let client = kapell.client().await;
+        let mut config = kapell.config().await;
+        // A refusal is an answer that a case is about, and nothing to try again.
+        config.default_retry = false;
+        let client = kube::Client::try_from(config).expect("a client");
         let namespace = format!("case-{}", CASES.fetch_add(1, Ordering::Relaxed));
         let case = Self { kapell, namespace, client };
         case.post("/api/v1/namespaces", &json!({"metadata": {"name": case.namespace}})).await.expect(201);
@@ -164,6 +167,15 @@ impl Case {
     pub async fn until_gone(&self, path: &str) {
         eventually_async(&format!("{path} is gone"), || async { (self.get(path).await.code == 404).then_some(()) })
             .await;
+    }
+
+    /// What a shell in a container says; `pod` may have `-c CONTAINER` behind it.
+    pub fn shell(&self, pod: &[&str], script: &str) -> String {
+        let mut command = self.kapell.command();
+        // Ours go first: what follows `--` is not ours.
+        command.arg("--data").arg(self.kapell.data()).args(["exec", "-n", &self.namespace]);
+        command.args(pod).args(["--", "sh", "-c", script]);
+        run(command, None).ok().stdout
     }
 
     /// Watches a path; `query` begins behind `watch=true`.

@@ -413,7 +413,7 @@ fn auth(kubectl: &Kubectl) {
     kubectl.run(&["auth", "can-i", "create", "pods", "--as=ann"]).exits(1).says("no");
     kubectl.ok(&["auth", "can-i", "--list"]).says("*.*");
     let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader"},
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader", "namespace": "default"},
         "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}],
     });
     kubectl.with(&["auth", "reconcile", "-f", "-"], &role.to_string()).ok().says("reconciled");
@@ -455,7 +455,8 @@ fn delete(kubectl: &Kubectl) {
     kubectl.ok(&["delete", "rs", "-l", "app=web", "--cascade=foreground", "--timeout=60s"]).says("deleted");
     kubectl.ok(&["wait", "pods", "-l", "app=web", "--for=delete", "--timeout=60s"]);
     kubectl.ok(&["delete", "namespace", "team", "--timeout=60s"]).says("deleted");
-    kubectl.ok(&["delete", "pod", "once", "--force", "--grace-period=0"]).says("deleted");
+    kubectl.ok(&["run", "gone", "--image=busybox", "--restart=Never"]);
+    kubectl.ok(&["delete", "pod", "gone", "--force", "--grace-period=0"]).says("deleted");
     kubectl.run(&["delete", "configmap", "none"]).exits(1).says("(NotFound)");
     kubectl.ok(&["delete", "configmap", "none", "--ignore-not-found"]);
 }

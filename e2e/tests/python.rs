@@ -33,6 +33,12 @@ fn watches_resume_where_they_ended() {
     script("watches");
 }
 
+/// Row: python | watches over WebSocket, as browsers have them
+#[test]
+fn watches_over_web_sockets() {
+    script("websocket_watch");
+}
+
 /// Row: python | `exec` with input, output, errors and exit codes
 #[test]
 fn commands_run_in_pods() {

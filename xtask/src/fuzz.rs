@@ -26,7 +26,9 @@ pub(crate) fn run(wanted: &[String], seconds: u32) -> Result<()> {
     let host = host()?;
     let folder = format!("{}/fuzz", Metadata::load()?.target_directory);
     let mut build = cargo();
-    build.args(["build", "--release", "--bins", "--target", &host, "--manifest-path"]).arg(root().join("fuzz/Cargo.toml"));
+    build
+        .args(["build", "--release", "--bins", "--target", &host, "--manifest-path"])
+        .arg(root().join("fuzz/Cargo.toml"));
     // With a target named, build scripts and macros are spared the instrumentation.
     run_command(build.env("RUSTFLAGS", COVERAGE).env("CARGO_TARGET_DIR", &folder))?;
 
@@ -60,6 +62,7 @@ fn start(target: &str, program: &str, seconds: u32) -> Result<Child> {
     let mut command = Command::new(program);
     command.arg(found).arg(fuzz.join("corpus").join(target));
     command.arg(format!("-max_total_time={seconds}")).arg(format!("-rss_limit_mb={MEMORY_MIB}"));
+    command.arg(format!("-dict={}", fuzz.join("words.dict").display()));
     command.arg(format!("-max_len={LONGEST}")).arg(format!("-artifact_prefix={}/", artifacts.display()));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().with_context(|| format!("cannot start {program}"))

@@ -25,6 +25,7 @@ mod connections;
 mod discovery;
 mod engine;
 mod form;
+mod held;
 mod key;
 mod listen;
 mod metrics;
@@ -42,6 +43,7 @@ mod service;
 mod spdy;
 mod stored;
 mod table;
+mod tls;
 mod websocket;
 
 use std::io;
@@ -70,6 +72,7 @@ pub use crate::portforward::{Dial, port_forward};
 pub use crate::remote_command::{Channel, RemoteCommand, outcome, remote_command};
 pub use crate::resources::Validator;
 pub use crate::service::ApiService;
+pub use crate::tls::Tls;
 pub use crate::websocket::Upgrade;
 
 use crate::addresses::ServiceAddresses;
@@ -259,12 +262,7 @@ impl ApiServer {
     }
 
     /// Serves HTTPS until `shutdown`, then ends watches, lets requests finish, and returns.
-    pub async fn serve(
-        &self,
-        listener: TcpListener,
-        tls: Arc<rustls::ServerConfig>,
-        shutdown: CancellationToken,
-    ) -> io::Result<()> {
+    pub async fn serve(&self, listener: TcpListener, tls: Tls, shutdown: CancellationToken) -> io::Result<()> {
         listen::run(self.clone(), listener, tls, shutdown).await
     }
 
@@ -295,7 +293,7 @@ impl ApiServer {
         self.0.audit.as_ref()
     }
 
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.engine.metrics
     }
 

@@ -22,8 +22,10 @@ impl Connect for PodLogs {
         let pod = &request.object;
         let container = container(pod, request.query.get("container"))?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+        // As upstream, a log that is followed ends with its container; `kapell logs` asks for more.
+        let restarts = if request.query.flag("restarts") { restarts(pod) } else { Restarts::Never };
         let stream =
-            self.0.open(uid, &container, log_options(&request.query, restarts(pod))?).map_err(|error| match error {
+            self.0.open(uid, &container, log_options(&request.query, restarts)?).map_err(|error| match error {
                 LogError::Io { .. } => Status::internal(error.to_string()),
                 _ => Status::bad_request(format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
             })?;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use kapell_agent::{AgentConfig, Logs, Sessions, Usage};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
-use kapell_apiserver::{ApiServer, AuditConfig, Identity};
+use kapell_apiserver::{ApiServer, AuditConfig, Identity, Tls};
 use kapell_controllers::ControllersConfig;
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
@@ -23,7 +23,7 @@ use crate::streams::{PodAttach, PodExec, PodPortForward};
 /// Everything that runs, built and connected, but not yet started.
 pub(crate) struct Wired {
     pub(crate) api: ApiServer,
-    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) tls: Tls,
     pub(crate) kubeconfig: String,
     pub(crate) gateway: Gateway,
     pub(crate) workflows: Arc<Engine>,

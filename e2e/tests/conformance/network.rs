@@ -209,10 +209,7 @@ async fn endpoints_live_as_other_objects_do() {
     operations.check(&case).await;
 }
 
-/// Conformance: [sig-network] Services should be able to change the type from ExternalName to ClusterIP
-/// Conformance: [sig-network] Services should be able to change the type from ExternalName to NodePort
-/// Conformance: [sig-network] Services should be able to change the type from ClusterIP to ExternalName
-/// Conformance: [sig-network] Services should be able to change the type from NodePort to ExternalName
+/// The part of upstream's four cases about changing types that is about the object; they also send traffic between containers.
 #[tokio::test]
 async fn a_service_changes_its_type() {
     let case = Case::new().await;

@@ -21,7 +21,8 @@ pub(super) fn tables(titles: &str, reasons: &str, claims: &[Claim]) -> Result<Ve
     for title in &titles {
         let sig = title.split([']', ' ']).next().unwrap_or_default().trim_start_matches('[');
         let proofs: Vec<&Claim> = claims.iter().copied().filter(|claim| claim.text == *title).collect();
-        let reason = reasons.iter().filter(|(prefix, _)| title.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        let reason =
+            reasons.iter().filter(|(prefix, _)| title.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
         match (proofs.iter().find_map(|claim| claim.ignored.as_deref()), reason) {
             (Some(ignored), _) => lacking.entry(ignored).or_default().push(title),
             (None, _) if !proofs.is_empty() => passing.entry(sig).or_default().push((*title, proofs)),

@@ -24,10 +24,5 @@ fn table(client: &str, claims: &[Claim]) -> String {
         let cell = if claim.what == What::Refused { "refused" } else { "works" };
         format!("| {text} |{}\n", format!(" {cell} |").repeat(columns.len()))
     });
-    format!(
-        "| command | {} |\n|---|{}\n{}",
-        names.join(" | "),
-        "---|".repeat(columns.len()),
-        lines.collect::<String>()
-    )
+    format!("| command | {} |\n|---|{}\n{}", names.join(" | "), "---|".repeat(columns.len()), lines.collect::<String>())
 }

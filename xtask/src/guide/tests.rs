@@ -29,21 +29,28 @@ const TITLES: &str = "[sig-a] It works\n[sig-a] It works twice\n[sig-a] Images r
 fn claims_belong_to_the_function_below_them() {
     let claims = claims::read("e2e/tests/x.rs", SOURCE);
     let told: Vec<_> = claims.iter().map(|c| (c.what, c.function.as_str(), c.ignored.as_deref())).collect();
-    assert_eq!(told, [
-        (What::Conformance, "it_works", None),
-        (What::Conformance, "it_works", None),
-        (What::Column, "oldest", None),
-        (What::Row, "get", None),
-        (What::Refused, "debug", None),
-        (What::Conformance, "later", Some("no such thing")),
-    ]);
+    assert_eq!(
+        told,
+        [
+            (What::Conformance, "it_works", None),
+            (What::Conformance, "it_works", None),
+            (What::Column, "oldest", None),
+            (What::Row, "get", None),
+            (What::Refused, "debug", None),
+            (What::Conformance, "later", Some("no such thing")),
+        ]
+    );
 }
 
 #[test]
 fn every_case_has_a_test_or_a_reason_and_every_reason_a_case() {
     let claims = claims::read("e2e/tests/x.rs", SOURCE);
     let tables = conformance::tables(TITLES, "[sig-a] Images | no images\n", &claims).unwrap();
-    assert!(tables[0].1.contains("| sig-a | 3 | 2 |\n| sig-b | 1 | 0 |\n| **all** | **4** | **2** |"), "{}", tables[0].1);
+    assert!(
+        tables[0].1.contains("| sig-a | 3 | 2 |\n| sig-b | 1 | 0 |\n| **all** | **4** | **2** |"),
+        "{}",
+        tables[0].1
+    );
     assert!(tables[1].1.contains("| [sig-a] It works | [`it_works`](../../e2e/tests/x.rs) |"), "{}", tables[1].1);
     assert!(tables[2].1.contains("**no images** (1)\n\n- [sig-a] Images run\n"), "{}", tables[2].1);
     assert!(tables[2].1.contains("**no such thing** (1)\n\n- [sig-b] Not yet\n"), "{}", tables[2].1);
