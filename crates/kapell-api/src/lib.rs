@@ -5,13 +5,16 @@
 //! detection, patches, defaulting. It performs no I/O and cannot await.
 
 pub mod decode;
+pub mod event_sink;
 mod field_path;
+pub mod jwt;
 pub mod kind;
 pub mod kinds;
 pub mod managed;
 pub mod metadata;
 pub mod names;
 pub mod net;
+pub mod page;
 pub mod patch;
 pub mod placement;
 pub mod problem;

@@ -4,8 +4,11 @@
 //! connection when it has its frame, and the connection runs next: so each frame would be a TLS record and a system call of its own.
 //! Here the connection lets those who are ready go first, once, before it sends what has come together.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -14,20 +17,39 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Sent in any case when this much has come together: four full TLS records.
 const MOST: usize = 64 << 10;
 
+/// Which turn of its task a connection has: within one it may flush several times.
+#[derive(Clone, Default)]
+pub(crate) struct Turns(Arc<AtomicUsize>);
+
+impl Turns {
+    /// Drives the connection and counts its turns.
+    pub(crate) async fn drive<F: Future>(&self, mut connection: Pin<&mut F>) -> F::Output {
+        poll_fn(|context| {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            connection.as_mut().poll(context)
+        })
+        .await
+    }
+
+    fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A connection whose writes are held until it is flushed.
 pub(crate) struct Coalesced<S> {
     inner: S,
     /// Without streams there is nothing to wait for, and everything passes.
-    streams: bool,
+    turns: Option<Turns>,
     held: BytesMut,
-    /// The others have had their turn.
-    waited: bool,
+    /// The turn in which it was to be flushed first; in a later one the others have had theirs.
+    asked: Option<usize>,
 }
 
 impl<S: AsyncWrite + Unpin> Coalesced<S> {
-    /// `streams` says whether the connection carries several answers at a time.
-    pub(crate) fn new(inner: S, streams: bool) -> Self {
-        Self { inner, streams, held: BytesMut::new(), waited: false }
+    /// `turns` are those of the task that drives the connection, if it carries several answers at a time.
+    pub(crate) fn new(inner: S, turns: Option<Turns>) -> Self {
+        Self { inner, turns, held: BytesMut::new(), asked: None }
     }
 
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -40,7 +62,7 @@ impl<S: AsyncWrite + Unpin> Coalesced<S> {
         }
         // A connection at rest holds no memory for the next burst.
         self.held = BytesMut::new();
-        self.waited = false;
+        self.asked = None;
         Poll::Ready(Ok(()))
     }
 
@@ -65,7 +87,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Coalesced<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.streams {
+        match self.turns.is_some() {
             true => self.poll_hold(context, &[IoSlice::new(bytes)]),
             false => Pin::new(&mut self.inner).poll_write(context, bytes),
         }
@@ -76,22 +98,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.streams {
+        match self.turns.is_some() {
             true => self.poll_hold(context, parts),
             false => Pin::new(&mut self.inner).poll_write_vectored(context, parts),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.streams || self.inner.is_write_vectored()
+        self.turns.is_some() || self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.held.is_empty() && !self.waited {
-            // A task that wakes itself goes to the end of the line.
-            self.waited = true;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
+        if !self.held.is_empty()
+            && let Some(now) = self.turns.as_ref().map(Turns::now)
+        {
+            match self.asked {
+                None => {
+                    // A task that wakes itself goes to the end of the line.
+                    self.asked = Some(now);
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Some(turn) if turn == now => return Poll::Pending,
+                Some(_) => {}
+            }
         }
         ready!(self.poll_send(context))?;
         Pin::new(&mut self.inner).poll_flush(context)

@@ -48,6 +48,8 @@ mod rescue;
 mod runs;
 mod schedules;
 mod secrets;
+mod signals;
+mod sinks;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -65,6 +67,7 @@ use notices::Notices;
 use partition::Command;
 use programs::Programs;
 use secrets::Secrets;
+pub use signals::SignalError;
 
 /// Calls services on behalf of workflows.
 #[async_trait]

@@ -21,6 +21,7 @@ mod encoding;
 pub(crate) mod meter;
 mod natives;
 mod operations;
+pub(crate) mod outline;
 pub(crate) mod template;
 #[cfg(test)]
 mod tests;
@@ -108,6 +109,11 @@ impl Expression {
     /// Whether it says the same for the same input, wherever it is evaluated.
     pub(crate) fn is_closed(&self) -> bool {
         self.arguments.is_empty()
+    }
+
+    /// Whether its text mentions this argument (without `$`).
+    pub(crate) fn uses(&self, argument: &str) -> bool {
+        self.arguments.iter().any(|name| &**name == argument)
     }
 
     /// Compiles `text`, which may use the arguments in `scope`. Call from a deep stack: see [`meter::on_deep_stack`].

@@ -10,17 +10,21 @@ async fn what_is_written_arrives_in_order_however_much_it_is() {
             let mut all = Vec::new();
             far.read_to_end(&mut all).await.map(|_| all)
         });
-        let mut near = Coalesced::new(near, streams);
+        let turns = Turns::default();
+        let mut near = Coalesced::new(near, streams.then(|| turns.clone()));
         let mut expected = Vec::new();
-        for number in 0..2_000u32 {
-            let part = number.to_string().repeat(20);
-            near.write_all(part.as_bytes()).await.unwrap();
-            expected.extend_from_slice(part.as_bytes());
-            if number % 700 == 0 {
-                near.flush().await.unwrap();
+        let writes = async {
+            for number in 0..2_000u32 {
+                let part = number.to_string().repeat(20);
+                near.write_all(part.as_bytes()).await.unwrap();
+                expected.extend_from_slice(part.as_bytes());
+                if number % 700 == 0 {
+                    near.flush().await.unwrap();
+                }
             }
-        }
-        near.shutdown().await.unwrap();
+            near.shutdown().await.unwrap();
+        };
+        turns.drive(Box::pin(writes).as_mut()).await;
         assert!(reader.await.unwrap().unwrap() == expected);
     }
 }
@@ -28,11 +32,15 @@ async fn what_is_written_arrives_in_order_however_much_it_is() {
 #[tokio::test]
 async fn others_have_their_turn_before_the_first_byte_is_sent() {
     let mut written = Writes(Vec::new());
-    let mut near = Coalesced::new(&mut written, true);
+    let turns = Turns::default();
+    let mut near = Coalesced::new(&mut written, Some(turns.clone()));
     let mut context = Context::from_waker(std::task::Waker::noop());
     near.write_all(b"one").await.unwrap();
-    assert!(Pin::new(&mut near).poll_flush(&mut context).is_pending());
+    for _ in 0..2 {
+        assert!(Pin::new(&mut near).poll_flush(&mut context).is_pending(), "in one turn however often it is asked");
+    }
     near.write_all(b"two").await.unwrap();
+    turns.drive(std::pin::pin!(async {})).await;
     assert!(Pin::new(&mut near).poll_flush(&mut context).is_ready());
     assert_eq!(written.0, [b"onetwo"]);
 }

@@ -102,13 +102,14 @@ pub(super) async fn run(
     let Recovered { taken, unreadable } = recovered;
     let started = Mutex::new(taken);
     let timetable = schedules::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), shutdown.clone());
+    let deliveries = super::sinks::run(client.clone(), shared.clone(), shutdown.clone());
     let errands = jobs::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), orders, shutdown.clone());
     let desk = Arc::new(Desk { client, shared, runs, workflows, started, unreadable, ended: Mutex::default() });
     let reconciled = reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
     });
-    tokio::join!(reconciled, timetable, errands);
+    tokio::join!(reconciled, timetable, errands, deliveries);
 }
 
 fn phase(run: &WorkflowRun) -> Option<&'static str> {
@@ -411,6 +412,7 @@ fn common_status(run: &WorkflowRun, notice: &Notice) -> Value {
         "error": null,
         "retried": (retried > 0).then_some(retried),
         "skipped": (notice.operated.substitutions > 0).then_some(notice.operated.substitutions),
+        "signalled": (notice.operated.signals > 0).then_some(notice.operated.signals),
         "message": notice.operated.refusal,
     });
     if let Some(attributes) = &notice.search_attributes {

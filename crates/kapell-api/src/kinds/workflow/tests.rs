@@ -31,7 +31,7 @@ fn a_workflow_needs_its_head() {
 
 #[test]
 fn of_a_run_what_operators_ask_for_changes() {
-    let fixed = "spec: Forbidden: of a run's spec only `cancel`, `suspend`, `retry` and `skip` may change; start another run instead";
+    let fixed = "spec: Forbidden: of a run's spec only `cancel`, `suspend`, `retry`, `skip` and `signals` may change; start another run instead";
     let too_early = "spec.retry: Forbidden: only a faulted or cancelled run can be retried, this one is Running";
     let run = with(&sample("WorkflowRun"), json!({ "status": { "phase": "Running" } }));
     check_problems(
@@ -87,6 +87,26 @@ fn a_run_that_ended_unhappily_can_be_retried() {
             (json!({ "spec": { "skip": [{ "task": "b" }] } }), &["spec.skip: Forbidden: entries can only be added"]),
         ],
     );
+}
+
+#[test]
+fn signals_are_only_added_and_only_to_runs_that_go_on() {
+    let signal = |id: &str| json!({ "specversion": "1.0", "id": id, "source": "/x", "type": "approved" });
+    let spec = json!({ "signals": [signal("1")] });
+    let run = with(&sample("WorkflowRun"), json!({ "spec": spec, "status": { "phase": "Running" } }));
+    let added = json!({ "spec": { "signals": [signal("1"), signal("2")] } });
+    check_updates(
+        "WorkflowRun",
+        &run,
+        &[
+            (added.clone(), &[]),
+            (json!({ "spec": { "signals": [signal("2")] } }), &["spec.signals: Forbidden: entries can only be added"]),
+        ],
+    );
+    let nameless = json!({ "spec": { "signals": [signal("1"), { "type": "x", "id": "2", "specversion": "1.0" }] } });
+    check_problems("WorkflowRun", &run, &[(nameless, &["spec.signals[1].source: Required value"])]);
+    let ended = with(&run, json!({ "status": { "phase": "Completed" } }));
+    check_updates("WorkflowRun", &ended, &[(added, &["spec.signals: Forbidden: the run has ended, it is Completed"])]);
 }
 
 #[test]
