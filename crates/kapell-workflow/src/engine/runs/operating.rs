@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use kapell_api::workflow::{WorkflowRun, WorkflowRunSkip};
+use kapell_client::ObjectKey;
 use kapell_client::reconcile::Next;
 use kapell_store::{JournalWrite, StreamId, Transaction};
 use serde_json::json;
@@ -111,6 +112,10 @@ impl Desk {
                 return Ok(Next::OnChange);
             }
         };
+        // Its object goes only when it is cancelled, from now on.
+        self.add_finalizer(run).await?;
+        self.shared.books.keep_open(stream).await;
+        self.ended.lock().remove(&ObjectKey::of(run));
         let journal = vec![JournalWrite::Reopen { stream }, JournalWrite::Append { stream, sequence, record }];
         self.shared.store.commit(Transaction { writes: Vec::new(), journal }).await?;
         self.started.lock().insert(stream);
