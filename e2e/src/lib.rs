@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 pub mod load;
 pub mod shop;
+pub mod stand_in;
 pub mod steps;
 
 /// How long anything in these tests may take before it counts as never happening. Generous, because CI shares two cores.

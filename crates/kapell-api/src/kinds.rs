@@ -18,6 +18,7 @@ mod coordination;
 mod discovery;
 mod endpoints;
 mod event;
+mod event_sink;
 mod event_v1;
 mod field;
 mod limits;
@@ -88,6 +89,7 @@ pub static KINDS: &[Kind] = &[
     storage::CSI_STORAGE_CAPACITY,
     storage::STORAGE_CLASS,
     storage::VOLUME_ATTACHMENT,
+    event_sink::EVENT_SINK,
     workflow::WORKFLOW,
     workflow::WORKFLOW_RUN,
 ];

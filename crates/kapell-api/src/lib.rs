@@ -5,6 +5,7 @@
 //! detection, patches, defaulting. It performs no I/O and cannot await.
 
 pub mod decode;
+pub mod event_sink;
 mod field_path;
 pub mod kind;
 pub mod kinds;

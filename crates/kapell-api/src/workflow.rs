@@ -151,7 +151,20 @@ pub struct WorkflowRunSpec {
     /// Outputs to take instead of what tasks do, in the order in which they were asked for. Entries are only added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip: Vec<WorkflowRunSkip>,
+    /// CloudEvents (as JSON) for this run alone, in the order in which they were sent. Entries are only added, at most
+    /// [`MOST_SIGNALS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Signal>")]
+    pub signals: Vec<Value>,
 }
+
+/// How many signals one run takes: its object, which holds them, has to stay small.
+pub const MOST_SIGNALS: usize = 1_000;
+
+/// A CloudEvent in the JSON format; its attributes and data are free.
+#[derive(JsonSchema)]
+#[schemars(rename = "dev.kapell.v1alpha1.Signal", extend("x-kubernetes-preserve-unknown-fields" = true))]
+struct Signal {}
 
 /// A request to let an ended run go on from an earlier state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -219,6 +232,9 @@ pub struct WorkflowRunStatus {
     /// How many entries of `spec.skip` have been taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<u32>,
+    /// How many entries of `spec.signals` have been taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signalled: Option<u32>,
     /// Why the latest request of an operator was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -318,6 +334,8 @@ macro_rules! namespaced_resource {
         }
     };
 }
+
+pub(crate) use namespaced_resource;
 
 namespaced_resource!(Workflow, "Workflow", "WorkflowList", "workflows");
 namespaced_resource!(WorkflowRun, "WorkflowRun", "WorkflowRunList", "workflowruns");

@@ -1,6 +1,7 @@
 //! `/apis/kapell.dev/v1alpha1/namespaces/NAMESPACE/cloudevents`: the event log of a namespace over HTTP.
 //!
-//! `POST` publishes what the request holds, in the modes of the CloudEvents HTTP binding, and answers when it is synced.
+//! `POST` publishes what the request holds, in the modes of the CloudEvents HTTP binding, and answers when it is synced. With
+//! `?run=NAME` it is sent to that run alone.
 //! `GET` reads from a position on.
 
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use axum::body::Body;
 use http::{Method, Response, StatusCode};
 use kapell_api::status::Status;
 use kapell_apiserver::{Feed, FeedRequest};
-use kapell_workflow::{Engine, EventsError, PublishError};
+use kapell_workflow::{Engine, EventsError, IngestError, PublishError, SignalError};
 use serde_json::{Value, json};
 
 /// Events in one answer, unless fewer are asked for.
@@ -22,6 +23,11 @@ pub(crate) struct CloudEvents(pub(crate) Arc<Engine>);
 impl Feed for CloudEvents {
     async fn answer(&self, request: FeedRequest) -> Result<Response<Body>, Status> {
         match request.method {
+            Method::POST if request.query.get("run").is_some() => {
+                let run = request.query.get("run").unwrap_or_default();
+                let accepted = self.0.signal(&request.namespace, run, &request.headers, &request.body).await;
+                answer(StatusCode::ACCEPTED, &json!({ "accepted": accepted.map_err(|error| unsent(&error))? }))
+            }
             Method::POST => {
                 let accepted = self.0.ingest(&request.namespace, &request.headers, &request.body).await;
                 answer(StatusCode::ACCEPTED, &json!({ "accepted": accepted.map_err(|error| refusal(&error))? }))
@@ -46,16 +52,38 @@ fn answer(code: StatusCode, body: &Value) -> Result<Response<Body>, Status> {
     response.body(Body::from(body.to_string())).map_err(|error| Status::internal(error.to_string()))
 }
 
+fn no_events(error: &IngestError) -> Status {
+    match error.status() {
+        413 => Status::too_large(error.to_string()),
+        415 => Status { message: error.to_string(), ..Status::unsupported_media_type(&[]) },
+        _ => Status::bad_request(error.to_string()),
+    }
+}
+
+fn unsent(error: &SignalError) -> Status {
+    match error {
+        SignalError::Ingest(error) => no_events(error),
+        SignalError::NoRun { .. } => {
+            Status { code: 404, reason: "NotFound".to_owned(), ..Status::bad_request(error.to_string()) }
+        }
+        SignalError::Ended { .. } | SignalError::TooMany => {
+            Status { code: 409, reason: "Conflict".to_owned(), ..Status::bad_request(error.to_string()) }
+        }
+        SignalError::Contended => Status::too_many_requests(error.to_string(), 1),
+        SignalError::Api(cause) => match cause.as_ref() {
+            kube::Error::Api(status) => Status {
+                code: status.code,
+                reason: status.reason.clone(),
+                ..Status::bad_request(status.message.clone())
+            },
+            _ => Status::internal(error.to_string()),
+        },
+    }
+}
+
 fn refusal(error: &EventsError) -> Status {
     match error {
-        EventsError::Ingest(error) => {
-            let status = Status::bad_request(error.to_string());
-            match error.status() {
-                413 => Status::too_large(error.to_string()),
-                415 => Status { message: error.to_string(), ..Status::unsupported_media_type(&[]) },
-                _ => status,
-            }
-        }
+        EventsError::Ingest(error) => no_events(error),
         EventsError::Publish(error @ (PublishError::Full { .. } | PublishError::Busy(_))) => {
             Status::too_many_requests(error.to_string(), 1)
         }

@@ -23,7 +23,7 @@ use crate::fault::Fault;
 use crate::program::Program;
 use crate::resources::reduce;
 
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "name",
     "workflow",
     "input",
@@ -31,6 +31,7 @@ const FIELDS: [&str; 19] = [
     "resources",
     "secrets",
     "events",
+    "signals",
     "published",
     "lifecycle",
     "jobs",
@@ -180,10 +181,14 @@ impl Case {
             let at = at.as_i64().ok_or_else(|| self.field_error("cancelAt", "is not a number of milliseconds"))?;
             world.happens(EPOCH + at, Event::Cancel { reason: "test".to_owned() });
         }
-        let events = self.fields.get("events").and_then(Value::as_array);
-        for (number, given) in events.into_iter().flatten().enumerate() {
+        let listed = |field: &str| self.fields.get(field).and_then(Value::as_array).into_iter().flatten();
+        for (number, given) in listed("events").enumerate() {
             let (at, event) = self.event(number, given)?;
             world.is_published(EPOCH + at, event);
+        }
+        for (number, given) in listed("signals").enumerate() {
+            let (at, event) = self.event(number, given)?;
+            world.is_signalled(EPOCH + at, event);
         }
         Ok(world)
     }

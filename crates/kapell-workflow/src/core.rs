@@ -14,6 +14,7 @@ mod arguments;
 pub(crate) mod correlation;
 mod dag;
 mod decide;
+mod dropping;
 pub(crate) mod exchange;
 pub(crate) mod extension;
 mod lifecycle;
@@ -23,11 +24,14 @@ mod parallel;
 pub(crate) mod record;
 pub(crate) mod rewind;
 pub(crate) mod running;
+mod saga;
+mod signals;
 #[cfg_attr(not(test), allow(dead_code, reason = "crashes are for our own tests"))]
 pub(crate) mod simulation;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 pub(crate) use decide::admissible;
 use exchange::{Reply, Unanswered};
@@ -84,6 +88,11 @@ pub(crate) enum Event {
     Suspend,
     /// Begin tasks again.
     Resume,
+    /// An event for this run alone; `number` counts them from 1.
+    Signal {
+        number: u32,
+        event: Datum,
+    },
     /// Take this for what the task produces; `number` counts such requests from 1.
     Substitute {
         number: u32,
@@ -190,7 +199,9 @@ fn admit(run: &Run, event: Event, now: Time) -> Option<Record> {
             let due = !run.operated.suspended && run.timers.get(&timer).is_some_and(|at| *at <= now);
             due.then_some(Record::Fired { timer })
         }
-        request @ (Event::Suspend | Event::Resume | Event::Substitute { .. }) => run.admit_request(&request),
+        request @ (Event::Suspend | Event::Resume | Event::Substitute { .. } | Event::Signal { .. }) => {
+            run.admit_request(&request)
+        }
         Event::Replied { frame, reply } => {
             let request = run.calls.get(&frame)?;
             let active = run.frames.get(&frame)?;

@@ -50,6 +50,8 @@ mod rescue;
 mod runs;
 mod schedules;
 mod secrets;
+mod signals;
+mod sinks;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -68,6 +70,7 @@ use notices::Notices;
 use partition::Command;
 use programs::Programs;
 use secrets::Secrets;
+pub use signals::SignalError;
 
 /// Calls services on behalf of workflows.
 #[async_trait]

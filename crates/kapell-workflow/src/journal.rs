@@ -1,7 +1,13 @@
-//! The run's journal as bytes: one journal record holds the entries of one step.
+//! The run's journal as bytes. A step is one record with its entries; payloads that are too long for it are records of their own.
 //!
-//! Byte 0 is the version of the encoding; version 1 is followed by a JSON array of [`Entry`]. `tests/journal` keeps
-//! journals of every released version, which must be readable for ever.
+//! Byte 0 is the version of the encoding:
+//!
+//! - 1 is followed by a JSON array of [`Entry`].
+//! - 2 is the same with references to payloads in place of large parts of data: see [`outline`].
+//! - 3 is followed by such a part as JSON, which later records refer to by its SHA-256. It is written in the transaction of the
+//!   first step that refers to it, once for each run, and goes with the run's stream.
+//!
+//! `tests/journal` keeps journals of every released version, which must be readable for ever.
 
 use std::sync::Arc;
 
@@ -11,9 +17,12 @@ use crate::core::apply::Misfit;
 use crate::core::record::{Entry, Record};
 use crate::core::state::Run;
 use crate::expression::Datum;
+use crate::expression::outline::{self, Kept, LONGEST_INLINE, Parts};
 use crate::program::Program;
 
-const VERSION: u8 = 1;
+const INLINE: u8 = 1;
+const OUTLINED: u8 = 2;
+const PAYLOAD: u8 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
@@ -31,9 +40,22 @@ pub(crate) enum JournalError {
     Misfit(#[from] Misfit),
 }
 
-/// The journal record of one step.
-pub(crate) fn encode(entries: &[Entry]) -> Bytes {
-    let mut bytes = vec![VERSION];
+/// The journal records of one step; `kept` are the payloads that the journal has.
+pub(crate) fn encode(entries: &[Entry], kept: &mut Kept) -> Vec<Bytes> {
+    let inline = written(INLINE, entries);
+    if inline.len() <= LONGEST_INLINE {
+        return vec![inline];
+    }
+    let (outlined, payloads) = outline::outlining(kept, || written(OUTLINED, entries));
+    if outlined.len() >= inline.len() {
+        return vec![inline];
+    }
+    let payload = |json: Bytes| Bytes::from([&[PAYLOAD], &json[..]].concat());
+    payloads.into_iter().map(payload).chain([outlined]).collect()
+}
+
+fn written(version: u8, entries: &[Entry]) -> Bytes {
+    let mut bytes = vec![version];
     // Writing JSON into memory fails only for maps with keys that are not texts, which entries do not have.
     if let Err(error) = serde_json::to_writer(&mut bytes, entries) {
         unreachable!("an entry cannot be encoded: {error}");
@@ -43,18 +65,36 @@ pub(crate) fn encode(entries: &[Entry]) -> Bytes {
 
 pub(crate) fn decode(records: &[Bytes]) -> Result<Vec<Entry>, JournalError> {
     let mut entries = Vec::new();
+    let mut parts = Parts::new();
     for (number, record) in records.iter().enumerate() {
-        match record.split_first() {
-            None => return Err(JournalError::Empty),
-            Some((&VERSION, json)) => {
-                let step: Vec<Entry> =
-                    serde_json::from_slice(json).map_err(|source| JournalError::Format { number, source })?;
+        let unreadable = |source| JournalError::Format { number, source };
+        let (version, json) = record.split_first().ok_or(JournalError::Empty)?;
+        match *version {
+            INLINE => {
+                let step: Vec<Entry> = serde_json::from_slice(json).map_err(unreadable)?;
                 entries.extend(step);
             }
-            Some((version, _)) => return Err(JournalError::Version(number, *version)),
+            OUTLINED => {
+                let step: Result<Vec<Entry>, _> = outline::resolving(&mut parts, || serde_json::from_slice(json));
+                entries.extend(step.map_err(unreadable)?);
+            }
+            PAYLOAD => {
+                let part: Result<Datum, _> = outline::resolving(&mut parts, || serde_json::from_slice(json));
+                parts.insert(outline::hash_of(json), part.map_err(unreadable)?);
+            }
+            unknown => return Err(JournalError::Version(number, unknown)),
         }
     }
     Ok(entries)
+}
+
+/// The payloads that a journal has.
+pub(crate) fn kept(records: &[Bytes]) -> Kept {
+    let payloads = records.iter().filter_map(|record| match record.split_first() {
+        Some((&PAYLOAD, json)) => Some(outline::hash_of(json)),
+        _ => None,
+    });
+    payloads.collect()
 }
 
 /// The definition that the run keeps.

@@ -10,10 +10,9 @@
 //! * `core` is pure: it knows neither the clock nor the network, and its state can be rebuilt from its records.
 //! * [`Engine`] gives it both, and looks after `WorkflowRun` objects.
 //!
-//! Of the DSL there are `do`, `set`, `call: http`, `switch`, `for`, `fork`, `try`, `raise`, `wait`, `emit` and `listen`, with `if`, `then`,
-//! `timeout`, `input`, `output` and `export`; and, of our own, compensations (`metadata."kapell.dev/v1".compensate`).
-//! Each of the tasks that are to come (`run`, other calls) is one more variant of
-//! `program::TaskKind` with its reading, its decision and its record.
+//! Of the DSL there is every task and every option; of calls http, openapi, grpc and functions. What is our own stands in
+//! `metadata."kapell.dev/v1"`: compensations, sagas, dags, parallel loops and more. What is to come (asyncapi, mcp, a2a) is
+//! refused by name; a task is a variant of `program::TaskKind` with its reading, its decision and its record.
 
 mod authentication;
 #[doc(hidden)]
@@ -45,6 +44,6 @@ pub use compile::{processes, validate};
 pub use doubts::doubts;
 pub use engine::{
     CallFailure, Config, Engine, EventLimits, EventsError, Full, IngestError, PublishError, Refused, ServiceCaller,
-    TimelineError,
+    SignalError, TimelineError,
 };
 pub use fault::Fault;

@@ -88,7 +88,25 @@ pub(crate) struct Task {
     pub(crate) then: Flow,
     /// What undoes the task: `metadata."kapell.dev/v1".compensate`.
     pub(crate) compensate: Option<Block>,
+    /// What completed inside of it is undone when it faults: `metadata."kapell.dev/v1".saga`.
+    pub(crate) saga: Option<Saga>,
     pub(crate) kind: TaskKind,
+}
+
+/// A scope that is undone as a whole, in reverse order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Saga {
+    pub(crate) on_failure: OnFailure,
+}
+
+/// What becomes of a saga when a compensation has failed for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    /// The others are undone all the same.
+    #[default]
+    Continue,
+    /// The others stay as they are, for people to look at.
+    Stop,
 }
 
 #[derive(Debug)]

@@ -111,6 +111,30 @@ fn tokens(text: &str) -> impl Iterator<Item = Found> {
     })
 }
 
+/// A piece of a text that may hold tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'t> {
+    Text(&'t str),
+    /// Stands for a value.
+    Secret {
+        name: String,
+        key: String,
+    },
+}
+
+/// The text in pieces; tokens of other runs are text.
+pub(crate) fn pieces<'t>(text: &'t str, nonce: &str) -> Vec<Piece<'t>> {
+    let mut pieces = Vec::new();
+    let mut from = 0;
+    for found in tokens(text).filter(|found| found.nonce == nonce) {
+        pieces.extend((found.start > from).then(|| Piece::Text(&text[from..found.start])));
+        pieces.push(Piece::Secret { name: found.name, key: found.key });
+        from = found.end;
+    }
+    pieces.extend((from < text.len()).then(|| Piece::Text(&text[from..])));
+    pieces
+}
+
 /// The text as it may be shown: each token by its name.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     if !is_sealed(text.as_bytes()) {

@@ -81,7 +81,7 @@ impl Timeline {
                 let Some(id) = frame else { return };
                 if let Some(active) = run.frames.get(&id) {
                     if matches!(active.owner, Owner::Compensation(_)) {
-                        self.compensated(run);
+                        self.compensated(run, action);
                     }
                     let detail = case.and_then(|case| chosen(run, id, case));
                     let substituted = self.open.get(&id).is_some_and(|at| self.items[*at].outcome == "Substituted");
@@ -116,6 +116,8 @@ impl Timeline {
                     }
                 }
             }
+            // Another attempt does what was undone anew.
+            Record::RollingBack => self.faulted.clear(),
             Record::UndoFailed { .. } => {
                 let retrying = matches!(record, Record::UndoFailed { retry: Some(_) });
                 for position in self.faulted.drain(..) {
@@ -244,9 +246,9 @@ impl Timeline {
         Some(position)
     }
 
-    /// The compensation of the last completed task is done.
-    fn compensated(&mut self, run: &Run) {
-        let undone = run.done.last().and_then(|done| self.completed.get(&done.key));
+    /// A compensation is done.
+    fn compensated(&mut self, run: &Run, action: Option<&Action>) {
+        let undone = run.next_undone(action).and_then(|done| self.completed.get(&done.key));
         if let Some(position) = undone {
             self.items[*position].outcome = "Compensated";
         }

@@ -435,6 +435,19 @@ pub(crate) enum WorkflowVerb {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// Send an event to one run, which takes it by a `listen` for its type; returns when it is on disk
+    Signal {
+        /// Name of the run
+        run: String,
+        /// Name of the signal: the event's type, e.g. `com.example.approved`
+        name: String,
+        /// Its data: JSON text, @FILE, or - for standard input (`--data` is the server's directory)
+        #[arg(long, value_name = "JSON|@FILE|-")]
+        payload: Option<String>,
+        /// Its id; the same id is the same signal (default: a new one)
+        #[arg(long, value_name = "ID")]
+        id: Option<String>,
+    },
     /// Publish a CloudEvent, which runs may listen for; returns when it is on disk
     Emit {
         /// The event's type, e.g. `com.example.order.paid`

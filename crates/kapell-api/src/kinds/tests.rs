@@ -149,6 +149,7 @@ pub(super) fn sample(kind: &str) -> Value {
             "document": { "dsl": "1.0.0", "namespace": "shop", "name": "order", "version": "0.1.0" },
             "do": [],
         } }),
+        "EventSink" => json!({ "spec": { "uri": "http://billing/events" } }),
         "WorkflowRun" => json!({ "spec": { "workflow": "order", "input": { "amount": 3 } } }),
         _ => json!({}),
     };

@@ -11,7 +11,7 @@ use crate::kind::{Column, Kind, Now, SelectableField, Subresource};
 use crate::names;
 use crate::problem::Problem;
 use crate::time;
-use crate::workflow::{GROUP, RUN_FINALIZER, VERSION, Workflow, WorkflowRun};
+use crate::workflow::{GROUP, MOST_SIGNALS, RUN_FINALIZER, VERSION, Workflow, WorkflowRun};
 
 pub(super) const WORKFLOW: Kind = Kind {
     group: GROUP,
@@ -132,11 +132,21 @@ fn validate_run(run: &Value) -> Vec<Problem> {
     for skip in spec.field("skip").items() {
         meta::require(&skip.field("task"), &mut problems);
     }
+    let signals = spec.field("signals");
+    if signals.len() > MOST_SIGNALS {
+        problems.push(signals.too_many(MOST_SIGNALS));
+    }
+    for signal in signals.items() {
+        for attribute in ["specversion", "id", "source", "type"] {
+            meta::require(&signal.field(attribute), &mut problems);
+        }
+    }
     problems
 }
 
 /// `workflow` and `input` stay; `cancel` goes from false to true, and back only together with a retry; a retry has a
-/// greater number than the one before; entries of `skip` are only added; `suspend` comes and goes.
+/// greater number than the one before; entries of `skip` and `signals` are only added, no signals to a run that has ended;
+/// `suspend` comes and goes.
 fn validate_run_update(new: &Value, old: &Value) -> Vec<Problem> {
     let root = Field::root(new);
     let spec = root.field("spec");
@@ -166,15 +176,20 @@ fn validate_run_update(new: &Value, old: &Value) -> Vec<Problem> {
     if !asked.starts_with(skips) {
         problems.push(Problem::forbidden("spec.skip", "entries can only be added"));
     }
+    let (signals, sent) = (items(before, "/signals"), items(new, "/spec/signals"));
+    if !sent.starts_with(signals) {
+        problems.push(Problem::forbidden("spec.signals", "entries can only be added"));
+    } else if sent.len() > signals.len() && matches!(phase, "Completed" | "Faulted" | "Cancelled") {
+        problems.push(Problem::forbidden("spec.signals", &format!("the run has ended, it is {phase}")));
+    }
 
     let mut kept = spec.value.clone();
-    for key in ["cancel", "suspend", "retry", "skip"] {
+    for key in ["cancel", "suspend", "retry", "skip", "signals"] {
         carry_over(&mut kept, before, key);
     }
     // `input: null` and no input are the same; `input: {}` is not, as the workflow can tell.
     if !same(&kept, before) || at(&kept, "/input") != at(before, "/input") {
-        let message =
-            "of a run's spec only `cancel`, `suspend`, `retry` and `skip` may change; start another run instead";
+        let message = "of a run's spec only `cancel`, `suspend`, `retry`, `skip` and `signals` may change; start another run instead";
         problems.push(Problem::forbidden("spec", message));
     }
     problems

@@ -190,7 +190,7 @@ fn edit() -> Vec<Rule> {
         ),
         Rule::on_resources(&["networking.k8s.io"], &["ingresses", "networkpolicies"], WRITE),
         Rule::on_resources(&["policy"], &["poddisruptionbudgets"], WRITE),
-        Rule::on_resources(&["kapell.dev"], &["workflows", "workflowruns"], WRITE),
+        Rule::on_resources(&["kapell.dev"], &["eventsinks", "workflows", "workflowruns"], WRITE),
         Rule::on_resources(&["kapell.dev"], &["cloudevents"], &["create"]),
     ]
 }
@@ -268,6 +268,8 @@ fn view() -> Vec<Rule> {
         Rule::on_resources(
             &["kapell.dev"],
             &[
+                "eventsinks",
+                "eventsinks/status",
                 "workflows",
                 "workflows/status",
                 "workflowruns",

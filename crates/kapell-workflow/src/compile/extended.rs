@@ -89,6 +89,7 @@ impl Compiler {
             timeout: None,
             then: Flow::Continue,
             compensate: None,
+            saga: None,
             kind,
         });
         TaskKind::Extended(Box::new(Extended { inner: TaskId(self.tasks.len() - 1), extensions }))

@@ -1,4 +1,4 @@
-//! Our own block in a task's `metadata`, which is open to everyone: compensation, dependencies, parallel loops.
+//! Our own block in a task's `metadata`, which is open to everyone: compensation, sagas, dependencies, parallel loops.
 
 use kapell_api::problem::{Problem, Reason};
 use serde_json::Value;
@@ -6,12 +6,13 @@ use serde_json::Value;
 use super::data::undefined;
 use super::{Compiler, EXTENSION};
 use crate::node::{Members, Node, wrong_type};
-use crate::program::{Block, Dag, OnError, Parallel, TaskKind};
+use crate::program::{Block, Dag, OnError, OnFailure, Parallel, Saga, TaskKind};
 
 /// What the block says of a task.
 #[derive(Debug, Default)]
 pub(super) struct Extension {
     pub(super) compensate: Option<Block>,
+    pub(super) saga: Option<Saga>,
     /// `mode: dag`
     pub(super) dag: bool,
     pub(super) parallel: Option<Parallel>,
@@ -28,9 +29,10 @@ impl Compiler {
         let ours =
             metadata.and_then(|members| members.get(EXTENSION)).and_then(|node| node.members(&mut self.problems));
         let Some(members) = ours else { return extension };
-        members.known(&["compensate", "mode", "needs", "parallel"], &["saga", "retry"], &mut self.problems);
+        members.known(&["compensate", "saga", "mode", "needs", "parallel"], &["retry"], &mut self.problems);
         for (key, place, fits) in [
             ("mode", "a `do`", keyword == "do"),
+            ("saga", "a `do` or a `try`", matches!(keyword, "do" | "try")),
             ("needs", "a task of a `do` with `mode: dag`", in_dag),
             ("parallel", "a `for`", keyword == "for"),
         ] {
@@ -47,6 +49,7 @@ impl Compiler {
                 None => self.problems.push(wrong_type(&mode.path, mode.value, "dag or sequence")),
             }
         }
+        extension.saga = members.get("saga").and_then(|node| self.saga(&node));
         extension.parallel = members.get("parallel").and_then(|node| self.parallel(&node));
         if let Some(list) = members.get("compensate") {
             // A compensation runs long after the loops and handlers around its task, so their variables are gone.
@@ -55,6 +58,30 @@ impl Compiler {
             self.variables = variables;
         }
         extension
+    }
+
+    fn saga(&mut self, node: &Node<'_>) -> Option<Saga> {
+        let members = node.members(&mut self.problems)?;
+        members.known(&["order", "onFailure"], &[], &mut self.problems);
+        if let Some(order) = members.get("order") {
+            let text = order.text(&mut self.problems)?;
+            if text != "reverse" {
+                self.problems.push(Problem::invalid(order.path, text, "must be reverse"));
+                return None;
+            }
+        }
+        let on_failure = match members.get("onFailure") {
+            None => OnFailure::Continue,
+            Some(node) => match node.text(&mut self.problems)? {
+                "continue" => OnFailure::Continue,
+                "stop" => OnFailure::Stop,
+                other => {
+                    self.problems.push(Problem::invalid(node.path, other, "must be continue or stop"));
+                    return None;
+                }
+            },
+        };
+        Some(Saga { on_failure })
     }
 
     fn parallel(&mut self, node: &Node<'_>) -> Option<Parallel> {

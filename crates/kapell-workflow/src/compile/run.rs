@@ -4,6 +4,7 @@ use kapell_api::problem::{Problem, Reason};
 use serde_json::Value;
 
 use super::{Compiler, Position};
+use crate::expression::Template;
 use crate::node::{Members, Node, not_supported};
 use crate::program::TaskKind;
 use crate::program::process::{Language, ProcessTemplate, Returns, RunTask, RunWhat};
@@ -37,6 +38,16 @@ fn path_of(pointer: &str) -> String {
 }
 
 impl Compiler {
+    /// A template whose outcome others may see: another run's input, a command line.
+    fn open(&mut self, node: &Node<'_>) -> Template {
+        let template = self.template(node, DEFINITION);
+        if template.uses("secrets") {
+            let detail = "a secret can be handed over only in `environment` or `stdin` of a command";
+            self.problems.push(Problem::forbidden(node.path.clone(), detail));
+        }
+        template
+    }
+
     pub(super) fn run(&mut self, node: &Node<'_>) -> Option<RunTask> {
         let members = node.members(&mut self.problems)?;
         members.known(&["workflow", "shell", "script", "container", "await", "return"], &[], &mut self.problems);
@@ -62,7 +73,7 @@ impl Compiler {
                 inner.known(&["command", "arguments", "environment", "stdin"], &[], &mut self.problems);
                 let command = inner.require("command", &mut self.problems)?;
                 command.text(&mut self.problems)?;
-                RunWhat::Shell { command: self.template(&command, DEFINITION), process: self.process(&inner, returns) }
+                RunWhat::Shell { command: self.open(&command), process: self.process(&inner, returns) }
             }
             _ => self.run_script(&inner, returns)?,
         };
@@ -95,7 +106,7 @@ impl Compiler {
         }
         let name = members.require("name", &mut self.problems)?.text(&mut self.problems)?.to_owned();
         let version = members.require("version", &mut self.problems)?.text(&mut self.problems)?.to_owned();
-        let input = members.get("input").map(|node| self.template(&node, DEFINITION));
+        let input = members.get("input").map(|node| self.open(&node));
         Some(RunWhat::Workflow { name, version, input })
     }
 
@@ -114,20 +125,12 @@ impl Compiler {
         };
         let code = members.require("code", &mut self.problems)?;
         code.text(&mut self.problems)?;
-        Some(RunWhat::Script {
-            language,
-            code: self.template(&code, DEFINITION),
-            process: self.process(members, returns),
-        })
+        Some(RunWhat::Script { language, code: self.open(&code), process: self.process(members, returns) })
     }
 
     fn process(&mut self, members: &Members<'_>, returns: Returns) -> ProcessTemplate {
+        let arguments = members.get("arguments").map(|node| self.open(&node));
         let mut template = |key| members.get(key).map(|node| self.template(&node, DEFINITION));
-        ProcessTemplate {
-            arguments: template("arguments"),
-            environment: template("environment"),
-            stdin: template("stdin"),
-            returns,
-        }
+        ProcessTemplate { arguments, environment: template("environment"), stdin: template("stdin"), returns }
     }
 }

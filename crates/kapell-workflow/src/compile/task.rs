@@ -111,7 +111,7 @@ impl Compiler {
         let input = members.get("input").map(|node| self.filter(&node, "from", Position::TaskInput));
         let timeout = members.get("timeout").and_then(|node| self.timeout(&node, DEFINITION));
         let then = members.get("then").map_or(Flow::Continue, |node| self.flow(&node, names));
-        let Extension { compensate, dag, parallel } = self.extension(&members, keyword, &pointer, in_dag);
+        let Extension { compensate, saga, dag, parallel } = self.extension(&members, keyword, &pointer, in_dag);
         let kind = match keyword {
             "do" if dag => {
                 members.get("do").and_then(|node| self.dag(&node, &format!("{pointer}/do"))).map(TaskKind::Dag)
@@ -124,6 +124,11 @@ impl Compiler {
 
         let definition = Datum::from_json(node.value).unwrap_or_default();
         let kind = self.extended(keyword, kind?, name, &pointer, &definition);
+        let mut saga = saga;
+        if let TaskKind::Extended(extended) = &kind {
+            // A `try` handles what it catches after its scope has been undone.
+            self.tasks[extended.inner.0].saga = saga.take();
+        }
         let name = name.to_owned();
         self.tasks.push(Task {
             name,
@@ -136,6 +141,7 @@ impl Compiler {
             timeout,
             then,
             compensate,
+            saga,
             kind,
         });
         Some(TaskId(self.tasks.len() - 1))

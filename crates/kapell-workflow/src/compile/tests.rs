@@ -51,6 +51,18 @@ fn every_problem_has_its_path_and_says_what_is_meant() {
             "[{ a: { metadata: { kapell.dev/v1: { parallel: {} } }, for: { in: '[1]' }, while: 'true', do: [{ b: { set: {} } }] } }]",
             "spec.do[0].a.while: Invalid value: `while` needs the iterations one after another, and `parallel` does not",
         ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { saga: {} } }, set: {} } }]",
+            "spec.do[0].a.metadata[kapell.dev/v1].saga: Invalid value: `saga` is for a `do` or a `try`",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { saga: { order: forward } } }, do: [{ b: { set: {} } }] } }]",
+            "spec.do[0].a.metadata[kapell.dev/v1].saga.order: Invalid value: \"forward\": must be reverse",
+        ),
+        (
+            "[{ a: { metadata: { kapell.dev/v1: { saga: { onFailure: ignore } } }, do: [{ b: { set: {} } }] } }]",
+            "spec.do[0].a.metadata[kapell.dev/v1].saga.onFailure: Invalid value: \"ignore\": must be continue or stop",
+        ),
         ("[]", "spec.do: Required value: at least one task"),
         ("{}", "spec.do: Invalid value: must be an array, not an object"),
         ("[5]", "spec.do[0]: Invalid value: must be an object with the task's name as its only key, not a number"),
@@ -379,5 +391,29 @@ fn tasks_that_something_leads_to_are_reachable() {
     ];
     for list in lists {
         assert_eq!(problems_of(list), Vec::<String>::new(), "{list}");
+    }
+}
+
+/// Whatever others can see must not hold a secret: said where the document is, not when the task begins.
+#[test]
+fn secrets_go_to_processes_in_their_environment_only() {
+    let problems_with = |run: &str| {
+        let document = format!(
+            "document: {{ dsl: 1.0.0, namespace: a, name: b, version: 1.0.0 }}\nuse: {{ secrets: [s] }}\ndo: [{{ t: {{ run: {run} }} }}]"
+        );
+        problems(&kapell_api::decode::from_yaml(document).unwrap().value)
+    };
+    let refusal = "Forbidden: a secret can be handed over only in `environment` or `stdin` of a command";
+    for (run, expected) in [
+        ("{ shell: { command: x, environment: { A: '${ $secrets.s.k }' }, stdin: '${ $secrets.s.k }' } }", None),
+        ("{ shell: { command: '${ $secrets.s.k }' } }", Some("shell.command")),
+        ("{ shell: { command: x, arguments: ['${ $secrets.s.k }'] } }", Some("shell.arguments")),
+        ("{ script: { language: python, code: x, arguments: { a: '${ $secrets.s.k }' } } }", Some("script.arguments")),
+        ("{ script: { language: python, code: '${ $secrets.s.k }' } }", Some("script.code")),
+        ("{ workflow: { name: x, version: 1.0.0, input: { a: '${ $secrets.s.k }' } } }", Some("workflow.input")),
+    ] {
+        let expected: Vec<String> =
+            expected.iter().map(|place| format!("spec.do[0].t.run.{place}: {refusal}")).collect();
+        assert_eq!(problems_with(run), expected, "{run}");
     }
 }

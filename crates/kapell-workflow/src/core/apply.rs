@@ -36,6 +36,7 @@ impl Run {
             visit: 0,
             attempt: 1,
             round: 0,
+            generation: 0,
             raw_input: input.clone(),
             input: input.clone(),
             started_at: *at,
@@ -56,6 +57,9 @@ impl Run {
             agenda: VecDeque::from([Action::Open]),
             done: Vec::new(),
             undo_faults: 0,
+            rollbacks: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            mailbox: VecDeque::new(),
             compensation: Compensation::None,
             calls: BTreeMap::new(),
             timers: BTreeMap::new(),
@@ -65,6 +69,7 @@ impl Run {
             records: 1,
             latest: *at,
             operated: Operated::default(),
+            kept: Default::default(),
             outbox: Vec::new(),
         })
     }
@@ -99,6 +104,7 @@ impl Run {
             Record::Suspended => self.suspend(),
             Record::Resumed => self.resume(),
             Record::Substituted { task, output } => self.substitute(task, output.clone()),
+            Record::Signalled { event } => self.signalled(event),
             Record::Rewound(rewind) => self.rewound(at, rewind)?,
             decided => {
                 let action = self.agenda.pop_front()?;
@@ -137,6 +143,8 @@ impl Run {
             }
             (Record::Emitted { event }, Action::Perform { frame }) => self.note_emitted(frame, event)?,
             (Record::Unfulfilled, Action::Judge { frame }) => self.go_on_listening(frame)?,
+            (Record::Unfulfilled, Action::Receive { .. }) => {}
+            (Record::Received { signal, met }, Action::Receive { frame }) => self.received(frame, *signal, met)?,
             (Record::Collected { output, context }, Action::Collect { frame, output: carried }) => {
                 self.note_collected(frame, output.clone().unwrap_or(carried), context.as_ref())?;
             }
@@ -161,11 +169,12 @@ impl Run {
             (Record::Faulted { fault }, action) => self.faulted(action, fault.clone())?,
             (Record::Caught { retry }, Action::Catch { frame, fault }) => self.caught(at, frame, fault, *retry)?,
             (Record::Concluded { output }, Action::Conclude { output: carried }) => {
-                let output = output.clone().unwrap_or(carried);
-                self.done.clear();
-                self.end(at, Outcome::Completed(output));
+                self.concluded(at, output.clone().unwrap_or(carried));
             }
-            (Record::Undoing, Action::Undo) => self.undo(at)?,
+            (Record::RollingBack, action) => self.roll_back(action)?,
+            (Record::RolledBack, Action::Rollback { scope }) => self.rolled_back(scope)?,
+            (Record::Undoing, Action::Rollback { scope }) => self.undo(at, Some(scope))?,
+            (Record::Undoing, Action::Undo) => self.undo(at, None)?,
             (Record::UndoFailed { retry }, Action::Propagate { frame, .. }) => self.undo_failed(frame, *retry)?,
             (Record::Ended, Action::Undo) => match self.phase.clone() {
                 Phase::Ending(outcome) => self.end(at, outcome),
@@ -190,6 +199,7 @@ impl Run {
         *visits += 1;
         let id = self.next_frame;
         self.next_frame += 1;
+        let generation = self.generation(&format!("{scope}{}#{visit}", self.task(task).pointer));
         let owner = Owner::Task(task);
         let frame = Frame {
             owner,
@@ -199,6 +209,7 @@ impl Run {
             visit,
             attempt,
             round: self.operated.round,
+            generation,
             raw_input,
             input,
             started_at: at,
@@ -272,7 +283,7 @@ impl Run {
     }
 
     /// Begins an attempt of a `try`.
-    fn attempt(&mut self, at: Time, id: FrameId) -> Option<()> {
+    pub(super) fn attempt(&mut self, at: Time, id: FrameId) -> Option<()> {
         let program = self.program.clone();
         let frame = self.frames.get_mut(&id)?;
         frame.visits.clear();
@@ -291,12 +302,7 @@ impl Run {
         self.remove(id);
         let task = match frame.owner {
             Owner::Task(task) => task,
-            Owner::Compensation(_) => {
-                self.done.pop();
-                self.undo_faults = 0;
-                self.agenda.push_back(Action::Undo);
-                return Some(());
-            }
+            Owner::Compensation(_) => return self.undone(&frame.state),
             Owner::Iteration(_) => return self.iteration_left(frame.parent, frame.slot, output),
             Owner::Workflow => return None,
         };
@@ -305,7 +311,8 @@ impl Run {
         if task_definition.compensate.is_some() && self.phase == Phase::Running {
             // Another attempt of the same call is the same deed: it is undone once.
             self.done.retain(|done| done.key != key);
-            self.done.push(Done { task, key, input: frame.input, output: output.clone() });
+            let scopes = self.sagas_around(frame.parent);
+            self.done.push(Done { task, key, input: frame.input, output: output.clone(), scopes });
         }
         let flow = match (&task_definition.kind, case) {
             (TaskKind::Switch(cases), Some(case)) => cases.get(case)?.then,
@@ -389,11 +396,16 @@ impl Run {
         let fault = fault.or(carried)?;
         let parent = match action {
             Action::Open | Action::Conclude { .. } => ROOT,
-            Action::Undo => return None,
+            Action::Undo | Action::Rollback { .. } => return None,
             // The task did not come to have a frame.
             Action::Enter { parent, .. } => parent,
             other if other.frame() == ROOT => {
                 self.end_with(Outcome::Faulted(fault));
+                return Some(());
+            }
+            // Its own filters have faulted: first things are undone.
+            other if !matches!(other, Action::Propagate { .. }) && self.has_to_roll_back(other.frame()) => {
+                self.agenda.push_back(Action::Propagate { frame: other.frame(), fault });
                 return Some(());
             }
             other => {
@@ -439,171 +451,6 @@ impl Run {
         });
         Some(())
     }
-
-    fn fired(&mut self, timer: TimerId) -> Option<()> {
-        let due = self.timers.remove(&timer)?;
-        let TimerId { frame: id, kind } = timer;
-        if kind == TimerKind::Undo {
-            self.agenda.push_back(Action::Undo);
-            return Some(());
-        }
-        let frame = self.frames.get(&id)?;
-        let timed_out = |what: &str| {
-            let took = due - frame.started_at;
-            Fault::new(Standard::Timeout, self.pointer(frame), format!("{what} was not done after {took} ms"))
-        };
-        match kind {
-            TimerKind::Wait => {
-                let output = frame.input.clone();
-                self.agenda.push_back(Action::Finish { frame: id, output });
-            }
-            TimerKind::Retry => self.attempt(due, id)?,
-            TimerKind::Timeout => {
-                let what = if id == ROOT { "the workflow" } else { "the task" };
-                let fault = timed_out(what);
-                self.remove_children(id);
-                self.abandon(id);
-                self.agenda.retain(|action| action.frame() != id);
-                self.agenda.push_back(Action::Propagate { frame: id, fault });
-            }
-            TimerKind::Attempt => {
-                let fault = timed_out("the attempt");
-                self.remove_children(id);
-                self.agenda.retain(|action| action.frame() != id);
-                self.agenda.push_back(Action::Catch { frame: id, fault });
-            }
-            TimerKind::Undo => return None,
-        }
-        Some(())
-    }
-
-    /// Begins the compensation of the last task in `done`.
-    fn undo(&mut self, at: Time) -> Option<()> {
-        let done = self.done.last()?.clone();
-        let input = Datum::object([("input", done.input), ("output", done.output)]).ok()?;
-        let id = self.next_frame;
-        self.next_frame += 1;
-        let frame = Frame {
-            owner: Owner::Compensation(done.task),
-            parent: ROOT,
-            slot: 0,
-            scope: format!("undo:{};", done.key),
-            visit: 0,
-            attempt: self.undo_faults + 1,
-            round: self.operated.round,
-            raw_input: input.clone(),
-            input: input.clone(),
-            started_at: at,
-            visits: BTreeMap::new(),
-            state: FrameState::Plain,
-        };
-        self.frames.insert(id, frame);
-        self.children.insert((ROOT, id));
-        self.compensation = match self.compensation {
-            Compensation::Failed => Compensation::Failed,
-            _ => Compensation::Running,
-        };
-        self.agenda.push_back(Action::Enter { parent: id, slot: 0, input });
-        Some(())
-    }
-
-    fn undo_failed(&mut self, id: FrameId, retry: Option<Time>) -> Option<()> {
-        self.remove(id);
-        match retry {
-            Some(retry) => {
-                self.undo_faults += 1;
-                self.set_timer(TimerId { frame: ROOT, kind: TimerKind::Undo }, Some(retry));
-            }
-            None => {
-                self.undo_faults = 0;
-                self.done.pop();
-                self.compensation = Compensation::Failed;
-                self.agenda.push_back(Action::Undo);
-            }
-        }
-        Some(())
-    }
-
-    /// Everything active is dropped; what is completed will be undone.
-    pub(super) fn end_with(&mut self, outcome: Outcome) {
-        self.clear();
-        self.operated.suspended = false;
-        self.phase = Phase::Ending(outcome);
-        self.agenda.push_back(Action::Undo);
-    }
-
-    fn end(&mut self, at: Time, outcome: Outcome) {
-        self.clear();
-        self.frames.clear();
-        if self.compensation == Compensation::Running {
-            self.compensation = Compensation::Done;
-        }
-        self.phase = Phase::Ended(outcome);
-        self.ended_at = Some(at);
-        self.outbox.push(Effect::End);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.remove_children(ROOT);
-        self.timers.clear();
-        self.agenda.clear();
-    }
-
-    pub(super) fn set_timer(&mut self, timer: TimerId, at: Option<Time>) {
-        if let Some(at) = at {
-            self.timers.insert(timer, at);
-            self.outbox.push(Effect::Timer { timer, at });
-        }
-    }
-
-    fn clear_timer(&mut self, timer: TimerId) {
-        self.timers.remove(&timer);
-    }
-
-    /// Removes the frame with all that happens inside of it.
-    pub(super) fn remove(&mut self, id: FrameId) {
-        self.remove_children(id);
-        self.abandon(id);
-        if let Some(frame) = self.frames.remove(&id) {
-            self.children.remove(&(frame.parent, id));
-        }
-        self.forget(id);
-    }
-
-    pub(super) fn remove_children(&mut self, id: FrameId) {
-        let children: Vec<FrameId> =
-            self.children.range((id, 0)..=(id, FrameId::MAX)).map(|(_, child)| *child).collect();
-        for child in children {
-            self.remove(child);
-        }
-        self.agenda.retain(|action| !matches!(action, Action::Enter { parent, .. } if *parent == id));
-    }
-
-    /// Drops what the frame waits for and what was to be decided about it.
-    pub(super) fn forget(&mut self, id: FrameId) {
-        for kind in [TimerKind::Wait, TimerKind::Retry, TimerKind::Attempt, TimerKind::Timeout] {
-            self.timers.remove(&TimerId { frame: id, kind });
-        }
-        self.agenda.retain(|action| action.frame() != id);
-    }
-
-    /// What the task waited for outside is over.
-    fn settle(&mut self, id: FrameId) -> Option<()> {
-        let call = self.calls.remove(&id).map(drop);
-        call.or_else(|| self.jobs.remove(&id).map(drop))
-    }
-
-    pub(super) fn abandon(&mut self, id: FrameId) {
-        if self.settle(id).is_some() {
-            self.outbox.push(Effect::Abandon { frame: id });
-        }
-        if let Some(frame) = self.frames.get_mut(&id)
-            && let FrameState::Listen(hearing) = &mut frame.state
-        {
-            hearing.closed = true;
-            self.outbox.push(Effect::Unlisten { frame: id });
-        }
-    }
 }
 
 fn name_of(record: &Record) -> &'static str {
@@ -622,6 +469,10 @@ fn name_of(record: &Record) -> &'static str {
         Record::Heard { .. } => "heard",
         Record::Unfulfilled => "unfulfilled",
         Record::Collected { .. } => "collected",
+        Record::Signalled { .. } => "signalled",
+        Record::Received { .. } => "received",
+        Record::RollingBack => "rollingBack",
+        Record::RolledBack => "rolledBack",
         Record::Fired { .. } => "fired",
         Record::Cancelled { .. } => "cancelled",
         Record::Aborted { .. } => "aborted",

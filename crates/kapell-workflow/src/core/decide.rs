@@ -10,6 +10,7 @@ use super::exchange;
 use super::listening;
 use super::record::{Body, FrameId, Record, Time};
 use super::running;
+use super::signals;
 use super::state::{Action, Frame, FrameState, Owner, Run};
 use crate::duration::Millis;
 use crate::expression::{Datum, EvaluationError, Expression, Template};
@@ -28,7 +29,14 @@ const UNDO_RETRIES: u32 = 10;
 const UNDO_DELAY: Time = 1000;
 const LONGEST_UNDO_DELAY: Time = 30_000;
 
+/// Data that tasks hand on is not heavier: about 32 MB of text, or two million values. What holds it beside the data that it came
+/// from has to stay within the bounds on any value.
+const MAX_DATA_WEIGHT: u64 = 2_000_000;
+
 pub(crate) fn admissible(value: &Datum) -> Result<(), String> {
+    if value.weight() > MAX_DATA_WEIGHT {
+        return Err(format!("data of more than {MAX_DATA_WEIGHT} values and pieces of 16 bytes of text (about 32 MB)"));
+    }
     if value.depth() > MAX_DATA_DEPTH {
         return Err(format!("data nested more than {MAX_DATA_DEPTH} levels deep"));
     }
@@ -45,6 +53,11 @@ pub(super) fn decide(run: &Run, action: &Action, now: Time, rng: &mut dyn RngCor
         Action::Iterate { frame, index, input } => iterate(run, *frame, *index, input),
         Action::Spawn { .. } => Ok(Record::Iterated),
         Action::Finish { frame, output } => finish(run, *frame, output, None),
+        Action::Catch { frame, .. } | Action::Propagate { frame, .. } if run.has_to_roll_back(*frame) => {
+            Ok(Record::RollingBack)
+        }
+        Action::Rollback { scope } => Ok(if run.owes(*scope) { Record::Undoing } else { Record::RolledBack }),
+        Action::Receive { frame } => Ok(signals::wanted(run, *frame)),
         Action::Catch { frame, fault } => Ok(catch(run, *frame, fault, now, rng)),
         Action::Propagate { frame, .. } => Ok(propagate(run, *frame, now)),
         Action::Conclude { output } => conclude(run, output),
@@ -302,10 +315,11 @@ fn conclude(run: &Run, raw_output: &Datum) -> Result<Record, Fault> {
 }
 
 fn propagate(run: &Run, id: FrameId, now: Time) -> Record {
-    match run.frames.get(&id).map(|frame| frame.owner) {
-        Some(Owner::Compensation(_)) => {
-            let retry = (run.undo_faults < UNDO_RETRIES).then(|| {
-                let delay = UNDO_DELAY.saturating_mul(1 << run.undo_faults.min(20));
+    match run.frames.get(&id).map(|frame| &frame.state) {
+        Some(FrameState::Undoing { of, .. }) => {
+            let faults = run.undo_faults_of(*of);
+            let retry = (faults < UNDO_RETRIES).then(|| {
+                let delay = UNDO_DELAY.saturating_mul(1 << faults.min(20));
                 now + delay.min(LONGEST_UNDO_DELAY)
             });
             Record::UndoFailed { retry }

@@ -51,12 +51,12 @@ impl Hearing {
         !self.is_deaf() && follows <= self.seen.max(self.from)
     }
 
-    fn is_deaf(&self) -> bool {
+    pub(super) fn is_deaf(&self) -> bool {
         self.closed || self.waiting.len() >= MOST_WAITING
     }
 }
 
-fn listen_of(run: &Run, id: FrameId) -> Option<(&Frame, &Listen, &Hearing)> {
+pub(super) fn listen_of(run: &Run, id: FrameId) -> Option<(&Frame, &Listen, &Hearing)> {
     let frame = run.frames.get(&id)?;
     let Owner::Task(task) = frame.owner else { return None };
     match (&run.task(task).kind, &frame.state) {
@@ -187,6 +187,7 @@ impl Run {
         self.frames.get_mut(&id)?.state = FrameState::Listen(Box::new(hearing));
         let interest = self.interest(id)?;
         self.outbox.push(Effect::Listen { frame: id, interest });
+        self.offer_signals(id);
         Some(())
     }
 
@@ -220,6 +221,13 @@ impl Run {
     }
 
     pub(super) fn note_heard(&mut self, id: FrameId, position: u64, met: &Match, event: &Datum) -> Option<()> {
+        let FrameState::Listen(hearing) = &mut self.frames.get_mut(&id)?.state else { return None };
+        hearing.from = position + 1;
+        self.take_in(id, met, event)
+    }
+
+    /// An event that is wanted, wherever it comes from.
+    pub(super) fn take_in(&mut self, id: FrameId, met: &Match, event: &Datum) -> Option<()> {
         let program = self.program.clone();
         let frame = self.frames.get_mut(&id)?;
         let Owner::Task(task) = frame.owner else { return None };
@@ -227,7 +235,6 @@ impl Run {
         else {
             return None;
         };
-        hearing.from = position + 1;
         hearing.tally.note(met);
         hearing.closed = hearing.tally.is_complete(&listen.to);
         let event = CloudEvent::new(event.clone()).ok()?;
@@ -282,6 +289,7 @@ impl Run {
         let interest = self.interest(id)?;
         if was_deaf && !interest.deaf {
             self.outbox.push(Effect::Listen { frame: id, interest });
+            self.offer_signals(id);
         }
         Some(())
     }

@@ -41,6 +41,9 @@ impl Run {
             Event::Resume => self.operated.suspended.then_some(Record::Resumed),
             Event::Substitute { number, task, output } => (*number == self.operated.substitutions + 1)
                 .then(|| Record::Substituted { task: task.clone(), output: output.clone() }),
+            Event::Signal { number, event } => {
+                (*number == self.operated.signals + 1).then(|| Record::Signalled { event: event.clone() })
+            }
             _ => None,
         }
     }

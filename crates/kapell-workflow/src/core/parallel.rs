@@ -68,6 +68,7 @@ impl Run {
             visit: 0,
             attempt,
             round: self.operated.round,
+            generation: 0,
             raw_input: input.clone(),
             input: input.clone(),
             started_at: at,

@@ -35,7 +35,7 @@ pub(crate) struct Identity {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Entry(pub(crate) Time, pub(crate) Record);
 
-/// The records of version 1 of the journal. Serialised names are part of the format.
+/// The records of the journal, in all its versions. Serialised names are part of the format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Record {
@@ -91,8 +91,12 @@ pub(crate) enum Record {
     Emitted { event: Datum },
     /// A `listen` takes in an event that it waits for.
     Heard { frame: FrameId, position: u64, met: Match, event: Datum },
-    /// What `until` of a `listen` says is not so yet.
+    /// What `until` of a `listen` says is not so yet; or no signal is one that it waits for.
     Unfulfilled,
+    /// An event was sent to this run alone; `null` stands for what is no event, which is counted and has no effect.
+    Signalled { event: Datum },
+    /// A `listen` takes in a signal that it waits for: the one with this number.
+    Received { signal: u32, met: Match },
     /// One item of a `listen` with `foreach` is done.
     Collected {
         #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
@@ -111,6 +115,10 @@ pub(crate) enum Record {
         #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
         output: Option<Datum>,
     },
+    /// A scope with `saga` faults: what was completed inside of it is undone before anything else comes of that.
+    RollingBack,
+    /// Nothing is left to be undone in it.
+    RolledBack,
     /// The compensation of the task that completed last (of those left) begins.
     Undoing,
     /// A compensation faulted; it begins again at this time, or is given up.
@@ -195,7 +203,7 @@ pub(crate) struct Request {
     pub(crate) uri: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) headers: Vec<(String, String)>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::expression::outline::text")]
     pub(crate) body: Option<String>,
     /// How the body is written here: the text itself, or bytes in base64.
     #[serde(default, skip_serializing_if = "Encoding::is_text")]

@@ -86,17 +86,17 @@ struct Findings {
     wanted: Option<usize>,
     /// Where each task with a compensation began, by its key.
     begun: HashMap<String, (usize, TaskId)>,
-    /// Keys of what was compensated.
-    undone: Vec<String>,
+    /// Keys of what was compensated, and when that began.
+    undone: Vec<(usize, String)>,
 }
 
 impl Findings {
     fn note(&mut self, run: &Run, position: usize, Entry(_, record): &Entry, wanted: Option<TaskId>) {
         let action = run.agenda.front();
+        if let (Record::Undoing, Some(done)) = (record, run.next_undone(action)) {
+            self.undone.push((position, done.key.clone()));
+        }
         if run.phase != Phase::Running {
-            if let (Record::Undoing, Some(done)) = (record, run.done.last()) {
-                self.undone.push(done.key.clone());
-            }
             return;
         }
         match (record, action) {
@@ -133,9 +133,19 @@ impl Findings {
         self.origins.push((position, frame, pointer.unwrap_or_default()));
     }
 
-    /// The first of the compensated tasks.
-    fn first_undone(&self) -> Option<(usize, TaskId)> {
-        self.undone.iter().filter_map(|key| self.begun.get(key)).min().copied()
+    /// Of the tasks that had begun before an entry and were compensated from it on, the first.
+    fn first_undone(&self, to: usize) -> Option<(usize, TaskId)> {
+        let after = self.undone.iter().filter(|(at, _)| *at >= to);
+        after.filter_map(|(_, key)| self.begun.get(key)).filter(|(begun, _)| *begun < to).min().copied()
+    }
+
+    /// The latest entry up to this one after which nothing was compensated that had been done before it.
+    fn whole(&self, to: usize) -> usize {
+        let mut whole = to;
+        while let Some((begun, _)) = self.first_undone(whole) {
+            whole = begun;
+        }
+        whole
     }
 }
 
@@ -166,21 +176,17 @@ pub(crate) fn plan(program: &Arc<Program>, entries: &[Entry], retry: &Retry) -> 
     };
     let name = |task: TaskId| program.task(task).name.clone();
 
-    if let Some((bound, undone)) = findings.first_undone() {
-        let Some(task) = wanted else { return Ok(rewind(bound, None, true)) };
-        let position = findings.wanted.ok_or_else(|| Refusal::NotBegun(name(task)))?;
-        // It may have begun several times; once before what was undone is enough to be told apart.
-        if position > bound {
-            return Err(Refusal::Undone { task: name(task), undone: name(undone) });
-        }
-        return Ok(rewind(position, None, true));
-    }
     let origin = match &instance {
         Some(pointer) => findings.origins.iter().rev().find(|(_, _, of)| of == pointer).or(findings.origins.last()),
         None => findings.origins.last(),
     };
     let faulted = origin.filter(|(.., pointer)| wanted.is_none_or(|task| program.task(task).pointer == *pointer));
     match (faulted, wanted) {
+        (Some((to, ..)), None) if findings.whole(*to) < *to => Ok(rewind(findings.whole(*to), None, true)),
+        (Some((to, ..)), Some(task)) if findings.first_undone(*to).is_some() => {
+            let undone = findings.first_undone(*to).map_or_else(String::new, |(_, undone)| name(undone));
+            Err(Refusal::Undone { task: name(task), undone })
+        }
         (Some((to, frame, pointer)), _) => {
             if retry.input.is_some() && pointer.is_empty() {
                 return Err(Refusal::NoInput);
@@ -189,6 +195,10 @@ pub(crate) fn plan(program: &Arc<Program>, entries: &[Entry], retry: &Retry) -> 
         }
         (None, Some(task)) => {
             let position = findings.wanted.ok_or_else(|| Refusal::NotBegun(name(task)))?;
+            // It may have begun several times; once before what was undone is enough to be told apart.
+            if let Some((_, undone)) = findings.first_undone(position) {
+                return Err(Refusal::Undone { task: name(task), undone: name(undone) });
+            }
             Ok(rewind(position, None, true))
         }
         (None, None) => Err(Refusal::NotFailed),
@@ -201,7 +211,8 @@ impl Run {
         let Some(above) = self.frames.get(&parent) else { return String::new() };
         let visit = above.visits.get(&slot).copied().unwrap_or(0);
         let key = format!("{}{}#{visit}", self.inner_scope(above), self.task(task).pointer);
-        if self.operated.round == 0 { key } else { format!("{key}~{}", self.operated.round) }
+        let generation = self.generation(&key);
+        super::state::key_of(key, self.operated.round, generation)
     }
 
     /// This state, which was left behind, is the present one again.

@@ -9,6 +9,7 @@ use super::state::Run;
 use crate::expression::{Datum, Template};
 use crate::fault::{Fault, Standard};
 use crate::program::process::{Language, ProcessTemplate, Returns, RunTask, RunWhat};
+use crate::secrets::is_sealed;
 
 /// The longest argument or variable; the kernel takes 128 KiB.
 const LONGEST_TEXT: usize = 120 << 10;
@@ -39,6 +40,9 @@ pub(crate) struct Process {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) returns: Returns,
+    /// The number in the tokens that the environment holds, if any: see [`crate::secrets`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<String>,
 }
 
 /// How it ended.
@@ -76,10 +80,18 @@ fn text_of(value: &Datum) -> String {
 
 /// What a `run` settles when it begins.
 pub(super) fn begun(task: &RunTask, around: &Surroundings<'_>, pointer: &str) -> Result<Body, Fault> {
+    let sealed = around.run.identity.secrets.as_ref();
+    let any = |place: &str, template: &Template| {
+        template.evaluate(&around.input, around).map_err(|error| decide::failed(place, pointer, &error))
+    };
+    // What others can see must not hold tokens: neither another run's input nor a command line.
     let evaluate = |place: &str, template: &Template| {
-        let value = template.evaluate(&around.input, around).map_err(|error| decide::failed(place, pointer, &error))?;
-        // Neither another run nor a process must learn how tokens look.
-        Ok(if around.run.identity.secrets.is_some() { crate::secrets::shown_datum(&value) } else { value })
+        let value = any(place, template)?;
+        if sealed.is_some() && is_sealed(value.to_json().as_bytes()) {
+            let detail = format!("{place}: a secret can be handed over only in `environment` or `stdin` of a command");
+            return Err(Fault::new(Standard::Validation, pointer, detail));
+        }
+        Ok(value)
     };
     let what = match &task.what {
         RunWhat::Workflow { name, version, input } => {
@@ -96,7 +108,7 @@ pub(super) fn begun(task: &RunTask, around: &Surroundings<'_>, pointer: &str) ->
             let words = arguments.as_ref().map_or_else(Vec::new, words);
             let command = if words.is_empty() { command } else { format!("{command} \"$@\"") };
             let line = ["/bin/sh".to_owned(), "-c".to_owned(), command, "sh".to_owned()];
-            What::Process(self::process(process, line.into_iter().chain(words).collect(), Vec::new(), &evaluate)?)
+            What::Process(self::process(process, line.into_iter().chain(words).collect(), Vec::new(), &any)?)
         }
         RunWhat::Script { language, code, process } => {
             let code = text_of(&evaluate("run.script.code", code)?);
@@ -107,10 +119,13 @@ pub(super) fn begun(task: &RunTask, around: &Surroundings<'_>, pointer: &str) ->
             let variables = named.map(|named| ("KAPELL_ARGUMENTS".to_owned(), named.to_json()));
             let line = script(*language, &code, variables.is_some());
             let command = line.into_iter().chain(words).collect();
-            What::Process(self::process(process, command, variables.into_iter().collect(), &evaluate)?)
+            What::Process(self::process(process, command, variables.into_iter().collect(), &any)?)
         }
     };
-    if let What::Process(process) = &what {
+    let mut what = what;
+    if let What::Process(process) = &mut what {
+        let holds = |(_, value): &(String, String)| is_sealed(value.as_bytes());
+        process.sealed = sealed.filter(|_| process.environment.iter().any(holds)).map(|sealed| sealed.nonce.clone());
         let texts = process.command.iter().chain(process.environment.iter().map(|(_, value)| value));
         if let Some(length) = texts.map(String::len).max().filter(|length| *length > LONGEST_TEXT) {
             let detail = format!("run: an argument or variable has {length} bytes, {LONGEST_TEXT} are allowed");
@@ -167,7 +182,7 @@ fn process(
         let feed = ["/bin/sh", "-c", "printf %s \"$KAPELL_STDIN\" | \"$@\"", "sh"];
         line = feed.into_iter().map(str::to_owned).chain(line).collect();
     }
-    Ok(Process { command: line, environment, returns: template.returns })
+    Ok(Process { command: line, environment, returns: template.returns, sealed: None })
 }
 
 /// The record of an end.

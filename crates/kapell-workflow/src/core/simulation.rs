@@ -100,6 +100,8 @@ impl Services {
 enum Happening {
     Event(Event),
     Published(CloudEvent),
+    /// Somebody adds this to the signals in the run's object.
+    Signalled(CloudEvent),
 }
 
 pub(crate) struct World {
@@ -113,6 +115,9 @@ pub(crate) struct World {
     /// The event log, and up to where each task has been handed what there is.
     pub(crate) log: Vec<Arc<Occurrence>>,
     listeners: BTreeMap<FrameId, u64>,
+    /// What stands in the run's object: signals, and whether it is to be cancelled.
+    signals: Vec<Datum>,
+    pub(crate) cancel: Option<String>,
     /// Whether its lifecycle is published.
     pub(crate) reports: bool,
     /// How what the run starts ends, by its description.
@@ -134,6 +139,8 @@ pub(crate) struct World {
 pub(crate) struct Trouble {
     /// A commit waits for seconds until the disk has room again.
     pub(crate) full_disk: u32,
+    /// The process dies in the middle of a write: what had been written of it stays.
+    pub(crate) torn: u32,
     /// A request reaches its service twice, and is answered twice.
     pub(crate) duplicate: u32,
     /// The answer to a call that is not wanted any more comes all the same.
@@ -162,16 +169,19 @@ impl World {
                 Sealed { nonce: "0".repeat(24), keys: keys.collect() }
             }),
         };
-        let (run, entry) = start(program.clone(), identity, input, EPOCH).expect("a run starts");
+        let (mut run, entry) = start(program.clone(), identity, input, EPOCH).expect("a run starts");
+        let journal = journal::encode(&[entry], &mut run.kept);
         Self {
             now: EPOCH,
             run,
-            journal: vec![journal::encode(&[entry])],
+            journal,
             services,
             program,
             future: BTreeMap::from([((EPOCH, 0), Happening::Event(Event::Continue))]),
             log: Vec::new(),
             listeners: BTreeMap::new(),
+            signals: Vec::new(),
+            cancel: None,
             reports: false,
             jobs: HashMap::new(),
             started: Vec::new(),
@@ -193,6 +203,20 @@ impl World {
     pub(crate) fn is_published(&mut self, at: Time, event: CloudEvent) {
         self.future.insert((at, self.causes), Happening::Published(event));
         self.causes += 1;
+    }
+
+    /// Someone outside sends an event to the run.
+    pub(crate) fn is_signalled(&mut self, at: Time, event: CloudEvent) {
+        self.future.insert((at, self.causes), Happening::Signalled(event));
+        self.causes += 1;
+    }
+
+    /// What the engine does whenever it looks at the run's object: passes on what the run has not heard.
+    fn tell_signals(&mut self) {
+        for number in self.run.operated.signals + 1..=self.signals.len() as u32 {
+            let event = self.signals[number as usize - 1].clone();
+            self.happens(self.true_now(), Event::Signal { number, event });
+        }
     }
 
     /// The log takes an event once.
@@ -226,8 +250,17 @@ impl World {
             }
             self.now = self.now.max(at + self.offset);
             match happening {
-                Happening::Event(event) => self.turn(event),
+                Happening::Event(event) => {
+                    if let Event::Cancel { reason } = &event {
+                        self.cancel = Some(reason.clone());
+                    }
+                    self.turn(event);
+                }
                 Happening::Published(event) => self.publish(event, None),
+                Happening::Signalled(event) => {
+                    self.signals.push(event.envelope().clone());
+                    self.tell_signals();
+                }
             }
         }
     }
@@ -244,7 +277,13 @@ impl World {
             return self.recover(); // before the journal had it
         }
         if !entries.is_empty() {
-            self.journal.push(journal::encode(&entries));
+            let mut records = journal::encode(&entries, &mut self.run.kept);
+            if self.strikes(self.trouble.torn) {
+                records.truncate(self.rng.random_range(0..records.len()));
+                self.journal.extend(records);
+                return self.recover();
+            }
+            self.journal.extend(records);
             for effect in &effects {
                 if let Effect::Publish { frame, event } = effect {
                     self.publish(event.clone(), Some((self.run.identity.uid.clone(), *frame)));
@@ -284,10 +323,14 @@ impl World {
 
     /// What the next process does: the journal is all there is. Answers under way are lost, and some arrive late.
     pub(crate) fn recover(&mut self) {
-        self.future.retain(|_, what| matches!(what, Happening::Published(_) | Happening::Event(Event::Cancel { .. })));
+        let stays = |what: &Happening| match what {
+            Happening::Published(_) | Happening::Signalled(_) => true,
+            Happening::Event(event) => matches!(event, Event::Cancel { .. }),
+        };
+        self.future.retain(|_, what| stays(what));
         self.listeners.clear();
         // Published events have their times; who listens for them is not to be late.
-        if !self.future.values().any(|what| matches!(what, Happening::Published(_))) {
+        if !self.future.values().any(stays) {
             self.now += self.rng.random_range(0..50);
         }
         self.run = self.replayed();
@@ -295,11 +338,17 @@ impl World {
             self.perform(effect);
         }
         self.happens(self.true_now(), Event::Continue);
+        self.tell_signals();
+        if let Some(reason) = self.cancel.clone() {
+            self.happens(self.true_now(), Event::Cancel { reason });
+        }
     }
 
     pub(crate) fn replayed(&self) -> Run {
         let entries = journal::decode(&self.journal).expect("the journal can be read");
-        journal::replay(self.program.clone(), &entries).expect("the journal makes sense")
+        let mut run = journal::replay(self.program.clone(), &entries).expect("the journal makes sense");
+        run.kept = journal::kept(&self.journal);
+        run
     }
 
     fn perform(&mut self, effect: Effect) {

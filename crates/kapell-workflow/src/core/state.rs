@@ -8,9 +8,10 @@ use super::listening::Hearing;
 use super::record::{FrameId, Identity, Request, Time, TimerId};
 use super::running::Job;
 use crate::cloud_event::CloudEvent;
+use crate::expression::outline::Kept;
 use crate::expression::{Datum, Expression};
 use crate::fault::Fault;
-use crate::program::{Block, Program, Task, TaskId, TaskKind};
+use crate::program::{Block, OnFailure, Program, Task, TaskId, TaskKind};
 
 /// The workflow's own frame.
 pub(crate) const ROOT: FrameId = 0;
@@ -34,7 +35,13 @@ pub(crate) struct Run {
     pub(crate) done: Vec<Done>,
     /// How often the compensation at the end of `done` has faulted.
     pub(crate) undo_faults: u32,
+    /// Scopes that are being undone, by their frames; these may be gone meanwhile.
+    pub(crate) rollbacks: BTreeMap<FrameId, Rollback>,
+    /// Keys of deeds that were undone, or are about to be: they are not used again.
+    pub(crate) undone: BTreeSet<String>,
     pub(crate) compensation: Compensation,
+    /// Signals that nothing has listened for yet, with their numbers.
+    pub(crate) mailbox: VecDeque<(u32, Datum)>,
     /// Calls that are due and not answered.
     pub(crate) calls: BTreeMap<FrameId, Request>,
     pub(crate) timers: BTreeMap<TimerId, Time>,
@@ -51,6 +58,8 @@ pub(crate) struct Run {
     pub(crate) latest: Time,
     /// What operators have asked for.
     pub(crate) operated: Operated,
+    /// The payloads that its journal has; not part of the state, told and kept by whoever writes the journal.
+    pub(crate) kept: Kept,
     /// What applying records has made due; not part of the state, taken by whoever performs it.
     pub(crate) outbox: Vec<Effect>,
 }
@@ -65,6 +74,8 @@ pub(crate) struct Operated {
     pub(crate) round: u32,
     /// How many substitutions were asked for.
     pub(crate) substitutions: u32,
+    /// How many signals were sent.
+    pub(crate) signals: u32,
     /// Outputs of tasks that are not to be done when they begin next.
     pub(crate) substitutes: BTreeMap<TaskId, Datum>,
     /// Why the latest request has no effect.
@@ -114,6 +125,18 @@ pub(crate) struct Done {
     pub(crate) key: String,
     pub(crate) input: Datum,
     pub(crate) output: Datum,
+    /// Frames of the scopes with `saga` that it was completed in.
+    pub(crate) scopes: Vec<FrameId>,
+}
+
+/// A scope that is being undone.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rollback {
+    /// What comes after it: the fault goes on.
+    pub(crate) resume: Action,
+    /// How often the present compensation has faulted.
+    pub(crate) faults: u32,
+    pub(crate) on_failure: OnFailure,
 }
 
 /// One activation of a task, of the workflow, or of a compensation.
@@ -132,6 +155,8 @@ pub(crate) struct Frame {
     pub(crate) attempt: u32,
     /// The round of retries in which it began.
     pub(crate) round: u32,
+    /// How often the same deed was undone before.
+    pub(crate) generation: u32,
     pub(crate) raw_input: Datum,
     pub(crate) input: Datum,
     pub(crate) started_at: Time,
@@ -180,6 +205,11 @@ pub(crate) enum FrameState {
     },
     Listen(Box<Hearing>),
     Parallel(Iterations),
+    /// Of [`Owner::Compensation`]: the scope that is undone, if it is not the run; and the key of the deed.
+    Undoing {
+        of: Option<FrameId>,
+        key: String,
+    },
     /// Of [`Owner::Iteration`]; its position is the frame's `slot`.
     Iteration {
         item: Datum,
@@ -225,6 +255,10 @@ pub(crate) enum Action {
     Conclude { output: Datum },
     /// Begin the next compensation, or end.
     Undo,
+    /// Begin the next compensation of this scope, or let its fault go on.
+    Rollback { scope: FrameId },
+    /// See whether a signal is one that this `listen` waits for.
+    Receive { frame: FrameId },
 }
 
 impl Action {
@@ -233,7 +267,10 @@ impl Action {
         match self {
             Action::Open | Action::Conclude { .. } | Action::Undo => ROOT,
             Action::Enter { parent, .. } => *parent,
-            Action::Perform { frame }
+            // The scope's frame may be gone, and what is undone goes on.
+            Action::Rollback { .. } => ROOT,
+            Action::Receive { frame }
+            | Action::Perform { frame }
             | Action::Iterate { frame, .. }
             | Action::Judge { frame }
             | Action::Collect { frame, .. }
@@ -371,12 +408,18 @@ impl Run {
     /// Names what this activation does, whichever attempt it is.
     pub(crate) fn key(&self, frame: &Frame) -> String {
         let key = format!("{}{}#{}", frame.scope, self.pointer(frame), frame.visit);
-        if frame.round == 0 { key } else { format!("{key}~{}", frame.round) }
+        key_of(key, frame.round, frame.generation)
+    }
+
+    /// How often the deed with this key, as it would be in the present round, was undone.
+    pub(super) fn generation(&self, key: &str) -> u32 {
+        let used = |generation: &u32| self.undone.contains(&key_of(key.to_owned(), self.operated.round, *generation));
+        if self.undone.is_empty() { 0 } else { (0..).take_while(used).count() as u32 }
     }
 
     /// The scope of the children of this frame.
     pub(crate) fn inner_scope(&self, frame: &Frame) -> String {
-        let repeated = frame.visit > 0;
+        let repeated = frame.visit > 0 || frame.generation > 0;
         // The tasks of functions and extensions are the same wherever they are used.
         let is_function =
             matches!(frame.owner, Owner::Task(task) if matches!(self.task(task).kind, TaskKind::Function(_)));
@@ -388,4 +431,15 @@ impl Run {
             _ => frame.scope.clone(),
         }
     }
+}
+
+/// The key of a deed: what it is, the retry of the run that it belongs to, and how often it was undone before.
+pub(super) fn key_of(mut key: String, round: u32, generation: u32) -> String {
+    if round > 0 {
+        key.push_str(&format!("~{round}"));
+    }
+    if generation > 0 {
+        key.push_str(&format!("!{generation}"));
+    }
+    key
 }

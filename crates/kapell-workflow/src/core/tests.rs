@@ -213,17 +213,16 @@ fn keys_are_stable_across_retries_and_differ_between_iterations_and_repetitions(
 }
 
 #[test]
-fn what_a_run_starts_and_reports_shows_no_tokens() {
+fn what_a_run_reports_shows_no_tokens() {
     let text = r#"
-name: a secret goes to a child, and into an error
+name: a secret goes to a process, and into an error
 workflow:
   use: { secrets: [api] }
   do:
-  - child: { run: { workflow: { namespace: test, name: other, version: 1.0.0, input: { key: "${ $secrets.api.key }" } } } }
-  - process: { run: { shell: { command: echo, arguments: ["${ $secrets.api.key }"] } } }
+  - process: { run: { shell: { command: env, environment: { KEY: "${ $secrets.api.key }" } } } }
   - refused: { raise: { error: { type: "https://example.com/no", status: 400, detail: "${ $secrets.api.key }" } } }
 secrets: { api: { key: swordfish } }
-jobs: { a run of workflow other: { output: 1 }, a process: { code: 0 } }
+jobs: { a process: { code: 0 } }
 lifecycle: []
 error: { status: 400 }
 "#;
@@ -232,11 +231,14 @@ error: { status: 400 }
         let mut world = world(&case, 1);
         world.live();
         assert!(matches!(outcome(&world, &case.name), Outcome::Faulted(_)), "{:?}", world.run.phase);
-        let started = world.started.iter().map(|(_, job)| serde_json::to_string(job).unwrap());
-        let reported = world.emitted().map(|event| event.envelope().to_json());
-        let texts: Vec<String> = started.chain(reported).filter(|text| text.contains("secret api")).collect();
-        assert!(texts.len() >= 4, "two jobs, a task's error and the run's: {texts:#?}");
         let nonce = world.run.identity.secrets.as_ref().unwrap().nonce.clone();
+        let reported = world.emitted().map(|event| event.envelope().to_json());
+        let texts: Vec<String> = reported.filter(|text| text.contains("secret api")).collect();
+        assert!(texts.len() >= 2, "a task's error and the run's: {texts:#?}");
+        // What is started learns its token, which whoever starts it replaces by a reference.
+        let [(_, job)] = world.started.as_slice() else { panic!("{:?}", world.started) };
+        let job = serde_json::to_string(job).unwrap();
+        assert!(job.contains(&nonce) && !job.contains("swordfish"), "{job}");
         assert!(texts.iter().all(|text| !text.contains(&nonce)), "{texts:#?}");
     });
 }

@@ -15,6 +15,7 @@
 //! is room. A listener has [`hub::WINDOW`] events in its hands at most.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use kapell_store::{CommitError, JournalWrite, ReadError, StreamId, Transaction};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub(super) mod hub;
 mod index;
@@ -74,14 +75,26 @@ pub(super) struct Events {
     signals: mpsc::UnboundedSender<Signal>,
     /// Where each log ends, as far as this process has heard.
     ends: Mutex<HashMap<StreamId, u64>>,
+    /// Those who read a log by themselves, to be woken when there is more.
+    readers: Mutex<HashMap<StreamId, Arc<Notify>>>,
 }
 
 impl Events {
     pub(super) fn new(signals: mpsc::UnboundedSender<Signal>) -> Self {
-        Self { signals, ends: Mutex::default() }
+        Self { signals, ends: Mutex::default(), readers: Mutex::default() }
+    }
+
+    /// Woken whenever something may have been published in the log.
+    pub(super) fn news(&self, log: StreamId) -> Arc<Notify> {
+        self.readers.lock().entry(log).or_default().clone()
     }
 
     pub(super) fn signal(&self, signal: Signal) {
+        if let Signal::Published { log } = &signal
+            && let Some(news) = self.readers.lock().get(log)
+        {
+            news.notify_waiters();
+        }
         // A hub that is gone has been shut down; who listens says so again after the next start.
         let _ = self.signals.send(signal);
     }
@@ -107,10 +120,10 @@ pub(super) fn log_of(namespace: &str) -> StreamId {
 
 /// A record of a log. Byte 0 is the version of the encoding; version 1 is followed by this as JSON.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Recorded {
+pub(super) struct Recorded {
     /// When it was published.
-    time: Time,
-    event: Datum,
+    pub(super) time: Time,
+    pub(super) event: Datum,
     /// The run that emitted it and by which activation of a task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<(String, FrameId)>,
@@ -132,7 +145,7 @@ pub(super) fn publication(log: StreamId, event: &CloudEvent, origin: Option<(Str
     JournalWrite::Publish { log, key, record: record.into() }
 }
 
-fn decode(record: &Bytes) -> Option<Recorded> {
+pub(super) fn decode(record: &Bytes) -> Option<Recorded> {
     match record.split_first() {
         Some((&VERSION, json)) => serde_json::from_slice(json).ok(),
         _ => None,

@@ -136,8 +136,8 @@ pub(super) async fn send(
     let request = routed(shared, request)?;
     let mut delay = FIRST_CONNECT_RETRY;
     loop {
-        let attempt = shared.caller.call(namespace, request.clone(), Some(deadline));
-        match tokio::time::timeout_at(deadline.into(), attempt).await {
+        let call = shared.caller.call(namespace, request.clone(), Some(deadline));
+        match tokio::time::timeout_at(deadline.into(), call).await {
             Err(_elapsed) => return Err(Unanswered::TooSlow(shared.config.call_limit.as_secs())),
             Ok(Ok(response)) => return from_http(response),
             Ok(Err(CallFailure { maybe_processed: true, message })) => return Err(Unanswered::Broken(message)),
@@ -149,6 +149,24 @@ pub(super) async fn send(
                 delay = (delay * 2).min(LONGEST_CONNECT_RETRY);
             }
         }
+    }
+}
+
+/// One attempt, with the rules of every call.
+pub(super) async fn attempt(
+    shared: &Shared,
+    namespace: &str,
+    request: &http::Request<Bytes>,
+    limit: Duration,
+) -> Result<Reply, Unanswered> {
+    let request = routed(shared, request)?;
+    let deadline = Instant::now() + limit;
+    let call = shared.caller.call(namespace, request, Some(deadline));
+    match tokio::time::timeout_at(deadline.into(), call).await {
+        Err(_elapsed) => Err(Unanswered::TooSlow(limit.as_secs())),
+        Ok(Ok(response)) => from_http(response),
+        Ok(Err(CallFailure { maybe_processed: true, message })) => Err(Unanswered::Broken(message)),
+        Ok(Err(CallFailure { maybe_processed: false, message })) => Err(Unanswered::NotConnected(message)),
     }
 }
 

@@ -320,9 +320,10 @@ impl Partition {
         }
         let mut writes = Vec::new();
         if !entries.is_empty() {
-            let record = journal::encode(&entries);
-            writes.push(JournalWrite::Append { stream, sequence: active.sequence, record });
-            active.sequence += 1;
+            for record in journal::encode(&entries, &mut active.run.kept) {
+                writes.push(JournalWrite::Append { stream, sequence: active.sequence, record });
+                active.sequence += 1;
+            }
             // What excludes other runs has to be known after a restart, so it is replayed then.
             let exclusive = active.run.program.settings.concurrency.is_some();
             let until =

@@ -176,7 +176,8 @@ async fn replay(shared: &Arc<Shared>, stream: StreamId) -> Result<Option<Replaye
 fn replay_records(shared: &Shared, stream: StreamId, records: &[Bytes]) -> Result<Replayed, JournalError> {
     let entries = journal::decode(records)?;
     let (hash, program) = shared.programs.of_journal(&entries)?;
-    let run = journal::replay(program, &entries)?;
+    let mut run = journal::replay(program, &entries)?;
+    run.kept = journal::kept(records);
     // At the start nobody else can have it.
     shared.take_key(stream, &run);
     Ok(Replayed { hash, run, records: records.len() as u64 })

@@ -117,6 +117,7 @@ pub(super) async fn run(
     let Recovered { taken, unreadable } = recovered;
     let started = Mutex::new(taken);
     let timetable = schedules::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), shutdown.clone());
+    let deliveries = super::sinks::run(client.clone(), shared.clone(), shutdown.clone());
     let errands = jobs::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), orders, shutdown.clone());
     let (bookkeeper, closing) = (shared.clone(), shutdown.clone());
     let bookkeeping = async move { bookkeeper.books.run(closing).await };
@@ -137,7 +138,7 @@ pub(super) async fn run(
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
     });
-    tokio::join!(reconciled, timetable, errands, bookkeeping, expiring);
+    tokio::join!(reconciled, timetable, errands, deliveries, bookkeeping, expiring);
     if let Err(error) = bookkeeper.books.write().await {
         tracing::debug!(error = &error as &dyn std::error::Error, "the next start closes the journals of ended runs");
     }
@@ -460,6 +461,7 @@ fn common_status(run: &WorkflowRun, notice: &Notice) -> Value {
         "error": null,
         "retried": (retried > 0).then_some(retried),
         "skipped": (notice.operated.substitutions > 0).then_some(notice.operated.substitutions),
+        "signalled": (notice.operated.signals > 0).then_some(notice.operated.signals),
         "message": notice.operated.refusal,
     });
     if let Some(attributes) = &notice.search_attributes {

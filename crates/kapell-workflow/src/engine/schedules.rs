@@ -295,3 +295,6 @@ fn time(at: Time) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
 fn label(name: &str) -> String {
     if name.len() <= 63 { name.to_owned() } else { super::programs::hash_of(&json!(name)) }
 }
+
+#[cfg(test)]
+mod tests;

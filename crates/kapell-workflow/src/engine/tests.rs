@@ -186,7 +186,7 @@ async fn a_run_whose_journal_moved_on_goes_on_from_it() {
         tokio::task::yield_now().await;
     }
     let foreign = Entry(super::now(), Record::Cancelled { reason: "by another owner".to_owned() });
-    let record = crate::journal::encode(&[foreign]);
+    let record = crate::journal::encode(&[foreign], &mut Default::default()).remove(0);
     let journal = vec![JournalWrite::Append { stream, sequence: 1, record }];
     store.commit(Transaction { writes: Vec::new(), journal }).await.unwrap();
 

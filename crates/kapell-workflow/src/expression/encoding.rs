@@ -8,10 +8,23 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
 
 use super::datum::{Array, Datum, Object};
+use super::outline::{self, Key};
 
 impl Serialize for Datum {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
+        match outline::outlined(self) {
+            Some(outlined) => Plain(&outlined).serialize(serializer),
+            None => Plain(self).serialize(serializer),
+        }
+    }
+}
+
+/// Data as it is, with all its parts.
+pub(super) struct Plain<'d>(pub(super) &'d Datum);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
             Datum::Null => serializer.serialize_unit(),
             Datum::Bool(b) => serializer.serialize_bool(*b),
             Datum::Int(i) => serializer.serialize_i64(*i),
@@ -23,14 +36,14 @@ impl Serialize for Datum {
             Datum::Array(array) => {
                 let mut seq = serializer.serialize_seq(Some(array.items().len()))?;
                 for item in array.items() {
-                    seq.serialize_element(item)?;
+                    seq.serialize_element(&Plain(item))?;
                 }
                 seq.end()
             }
             Datum::Object(object) => {
                 let mut map = serializer.serialize_map(Some(object.members().len()))?;
                 for (key, value) in object.members() {
-                    map.serialize_entry(key.as_ref(), value)?;
+                    map.serialize_entry(key.as_ref(), &Plain(value))?;
                 }
                 map.end()
             }
@@ -99,8 +112,17 @@ impl<'de> Visitor<'de> for DatumVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Datum, A::Error> {
         let mut object = Object::default();
-        while let Some((key, value)) = map.next_entry::<String, Datum>()? {
-            object.insert(key.into(), value).map_err(A::Error::custom)?;
+        while let Some(key) = map.next_key::<String>()? {
+            match outline::key_read(key) {
+                Key::Itself(key) => {
+                    let value: Datum = map.next_value()?;
+                    object.insert(key.into(), value).map_err(A::Error::custom)?;
+                }
+                Key::Reference => {
+                    let hash: String = map.next_value()?;
+                    return outline::part(&hash).ok_or_else(|| A::Error::custom(format!("there is no payload {hash}")));
+                }
+            }
         }
         Ok(Datum::Object(Arc::new(object)))
     }

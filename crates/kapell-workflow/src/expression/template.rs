@@ -69,6 +69,16 @@ impl Template {
         })
     }
 
+    /// Whether an expression in it mentions this argument (without `$`).
+    pub(crate) fn uses(&self, argument: &str) -> bool {
+        match self {
+            Template::Literal(_) => false,
+            Template::Expression(expression) | Template::Attempt(expression, _) => expression.uses(argument),
+            Template::Array(items) => items.iter().any(|item| item.uses(argument)),
+            Template::Object(members) => members.iter().any(|(_, member)| member.uses(argument)),
+        }
+    }
+
     fn literal(&self) -> Option<&Datum> {
         match self {
             Template::Literal(literal) => Some(literal),

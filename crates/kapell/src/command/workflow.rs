@@ -44,6 +44,10 @@ pub(crate) async fn run(cluster: &Cluster, verb: &WorkflowVerb) -> Outcome {
         WorkflowVerb::Skip(args) => runs::skip(cluster, args).await,
         // Those that need no server are not sent here.
         WorkflowVerb::Lint { .. } | WorkflowVerb::Graph { .. } | WorkflowVerb::Test { .. } => Ok(()),
+        WorkflowVerb::Signal { run, name, payload, id } => {
+            let data = payload.as_deref().map(|payload| read_json("--payload", payload)).transpose()?;
+            events::signal(cluster, run, name, data, id.as_deref()).await
+        }
         WorkflowVerb::Emit { type_, source, payload, subject, id } => {
             let data = payload.as_deref().map(|payload| read_json("--payload", payload)).transpose()?;
             events::emit(cluster, type_, source, data, subject.as_deref(), id.as_deref()).await

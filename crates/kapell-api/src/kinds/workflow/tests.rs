@@ -90,6 +90,28 @@ fn a_run_that_ended_unhappily_can_be_retried() {
 }
 
 #[test]
+fn signals_are_only_added_and_only_to_runs_that_go_on() {
+    let signal = |id: &str| json!({ "specversion": "1.0", "id": id, "source": "/x", "type": "approved" });
+    let spec = json!({ "signals": [signal("1")] });
+    let run = with(&sample("WorkflowRun"), json!({ "spec": spec, "status": { "phase": "Running" } }));
+    let added = json!({ "spec": { "signals": [signal("1"), signal("2")] } });
+    check_updates(
+        "WorkflowRun",
+        &run,
+        &[
+            (added.clone(), &[]),
+            (json!({ "spec": { "signals": [signal("2")] } }), &["spec.signals: Forbidden: entries can only be added"]),
+            (
+                json!({ "spec": { "signals": [signal("1"), { "type": "x", "id": "2", "specversion": "1.0" }] } }),
+                &["spec.signals[1].source: Required value"],
+            ),
+        ],
+    );
+    let ended = with(&run, json!({ "status": { "phase": "Completed" } }));
+    check_updates("WorkflowRun", &ended, &[(added, &["spec.signals: Forbidden: the run has ended, it is Completed"])]);
+}
+
+#[test]
 fn the_status_of_a_run_is_the_engines() {
     let claimed = with(&sample("WorkflowRun"), json!({ "status": { "phase": "Completed" } }));
     let mut created = claimed.clone();

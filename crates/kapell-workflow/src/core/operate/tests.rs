@@ -58,7 +58,10 @@ fn retry(world: &mut World, from: Option<&str>, input: Option<Value>) -> Result<
     let number = world.run.operated.retries + 1;
     let input = input.map(|input| Datum::from_json(&input).unwrap());
     let rewind = plan(&world.run.program, &world.entries(), &Retry { number, from: from.map(str::to_owned), input })?;
-    world.journal.push(crate::journal::encode(&[Entry(world.now, Record::Rewound(Box::new(rewind)))]));
+    let entries = [Entry(world.now, Record::Rewound(Box::new(rewind)))];
+    // A retry takes a cancellation back.
+    world.cancel = None;
+    world.journal.extend(crate::journal::encode(&entries, &mut world.run.kept));
     world.recover();
     world.live();
     Ok(())
@@ -279,5 +282,41 @@ fn crashes_do_not_change_what_operators_did() {
             keys.dedup();
             assert_eq!(keys.len(), 5, "seed {seed}: a, b, c, and b and c anew");
         }
+    });
+}
+
+/// A retry goes back to where nothing was undone since: behind a scope that was undone and handled, before one that was not.
+#[test]
+fn a_retry_knows_what_sagas_have_undone() {
+    let saga = |tasks: Value, more: Value| {
+        let mut scope = json!({ "metadata": { "kapell.dev/v1": { "saga": {} } } });
+        let key = if more.is_null() { "do" } else { "try" };
+        scope[key] = tasks;
+        if !more.is_null() {
+            scope["catch"] = more;
+        }
+        scope
+    };
+    on_deep_stack(|| {
+        let statuses: &[(&str, &[u16])] =
+            &[("a", &[200]), ("c", &[500, 200]), ("d", &[500, 200]), ("h", &[200]), ("undo-a", &[200])];
+        let body = json!([{ "a": undone_by(call("a"), "undo-a") }, { "c": call("c") }]);
+        let handled = saga(body.clone(), json!({ "do": [{ "h": call("h") }] }));
+        let tasks = json!([{ "scope": handled }, { "d": call("d") }]);
+        let mut world = World::new(compile(tasks), Datum::Null, services(statuses), 1);
+        world.live();
+        retry(&mut world, None, None).unwrap();
+        completed(&world.run);
+        assert_eq!(paths(&world), ["a", "c", "undo-a", "h", "d", "d"]);
+
+        let tasks = json!([{ "scope": saga(body, Value::Null) }]);
+        let mut world = World::new(compile(tasks), Datum::Null, services(statuses), 1);
+        world.live();
+        let undone = Refusal::Undone { task: "c".to_owned(), undone: "a".to_owned() };
+        assert_eq!(retry(&mut world, Some("c"), None), Err(undone));
+        retry(&mut world, None, None).unwrap();
+        completed(&world.run);
+        assert_eq!(paths(&world), ["a", "c", "undo-a", "a", "c"]);
+        assert_ne!(world.services.seen[0].key, world.services.seen[3].key);
     });
 }

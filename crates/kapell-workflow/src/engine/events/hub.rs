@@ -390,3 +390,6 @@ impl Space {
         self.listeners.values().filter_map(of_listener).fold(cursor, u64::min)
     }
 }
+
+#[cfg(test)]
+mod tests;

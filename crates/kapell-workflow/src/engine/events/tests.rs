@@ -17,7 +17,7 @@ use crate::engine::{CallFailure, Config, Headless, ServiceCaller};
 use crate::expression::Datum;
 
 /// Nobody is called.
-struct Nobody;
+pub(super) struct Nobody;
 
 #[async_trait]
 impl ServiceCaller for Nobody {

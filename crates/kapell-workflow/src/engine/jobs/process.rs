@@ -2,7 +2,7 @@
 //!
 //! A pod stays as long as the run that started it, since its end may have to be read again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +10,7 @@ use kapell_client::{Informer, ObjectKey};
 use kube::api::{Api, PostParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::{Desk, JobEnd, JobError, PARENT_LABEL, code, owner, refused};
 use crate::core::running::Process;
 use crate::fault::Standard;
 use crate::program::process::Returns;
+use crate::secrets::{Disclosure, Piece, pieces};
 
 const CONTAINER: &str = "run";
 
@@ -55,10 +56,15 @@ impl Pods {
         let news = Arc::new(Notify::new());
         self.news.lock().insert(key.clone(), news.clone());
         let api: Api<Pod> = Api::namespaced(desk.client.clone(), &key.namespace);
+        let disclosure = disclosure(desk, &key.namespace, process).await?;
         if self.informer.get(key).is_none() {
+            for (_, value) in &process.environment {
+                let known = disclosure.disclosed(value, str::to_owned);
+                known.map_err(|missing| refused(Standard::Configuration, missing.to_string()))?;
+            }
             self.create(desk, &api, key, uid, process, awaited).await?;
         }
-        let end = if awaited { self.wait(desk, key, process, &news).await } else { Ok(JobEnd::Started) };
+        let end = if awaited { self.wait(desk, key, process, &disclosure, &news).await } else { Ok(JobEnd::Started) };
         self.news.lock().remove(key);
         end
     }
@@ -72,8 +78,7 @@ impl Pods {
         process: &Process,
         awaited: bool,
     ) -> Result<(), JobError> {
-        let environment: Vec<_> =
-            process.environment.iter().map(|(name, value)| json!({ "name": name, "value": escaped(value) })).collect();
+        let environment = environment(process);
         let command: Vec<String> = process.command.iter().map(|word| escaped(word)).collect();
         let mut metadata = json!({ "name": key.name, "namespace": key.namespace, "labels": { PARENT_LABEL: uid } });
         if awaited && let Some(parent) = desk.parent(&key.namespace, uid) {
@@ -94,7 +99,14 @@ impl Pods {
         }
     }
 
-    async fn wait(&self, desk: &Desk, key: &ObjectKey, process: &Process, news: &Notify) -> Result<JobEnd, JobError> {
+    async fn wait(
+        &self,
+        desk: &Desk,
+        key: &ObjectKey,
+        process: &Process,
+        disclosure: &Disclosure,
+        news: &Notify,
+    ) -> Result<JobEnd, JobError> {
         let mut known = false;
         loop {
             let changed = news.notified();
@@ -103,7 +115,7 @@ impl Pods {
                     known = true;
                     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
                     if matches!(phase, "Succeeded" | "Failed") {
-                        return self.end(desk, key, &pod, process.returns).await;
+                        return self.end(desk, key, &pod, process.returns, disclosure).await;
                     }
                 }
                 None if known => {
@@ -116,7 +128,14 @@ impl Pods {
         }
     }
 
-    async fn end(&self, desk: &Desk, key: &ObjectKey, pod: &Pod, returns: Returns) -> Result<JobEnd, JobError> {
+    async fn end(
+        &self,
+        desk: &Desk,
+        key: &ObjectKey,
+        pod: &Pod,
+        returns: Returns,
+        disclosure: &Disclosure,
+    ) -> Result<JobEnd, JobError> {
         let status = pod.status.as_ref();
         let containers = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
         let terminated = containers.first().and_then(|container| container.state.as_ref()?.terminated.as_ref());
@@ -130,6 +149,8 @@ impl Pods {
         let wants_stderr = matches!(returns, Returns::Stderr | Returns::All) || code != 0;
         let stdout = if wants_stdout { output(desk, key, "Stdout").await? } else { String::new() };
         let stderr = if wants_stderr { output(desk, key, "Stderr").await? } else { String::new() };
+        // What it prints becomes data of the run.
+        let (stdout, stderr) = (disclosure.blotted(&stdout), disclosure.blotted(&stderr));
         Ok(JobEnd::Exited { code, stdout, stderr })
     }
 }
@@ -144,7 +165,59 @@ async fn output(desk: &Desk, key: &ObjectKey, stream: &str) -> Result<String, Jo
     Ok(desk.client.request_text(request).await?)
 }
 
+/// The values that the process is given, to be blotted out of what it prints.
+async fn disclosure(desk: &Desk, namespace: &str, process: &Process) -> Result<Disclosure, JobError> {
+    let mut disclosure = Disclosure::new(process.sealed.as_deref().unwrap_or_default());
+    if process.sealed.is_none() {
+        return Ok(disclosure);
+    }
+    let texts: Vec<&str> = process.environment.iter().map(|(_, value)| value.as_str()).collect();
+    for name in disclosure.names(&texts) {
+        let unreadable = |error| refused(Standard::Configuration, format!("Secret `{name}` cannot be read: {error}"));
+        let data = desk.shared.secrets.read(namespace, &name).await.map_err(unreadable)?;
+        let learnt = disclosure.learn(&name, data.unwrap_or_default());
+        learnt.map_err(|error| refused(Standard::Configuration, error.to_string()))?;
+    }
+    Ok(disclosure)
+}
+
+/// The container's variables. A token becomes a reference to its Secret, which the node resolves when the process starts: the
+/// object never holds the value. A token inside of a longer text gets a variable of its own for that.
+fn environment(process: &Process) -> Vec<Value> {
+    let nonce = process.sealed.as_deref();
+    let mut helpers: BTreeMap<(String, String), String> = BTreeMap::new();
+    let mut variables = Vec::new();
+    let reference = |name: &str, key: &str| json!({ "secretKeyRef": { "name": name, "key": key } });
+    for (name, value) in &process.environment {
+        let pieces = nonce.map_or_else(|| vec![Piece::Text(value.as_str())], |nonce| pieces(value, nonce));
+        if let [Piece::Secret { name: secret, key }] = pieces.as_slice() {
+            variables.push(json!({ "name": name, "valueFrom": reference(secret, key) }));
+            continue;
+        }
+        let mut text = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(literal) => text.push_str(&escaped(literal)),
+                Piece::Secret { name: secret, key } => {
+                    let number = helpers.len() + 1;
+                    let helper = helpers.entry((secret.clone(), key.clone())).or_insert_with(|| {
+                        let helper = format!("KAPELL_SECRET_{number}");
+                        variables.push(json!({ "name": helper, "valueFrom": reference(&secret, &key) }));
+                        helper
+                    });
+                    text.push_str(&format!("$({helper})"));
+                }
+            }
+        }
+        variables.push(json!({ "name": name, "value": text }));
+    }
+    variables
+}
+
 /// `$(NAME)` in a pod's command stands for a variable; here it is the shell's.
 fn escaped(text: &str) -> String {
     text.replace("$(", "$$(")
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use crate::core::state::{Operated, Run};
 use crate::engine::partition::Command;
 use crate::engine::{Notice, now};
 use crate::expression::Datum;
+use crate::expression::outline::Kept;
 use crate::journal::{self, JournalError};
 use crate::program::Program;
 
@@ -41,7 +42,7 @@ enum RetryError {
 struct Continued {
     hash: String,
     run: Run,
-    record: bytes::Bytes,
+    records: Vec<bytes::Bytes>,
 }
 
 /// Whether a retry was asked for that has not been looked at.
@@ -72,6 +73,12 @@ impl Desk {
             let event = Event::Substitute { number, task: skip.task.clone(), output };
             self.shared.tell(stream, Command::Event { stream, event });
         }
+        let signalled = known.map_or(status.and_then(|status| status.signalled).unwrap_or(0), |known| known.signals);
+        for (number, signal) in (1..).zip(&run.spec.signals).filter(|(number, _)| *number > signalled) {
+            // What is too deep or too large for data is counted, and has no effect.
+            let event = Event::Signal { number, event: Datum::from_json(signal).unwrap_or_default() };
+            self.shared.tell(stream, Command::Event { stream, event });
+        }
         match (run.spec.suspend == Some(true), suspended) {
             (true, false) => self.shared.tell(stream, Command::Event { stream, event: Event::Suspend }),
             (false, true) => self.shared.tell(stream, Command::Event { stream, event: Event::Resume }),
@@ -98,11 +105,12 @@ impl Desk {
             let entries = journal::decode(&records)?;
             let (hash, program) = shared.programs.of_journal(&entries)?;
             let retry = Retry { number: asked.number, from: asked.from, input };
-            let continued = go_on(program, hash, entries, &retry, &skips)?;
+            let kept = journal::kept(&records);
+            let continued = go_on(program, hash, entries, kept, &retry, &skips)?;
             let has_key = continued.as_ref().is_none_or(|continued| shared.take_key(stream, &continued.run));
             if has_key { Ok(continued) } else { Err(RetryError::Key) }
         });
-        let Continued { hash, run: state, record } = match continued.await.unwrap_or(Err(RetryError::Panicked)) {
+        let Continued { hash, run: state, records } = match continued.await.unwrap_or(Err(RetryError::Panicked)) {
             Ok(Some(continued)) => continued,
             // Our copy of the object is older than its journal.
             Ok(None) => return Ok(Next::OnChange),
@@ -116,12 +124,15 @@ impl Desk {
         self.add_finalizer(run).await?;
         self.shared.books.keep_open(stream).await;
         self.ended.lock().remove(&ObjectKey::of(run));
-        let journal = vec![JournalWrite::Reopen { stream }, JournalWrite::Append { stream, sequence, record }];
+        let next = sequence + records.len() as u64;
+        let appended = (sequence..).zip(records);
+        let appended = appended.map(|(sequence, record)| JournalWrite::Append { stream, sequence, record });
+        let journal = [JournalWrite::Reopen { stream }].into_iter().chain(appended).collect();
         self.shared.store.commit(Transaction { writes: Vec::new(), journal }).await?;
         self.started.lock().insert(stream);
         // So that whoever looks at the run again knows that it goes on.
         self.shared.publish(stream, Notice::of(&state, &hash, false));
-        let command = Command::Resume { stream, hash, run: Box::new(state), records: sequence + 1 };
+        let command = Command::Resume { stream, hash, run: Box::new(state), records: next };
         self.shared.tell(stream, command);
         Ok(Next::OnChange)
     }
@@ -132,6 +143,7 @@ fn go_on(
     program: Arc<Program>,
     hash: String,
     mut entries: Vec<Entry>,
+    mut kept: Kept,
     retry: &Retry,
     skips: &[WorkflowRunSkip],
 ) -> Result<Option<Continued>, RetryError> {
@@ -152,5 +164,7 @@ fn go_on(
         entries.push(entry);
     }
     run.outbox.clear();
-    Ok(Some(Continued { hash, run, record: journal::encode(&entries[written..]) }))
+    let records = journal::encode(&entries[written..], &mut kept);
+    run.kept = kept;
+    Ok(Some(Continued { hash, run, records }))
 }

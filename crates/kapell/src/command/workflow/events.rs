@@ -1,4 +1,4 @@
-//! `kapell workflow emit` and `kapell workflow events`: the event log of a namespace.
+//! `kapell workflow emit`, `signal` and `events`: the event log of a namespace, and events for one run.
 
 use serde_json::{Value, json};
 
@@ -25,19 +25,33 @@ pub(super) async fn emit(
     id: Option<&str>,
 ) -> Outcome {
     let id = id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    let mut event = envelope(type_, source, &id, data);
+    if let Some(subject) = subject {
+        event["subject"] = json!(subject);
+    }
+    cluster.post_as(&path(cluster), "application/cloudevents+json", &event).await?;
+    print::out(&format!("event {id} published\n"))
+}
+
+fn envelope(type_: &str, source: &str, id: &str, data: Option<Value>) -> Value {
     let mut event = json!({
         "specversion": "1.0", "id": id, "source": source, "type": type_,
         "time": jiff::Timestamp::now().to_string(),
     });
-    if let Some(subject) = subject {
-        event["subject"] = json!(subject);
-    }
     if let Some(data) = data {
         event["datacontenttype"] = json!("application/json");
         event["data"] = data;
     }
-    cluster.post_as(&path(cluster), "application/cloudevents+json", &event).await?;
-    print::out(&format!("event {id} published\n"))
+    event
+}
+
+/// Sends an event to one run.
+pub(super) async fn signal(cluster: &Cluster, run: &str, name: &str, data: Option<Value>, id: Option<&str>) -> Outcome {
+    let id = id.map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
+    let event = envelope(name, "/kapell/signal", &id, data);
+    let path = path(cluster) + &query(&[("run", run)]);
+    cluster.post_as(&path, "application/cloudevents+json", &event).await?;
+    print::out(&format!("workflowrun/{run} signalled {name}\n"))
 }
 
 pub(super) async fn list(cluster: &Cluster, from: u64, output: Option<Output>) -> Outcome {
