@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::median;
 
 const ROUNDS: usize = 5;
+const BRIEF_ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 /// Before the first round: connections, caches, and the compiled parts of both sides.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -38,21 +39,10 @@ where
     F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
-    let mut rounds = Vec::new();
-    round(clients, 0, WARM_UP, &cpu, &work).await?;
-    for number in 1..=ROUNDS {
-        rounds.push(round(clients, number, ROUND, &cpu, &work).await?);
-    }
-    let of = |field: fn(&Rates) -> f64| median(rounds.iter().map(field));
-    Ok(Rates {
-        per_second: of(|rates| rates.per_second),
-        p50_ms: of(|rates| rates.p50_ms),
-        p99_ms: of(|rates| rates.p99_ms),
-        cpu_us: of(|rates| rates.cpu_us),
-    })
+    several(ROUNDS, clients, cpu, work).await
 }
 
-/// One round after a warm-up, for comparisons in which many things are measured.
+/// Fewer rounds, for comparisons in which many things are measured.
 pub(crate) async fn brief<F, Fut>(
     clients: usize,
     cpu: impl Fn() -> anyhow::Result<f64>,
@@ -62,8 +52,31 @@ where
     F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
+    several(BRIEF_ROUNDS, clients, cpu, work).await
+}
+
+async fn several<F, Fut>(
+    number: usize,
+    clients: usize,
+    cpu: impl Fn() -> anyhow::Result<f64>,
+    work: F,
+) -> anyhow::Result<Rates>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
+{
+    let mut rounds = Vec::new();
     round(clients, 0, WARM_UP, &cpu, &work).await?;
-    round(clients, 1, ROUND, &cpu, &work).await
+    for number in 1..=number {
+        rounds.push(round(clients, number, ROUND, &cpu, &work).await?);
+    }
+    let of = |field: fn(&Rates) -> f64| median(rounds.iter().map(field));
+    Ok(Rates {
+        per_second: of(|rates| rates.per_second),
+        p50_ms: of(|rates| rates.p50_ms),
+        p99_ms: of(|rates| rates.p99_ms),
+        cpu_us: of(|rates| rates.cpu_us),
+    })
 }
 
 /// More calls than one client makes in a round.
