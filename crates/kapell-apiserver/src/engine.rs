@@ -44,6 +44,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use self::admit::QuotaLocks;
+pub(crate) use self::metadata::random_uuid;
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
 use crate::addresses::ServiceAddresses;

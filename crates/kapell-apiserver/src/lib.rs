@@ -21,6 +21,7 @@ mod authorize;
 mod body;
 mod bootstrap;
 mod channels;
+mod coalesce;
 mod connections;
 mod discovery;
 mod engine;

@@ -177,7 +177,8 @@ impl Store for SqliteStore {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(error);
         }
-        answer.await.unwrap_or(Err(WRITER_ENDED))
+        // Whoever is to be woken is when the rest of the answer is dropped.
+        answer.await.map_or(Err(WRITER_ENDED), |(outcome, _wake)| outcome)
     }
 
     fn watch(&self, prefix: &[u8], after: Revision) -> Result<Box<dyn Watch>, ReadError> {

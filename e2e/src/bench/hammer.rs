@@ -21,6 +21,17 @@ pub(crate) struct Rates {
     pub(crate) cpu_us: f64,
 }
 
+impl Rates {
+    /// Of things that took these times (in milliseconds, at least one), done side by side; `used` in nanoseconds.
+    pub(crate) fn of(mut times: Vec<f64>, took: Duration, used: f64) -> Self {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        let done = times.len() as f64;
+        let per_second = done / took.as_secs_f64();
+        Self { per_second, p50_ms: at(0.5), p99_ms: at(0.99), cpu_us: used / 1e3 / done }
+    }
+}
+
 impl std::fmt::Display for Rates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { per_second, p50_ms, p99_ms, cpu_us } = self;
@@ -79,6 +90,21 @@ where
     })
 }
 
+/// One round of another length.
+pub(crate) async fn once<F, Fut>(
+    clients: usize,
+    length: Duration,
+    cpu: impl Fn() -> anyhow::Result<f64>,
+    work: F,
+) -> anyhow::Result<Rates>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
+{
+    round(clients, 0, WARM_UP, &cpu, &work).await?;
+    round(clients, 1, length, &cpu, &work).await
+}
+
 /// More calls than one client makes in a round.
 const NUMBERS: usize = 10_000_000;
 
@@ -115,10 +141,7 @@ where
     for task in tasks {
         times.extend(task.await??);
     }
-    let (elapsed, used) = (begun.elapsed().as_secs_f64(), cpu()? - cpu_before);
+    let (elapsed, used) = (begun.elapsed(), cpu()? - cpu_before);
     anyhow::ensure!(!times.is_empty(), "nothing was done in {length:?}");
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let done = times.len() as f64;
-    Ok(Rates { per_second: done / elapsed, p50_ms: at(0.5), p99_ms: at(0.99), cpu_us: used / 1e3 / done })
+    Ok(Rates::of(times, elapsed, used))
 }

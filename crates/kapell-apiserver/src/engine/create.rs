@@ -90,6 +90,7 @@ impl Engine {
         metadata::begin(resource, &mut object, namespace, Timestamp::now());
         (resource.kind.prepare_create)(&mut object);
         let generated = metadata::wants_generated_name(&object);
+        let mut taken = String::new();
         for _ in 0..NAME_ATTEMPTS {
             if generated {
                 metadata::generate_name(&mut object, rand::random());
@@ -100,14 +101,18 @@ impl Engine {
             ownership.of_new(resource, &mut object, given.clone());
             self.admit(resource, namespace, &mut object).await?;
             escalation::check(&self.authorizer, by, &object, None)?;
-            if let Some(written) = self.try_create(resource, namespace, object.clone(), dry_run).await? {
+            let name = name_of(&object).to_owned();
+            // Only one whose name can be another is needed again.
+            let attempt = if generated { object.clone() } else { std::mem::take(&mut object) };
+            if let Some(written) = self.try_create(resource, namespace, attempt, dry_run).await? {
                 return Ok(written);
             }
+            taken = name;
             if !generated {
                 break;
             }
         }
-        Err(Status::already_exists(resource.kind, name_of(&object)))
+        Err(Status::already_exists(resource.kind, &taken))
     }
 
     /// Asks whoever works off objects of this kind whether there is room for one more.
