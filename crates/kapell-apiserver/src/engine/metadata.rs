@@ -22,11 +22,6 @@ pub(crate) fn of(object: &mut Value) -> &mut Map<String, Value> {
     object["metadata"].as_object_mut().expect("made an object above")
 }
 
-/// From the thread's own generator, which is as unpredictable as the kernel's but asks it only once.
-pub(crate) fn random_uuid() -> Uuid {
-    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
-}
-
 /// Lists and maps of which nothing is left, which upstream does not write.
 const OMITTED_WHEN_EMPTY: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
 
@@ -41,6 +36,11 @@ fn drop_empty(metadata: &mut Map<String, Value>) {
             metadata.shift_remove(field);
         }
     }
+}
+
+/// From the thread's own generator, which is as unpredictable as the kernel's but asks it only once.
+pub(crate) fn random_uuid() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
 
 /// Gives a new object its identity. The name is there already, unless it is to be generated.
