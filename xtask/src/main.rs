@@ -44,7 +44,7 @@ enum Chore {
     },
     /// Measures the release binary from outside and prints the table of docs/benchmarks.md
     Bench {
-        /// size, start, rest, api, workflow or gateway (default: all)
+        /// size, start, rest, api, watch, pods, workflow or gateway (default: all of these); engines or etcd
         parts: Vec<String>,
     },
     /// Holds the workflow engine against a checkout of the Serverless Workflow specification

@@ -90,6 +90,12 @@ pub(crate) async fn run(context: Arc<Context>, pod: Arc<Pod>, mut updates: watch
             None => return worker.remove().await,
         }
         interest.set(worker.dependencies());
+        tokio::select! {
+            () = context.shutdown.cancelled() => return,
+            // Without an API there is no copy to be had, and the pod's object may change first.
+            changed = updates.changed() => if changed.is_err() { return } else { continue },
+            () = interest.known() => {}
+        }
         worker.sync().await;
         let wake_at = worker.wake_at.map(|at| {
             let left = Timestamp::now().until(at).ok().and_then(|left| Duration::try_from(left).ok());

@@ -44,6 +44,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use self::admit::QuotaLocks;
+pub(crate) use self::metadata::random_uuid;
 pub(crate) use self::ownership::{Ownership, SERVER};
 pub(crate) use self::update::Mode;
 use crate::addresses::ServiceAddresses;
@@ -54,7 +55,7 @@ use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
 use crate::websocket::Upgrade;
-use crate::{Connect, Feed, key, reply, stored};
+use crate::{Connect, Feed, Intake, key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
@@ -72,6 +73,7 @@ pub(crate) struct Engine {
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
     usage: RwLock<Option<Arc<dyn usage::UsageSource>>>,
     feeds: RwLock<HashMap<GroupVersionPlural, Arc<dyn Feed>>>,
+    intakes: RwLock<HashMap<(String, String), Arc<dyn Intake>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
     /// alone: nothing is created in a namespace after its controller was told to empty it.
     /// Whoever changes something in a namespace holds it shared too, and a new quota holds it alone: it counts what
@@ -146,6 +148,7 @@ impl Engine {
             connectors: RwLock::default(),
             usage: RwLock::default(),
             feeds: RwLock::default(),
+            intakes: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
             quota_locks: QuotaLocks::default(),
         }
@@ -157,6 +160,10 @@ impl Engine {
 
     pub(crate) fn register_feed(&self, [group, version, plural]: [&str; 3], feed: Arc<dyn Feed>) {
         self.feeds.write().insert((group.to_owned(), version.to_owned(), plural.to_owned()), feed);
+    }
+
+    pub(crate) fn register_intake(&self, group: &str, plural: &str, intake: Arc<dyn Intake>) {
+        self.intakes.write().insert((group.to_owned(), plural.to_owned()), intake);
     }
 
     /// Performs a request. Every failure is a `Status`.

@@ -21,6 +21,7 @@ mod authorize;
 mod body;
 mod bootstrap;
 mod channels;
+mod coalesce;
 mod connections;
 mod discovery;
 mod engine;
@@ -168,6 +169,13 @@ pub trait Feed: Send + Sync + 'static {
     async fn answer(&self, request: FeedRequest) -> Result<http::Response<axum::body::Body>, Status>;
 }
 
+/// Whether whoever works off a kind's objects has room for more of them.
+pub trait Intake: Send + Sync + 'static {
+    /// # Errors
+    /// Why not, as 429 with a time after which to try again.
+    fn admit(&self, namespace: &str) -> Result<(), Status>;
+}
+
 struct Inner {
     engine: Engine,
     audit: Option<AuditLog>,
@@ -254,6 +262,12 @@ impl ApiServer {
     /// Lets `feed` answer for the collection of this group, version and plural, which no kind may have.
     pub fn register_feed(&self, collection: [&str; 3], feed: Arc<dyn Feed>) {
         self.0.engine.register_feed(collection, feed);
+    }
+
+    /// Lets `intake` decide whether a new object of this group and plural is taken. Services of this process are not asked:
+    /// what they create belongs to what was accepted before.
+    pub fn register_intake(&self, group: &str, plural: &str, intake: Arc<dyn Intake>) {
+        self.0.engine.register_intake(group, plural, intake);
     }
 
     /// The API without a socket, for a service of this process: `kube::Client::new(server.service(identity), "default")`.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ApiServer;
 use crate::auth::{Peer, certificate};
+use crate::coalesce::Coalesced;
 use crate::connections::{OpenConnection, OpenConnections, Watched};
 use crate::held::Held;
 use crate::metrics::CountedConnection;
@@ -102,6 +103,7 @@ async fn serve_connection(
     };
     let (socket, session) = stream.get_ref();
     let certificate = session.peer_certificates().and_then(|chain| certificate::identity(tls.trusted(chain)?));
+    let streams = session.alpn_protocol() == Some(b"h2");
     let peer = Peer { address: socket.peer_addr().ok(), certificate };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -120,7 +122,8 @@ async fn serve_connection(
     ));
     // Sessions that a request was upgraded to outlive this function; what holds their place goes along with the socket.
     let stream = Held::new(stream, (connection, counted));
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(Coalesced::new(stream, streams)), service).into_owned();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,

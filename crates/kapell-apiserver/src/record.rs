@@ -13,7 +13,7 @@ use crate::ApiServer;
 use crate::audit::{Event, ObjectName};
 use crate::auth::Identity;
 use crate::authorize::attributes::OnResource;
-use crate::engine::subresource_name;
+use crate::engine::{random_uuid, subresource_name};
 use crate::metrics::Series;
 use crate::path::{Query, ResourcePath, Target};
 
@@ -40,7 +40,7 @@ pub(crate) struct Record {
 impl Record {
     pub(crate) fn begin(head: &http::request::Parts, target: Target, source: Option<SocketAddr>) -> Self {
         Self {
-            id: Uuid::new_v4(),
+            id: random_uuid(),
             method: head.method.clone(),
             uri: head.uri.clone(),
             user_agent: head.headers.get(header::USER_AGENT).cloned(),

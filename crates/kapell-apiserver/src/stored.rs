@@ -34,6 +34,8 @@ pub(crate) fn encode(object: &Value) -> Bytes {
         }
     }
     out.push(b'}');
+    // It stays in memory for as long as the object does.
+    out.shrink_to_fit();
     Bytes::from(out)
 }
 
@@ -75,6 +77,26 @@ pub(crate) fn write_with_revision(out: &mut Vec<u8>, stored: &[u8], revision: Re
 /// occurrence is the object's own.
 fn metadata_start(stored: &[u8]) -> Option<usize> {
     stored.windows(METADATA.len()).position(|window| window == METADATA).map(|at| at + METADATA.len())
+}
+
+/// The metadata's bytes, after its opening brace and with the closing one. `None` for what [`encode`] has not written.
+pub(crate) fn metadata(stored: &[u8]) -> Option<&[u8]> {
+    let inside = &stored[metadata_start(stored)?..];
+    let (mut depth, mut in_text, mut escaped) = (1, false, false);
+    for (at, byte) in inside.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' if !in_text => depth += 1,
+            b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(&inside[..=at]);
+        }
+    }
+    None
 }
 
 /// The object as clients see it, at a revision (of the entry, or of its deletion).

@@ -1,4 +1,7 @@
 //! A local copy of a set of objects that follows the server.
+//!
+//! What is kept need not be the whole object: a follower of every pod of a cluster says what it reads of them
+//! ([`Informer::start_keeping`]), and the rest is dropped as it arrives.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,6 +39,31 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// An object, or what a follower keeps of one.
+pub trait Followed: Send + Sync + 'static {
+    fn key(&self) -> ObjectKey;
+
+    /// The uid: a later object of the same name has another one.
+    fn incarnation(&self) -> &str;
+
+    /// The `resourceVersion`.
+    fn version(&self) -> &str;
+}
+
+impl<K: Resource + Send + Sync + 'static> Followed for K {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::of(self)
+    }
+
+    fn incarnation(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    fn version(&self) -> &str {
+        self.meta().resource_version.as_deref().unwrap_or_default()
+    }
+}
+
 /// What happened to one object, seen after the informer's own copy has changed.
 #[derive(Clone, Debug)]
 pub enum Change<K> {
@@ -43,7 +71,7 @@ pub enum Change<K> {
     Deleted(Arc<K>),
 }
 
-impl<K: Resource> Change<K> {
+impl<K: Followed> Change<K> {
     /// The object after the change; before it, for a deletion.
     pub fn object(&self) -> &Arc<K> {
         match self {
@@ -53,7 +81,7 @@ impl<K: Resource> Change<K> {
     }
 
     pub fn key(&self) -> ObjectKey {
-        ObjectKey::of(self.object().as_ref())
+        self.object().as_ref().key()
     }
 }
 
@@ -73,14 +101,32 @@ impl<K> Informer<K>
 where
     K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + Sync + 'static,
 {
-    /// Lists and watches until `shutdown`. `on_change` is called from the informer's task, once for each change and in
-    /// order, also for what a fresh list after a gap shows to have changed or vanished; it must not block.
+    /// As [`Informer::start_keeping`], keeping whole objects.
     pub fn start(
         api: Api<K>,
         config: watcher::Config,
         shutdown: CancellationToken,
-        mut on_change: impl FnMut(Change<K>) + Send + 'static,
+        on_change: impl FnMut(Change<K>) + Send + 'static,
     ) -> Self {
+        Self::start_keeping(api, config, shutdown, |object| object, on_change)
+    }
+}
+
+impl<V: Followed> Informer<V> {
+    /// Lists and watches until `shutdown`, keeping of each object what `keep` makes of it.
+    ///
+    /// `on_change` is called from the informer's task, once for each change and in order, also for what a fresh list after
+    /// a gap shows to have changed or vanished; it must not block.
+    pub fn start_keeping<K>(
+        api: Api<K>,
+        config: watcher::Config,
+        shutdown: CancellationToken,
+        mut keep: impl FnMut(K) -> V + Send + 'static,
+        mut on_change: impl FnMut(Change<V>) + Send + 'static,
+    ) -> Self
+    where
+        K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
+    {
         let objects = Arc::new(RwLock::new(BTreeMap::new()));
         let (synced_tx, synced) = watch::channel(false);
         let informer = Self { objects: objects.clone(), synced };
@@ -89,7 +135,7 @@ where
             let path = api.resource_url().to_owned();
             let mut events = std::pin::pin!(watcher::watcher(api, config.streaming_lists()).default_backoff());
             // The list in progress; it replaces the copy in one go when it is complete.
-            let mut listed: BTreeMap<ObjectKey, Arc<K>> = BTreeMap::new();
+            let mut listed: BTreeMap<ObjectKey, Arc<V>> = BTreeMap::new();
             loop {
                 let event = tokio::select! {
                     () = shutdown.cancelled() => return,
@@ -103,24 +149,25 @@ where
                     }
                     Some(Ok(Event::Init)) => listed.clear(),
                     Some(Ok(Event::InitApply(object))) => {
-                        listed.insert(ObjectKey::of(&object), Arc::new(object));
+                        let kept = keep(object);
+                        listed.insert(kept.key(), Arc::new(kept));
                     }
                     Some(Ok(Event::InitDone)) => {
-                        let new = std::mem::take(&mut listed);
-                        let old = std::mem::replace(&mut *objects.write(), new.clone());
-                        for change in difference(old, new) {
-                            on_change(change);
-                        }
+                        let old = std::mem::replace(&mut *objects.write(), std::mem::take(&mut listed));
+                        let changes = difference(&old, &objects.read());
+                        drop(old);
+                        changes.into_iter().for_each(&mut on_change);
                         synced_tx.send_replace(true);
                     }
                     Some(Ok(Event::Apply(object))) => {
-                        let new = Arc::new(object);
-                        let old = objects.write().insert(ObjectKey::of(new.as_ref()), new.clone());
+                        let new = Arc::new(keep(object));
+                        let old = objects.write().insert(new.key(), new.clone());
                         replacement(old, new).into_iter().for_each(&mut on_change);
                     }
                     Some(Ok(Event::Delete(object))) => {
-                        objects.write().remove(&ObjectKey::of(&object));
-                        on_change(Change::Deleted(Arc::new(object)));
+                        let gone = keep(object);
+                        objects.write().remove(&gone.key());
+                        on_change(Change::Deleted(Arc::new(gone)));
                     }
                 }
             }
@@ -134,17 +181,17 @@ where
         let _ = self.synced.clone().wait_for(|synced| *synced).await;
     }
 
-    pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
+    pub fn get(&self, key: &ObjectKey) -> Option<Arc<V>> {
         self.objects.read().get(key).cloned()
     }
 
     /// All objects in key order.
-    pub fn list(&self) -> Vec<Arc<K>> {
+    pub fn list(&self) -> Vec<Arc<V>> {
         self.objects.read().values().cloned().collect()
     }
 
     /// The objects of one namespace in name order.
-    pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
+    pub fn list_in(&self, namespace: &str) -> Vec<Arc<V>> {
         let start = ObjectKey::new(namespace, "");
         let objects = self.objects.read();
         objects
@@ -165,8 +212,8 @@ fn without_managed_fields<K: Resource>(mut event: Event<K>) -> Event<K> {
 }
 
 /// The changes that lead from one complete list to the next: vanished objects first, then new and changed ones.
-fn difference<K: Resource>(old: BTreeMap<ObjectKey, Arc<K>>, new: BTreeMap<ObjectKey, Arc<K>>) -> Vec<Change<K>> {
-    let same = |a: &K, b: &K| a.meta().uid == b.meta().uid && a.meta().resource_version == b.meta().resource_version;
+fn difference<V: Followed>(old: &BTreeMap<ObjectKey, Arc<V>>, new: &BTreeMap<ObjectKey, Arc<V>>) -> Vec<Change<V>> {
+    let same = |a: &V, b: &V| a.incarnation() == b.incarnation() && a.version() == b.version();
     let gone = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, object)| Change::Deleted(object.clone()));
     let applied = new.iter().flat_map(|(key, object)| match old.get(key) {
         Some(before) if same(before, object) => Vec::new(),
@@ -176,9 +223,9 @@ fn difference<K: Resource>(old: BTreeMap<ObjectKey, Arc<K>>, new: BTreeMap<Objec
 }
 
 /// An object of the same name but another uid is another object: the old one's end must not go unnoticed.
-fn replacement<K: Resource>(old: Option<Arc<K>>, new: Arc<K>) -> Vec<Change<K>> {
+fn replacement<V: Followed>(old: Option<Arc<V>>, new: Arc<V>) -> Vec<Change<V>> {
     match old {
-        Some(old) if old.meta().uid != new.meta().uid => {
+        Some(old) if old.incarnation() != new.incarnation() => {
             vec![Change::Deleted(old), Change::Applied { old: None, new }]
         }
         old => vec![Change::Applied { old, new }],

@@ -1,6 +1,8 @@
 //! How Kapell's services see the API: through a [`kube::Client`], whether the server is in this process or elsewhere.
 //!
-//! * [`Informer`] keeps a local copy of a set of objects and tells of each change.
+//! * [`Informer`] keeps a local copy of a set of objects, or what is needed of them, and tells of each change.
+//! * [`lean`] decodes of an object what decisions are made of.
+//! * [`Interner`] keeps equal parts of such copies once.
 //! * [`Queue`] holds the keys that wait for a reconcile: each once, with delays and back-off.
 //! * [`Recorder`] writes Events, counting those that repeat.
 //! * [`reconcile`](reconcile::run) drains a queue with a few workers and isolates the panics of one key from the rest.
@@ -9,9 +11,12 @@
 
 pub mod events;
 pub mod informer;
+mod interner;
+pub mod lean;
 pub mod queue;
 pub mod reconcile;
 
 pub use events::{Recorder, Severity};
-pub use informer::{Change, Informer, ObjectKey};
+pub use informer::{Change, Followed, Informer, ObjectKey};
+pub use interner::Interner;
 pub use queue::Queue;

@@ -34,7 +34,7 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    ready: VecDeque<T>,
+    ready: Ready<T>,
     /// Keys in `ready`, or to be put there when their worker is done.
     waiting: HashSet<T>,
     working: HashSet<T>,
@@ -53,8 +53,17 @@ impl<T: Clone + Eq + Hash> Default for Queue<T> {
 
 impl<T: Clone + Eq + Hash> Queue<T> {
     pub fn new() -> Self {
+        Self::with_lanes(None)
+    }
+
+    /// Keys of different lanes take turns, so that ten thousand keys of one do not keep the single one of another waiting.
+    pub fn in_turns(lane: fn(&T) -> &str) -> Self {
+        Self::with_lanes(Some(lane))
+    }
+
+    fn with_lanes(lane: Option<fn(&T) -> &str>) -> Self {
         let state = State {
-            ready: VecDeque::new(),
+            ready: Ready { lane, lanes: HashMap::new(), order: VecDeque::new(), plain: VecDeque::new() },
             waiting: HashSet::new(),
             working: HashSet::new(),
             delayed: BinaryHeap::new(),
@@ -81,9 +90,13 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             return;
         }
         state.due.insert(key.clone(), at);
+        // Whoever watches over the earliest delay need not hear of a later one.
+        let earliest = state.delayed.peek().is_none_or(|first| at < first.at);
         state.delayed.push(Delayed { at, key });
         drop(state);
-        self.shared.changed.notify_one();
+        if earliest {
+            self.shared.changed.notify_one();
+        }
     }
 
     /// Adds the key after a delay that grows with its failures in a row.
@@ -110,7 +123,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
             let wake_at = {
                 let mut state = self.shared.state.lock();
                 state.release_due(Instant::now());
-                if let Some(key) = state.ready.pop_front() {
+                if let Some(key) = state.ready.pop() {
                     state.waiting.remove(&key);
                     state.working.insert(key.clone());
                     // Another worker takes the next key, or the watch over the next delay that this one kept.
@@ -135,7 +148,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         let mut state = self.shared.state.lock();
         state.working.remove(key);
         if state.waiting.contains(key) {
-            state.ready.push_back(key.clone());
+            state.ready.push(key.clone());
             drop(state);
             self.shared.changed.notify_one();
         }
@@ -145,7 +158,7 @@ impl<T: Clone + Eq + Hash> Queue<T> {
 impl<T: Clone + Eq + Hash> State<T> {
     fn add(&mut self, key: T) {
         if self.waiting.insert(key.clone()) && !self.working.contains(&key) {
-            self.ready.push_back(key);
+            self.ready.push(key);
         }
     }
 
@@ -157,6 +170,50 @@ impl<T: Clone + Eq + Hash> State<T> {
                 self.add(key);
             }
         }
+    }
+}
+
+/// Keys to be handed out.
+struct Ready<T> {
+    lane: Option<fn(&T) -> &str>,
+    /// Without lanes.
+    plain: VecDeque<T>,
+    /// Only lanes in which a key waits.
+    lanes: HashMap<String, VecDeque<T>>,
+    /// Each of them once, the one whose turn it is first.
+    order: VecDeque<String>,
+}
+
+impl<T> Ready<T> {
+    fn push(&mut self, key: T) {
+        let Some(lane) = self.lane.map(|lane| lane(&key)) else { return self.plain.push_back(key) };
+        match self.lanes.get_mut(lane) {
+            Some(keys) => keys.push_back(key),
+            None => {
+                let lane = lane.to_owned();
+                self.order.push_back(lane.clone());
+                self.lanes.insert(lane, VecDeque::from([key]));
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        if self.lane.is_none() {
+            return self.plain.pop_front();
+        }
+        let lane = self.order.pop_front()?;
+        let keys = self.lanes.get_mut(&lane)?;
+        let key = keys.pop_front();
+        if keys.is_empty() {
+            self.lanes.remove(&lane);
+        } else {
+            self.order.push_back(lane);
+        }
+        key
+    }
+
+    fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.order.is_empty()
     }
 }
 

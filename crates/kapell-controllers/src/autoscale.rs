@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v2::{HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricSpec};
-use k8s_openapi::api::core::v1::Pod;
 use kapell_api::quantity::Quantity;
 use kapell_client::reconcile::Next;
 use kapell_client::{Change, ObjectKey, Queue, Recorder, Severity};
@@ -30,7 +29,7 @@ pub(crate) use self::behavior::History;
 use self::plan::{ContainerFacts, PodFacts, Proposal};
 use self::status::Outcome;
 use crate::caches::Caches;
-use crate::pod;
+use crate::pod::{self, KnownPod};
 
 /// How often use is looked at, as upstream.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -185,7 +184,7 @@ impl Autoscaler {
         let usage = usage_of(&metrics);
         let labels = kapell_api::selector::Selector::parse(selector).map_err(|error| error.to_string())?;
         let mut pods = self.caches.pods.list_in(namespace);
-        pods.retain(|pod| labels.matches(pod.labels()) && pod::is_active(pod));
+        pods.retain(|pod| labels.matches(&pod.labels) && pod::is_active(pod));
         if pods.is_empty() {
             return Err("no running pods to measure".to_owned());
         }
@@ -248,21 +247,15 @@ fn usage_of(metrics: &Value) -> Usage {
     usage
 }
 
-fn facts(pod: &Pod, usage: &Usage) -> PodFacts {
-    let name = pod.name_any();
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| {
-        let used = usage.get(&(name.clone(), container.name.clone()));
-        let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        let request = |resource: &str| {
-            let written = requests?.get(resource)?;
-            Quantity::parse(&written.0).ok().map(Quantity::milli)
-        };
+fn facts(pod: &KnownPod, usage: &Usage) -> PodFacts {
+    let containers = pod.template.containers.iter().map(|container| {
+        let used = usage.get(&(pod.name.to_string(), container.name.clone()));
         ContainerFacts {
             name: container.name.clone(),
             cpu: used.and_then(|(cpu, _)| *cpu),
             memory: used.and_then(|(_, memory)| *memory),
-            requests_cpu: request("cpu"),
-            requests_memory: request("memory"),
+            requests_cpu: container.requests_cpu,
+            requests_memory: container.requests_memory,
         }
     });
     PodFacts { starting: !pod::is_ready(pod), containers: containers.collect() }

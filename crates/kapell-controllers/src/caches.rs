@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
+use kapell_client::lean::LeanPod;
 use kapell_client::{Change, Informer, ObjectKey, Queue};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::autoscale::History;
 use crate::node::Heartbeats;
+use crate::pod::{KnownPod, Labels, PodReader};
 use crate::pods::expectations::Expectations;
 use crate::{daemonset, disruption, endpoints, endpointslice, ownership, pods, serviceaccount};
 
@@ -36,7 +38,7 @@ pub(crate) struct Caches {
     pub(crate) service_accounts: Informer<ServiceAccount>,
     pub(crate) nodes: Informer<Node>,
     leases: Informer<Lease>,
-    pub(crate) pods: Informer<Pod>,
+    pub(crate) pods: Informer<KnownPod>,
     pub(crate) workloads: Workloads,
 }
 
@@ -122,7 +124,14 @@ impl Caches {
             services: services.clone(),
             workloads: workloads.clone(),
         };
-        let pods = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| wake.on_pod(&change));
+        let mut reader = PodReader::default();
+        let pods = Informer::start_keeping(
+            Api::<LeanPod>::all(all()),
+            config(),
+            shutdown.clone(),
+            move |LeanPod(pod)| reader.read(pod),
+            move |change| wake.on_pod(&change),
+        );
 
         Self {
             deployments,
@@ -174,7 +183,7 @@ fn on_replica_set(
         // Nobody's: whoever selects it may adopt it.
         for deployment in deployments.list_in(now.metadata.namespace.as_deref().unwrap_or_default()) {
             let selector = deployment.spec.as_ref().and_then(|spec| ownership::selector(&spec.selector));
-            if selector.is_some_and(|selector| ownership::selects(&selector, &now.metadata)) {
+            if selector.is_some_and(|selector| ownership::matches(&selector, now.metadata.labels.as_ref())) {
                 queues.deployment.add(ObjectKey::of(deployment.as_ref()));
             }
         }
@@ -183,8 +192,13 @@ fn on_replica_set(
 
 /// Queues the controller of an object if it is of this kind.
 fn wake_controller(queue: &Queue<ObjectKey>, kind: &str, meta: &ObjectMeta) {
-    if let Some(owner) = ownership::controller_of(meta).filter(|owner| owner.kind == kind) {
-        queue.add(ObjectKey::new(meta.namespace.clone().unwrap_or_default(), owner.name.clone()));
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    wake_owner(queue, kind, namespace, ownership::controller_of(meta));
+}
+
+fn wake_owner(queue: &Queue<ObjectKey>, kind: &str, namespace: &str, owner: Option<&OwnerReference>) {
+    if let Some(owner) = owner.filter(|owner| owner.kind == kind) {
+        queue.add(ObjectKey::new(namespace, &*owner.name));
     }
 }
 
@@ -198,7 +212,7 @@ struct PodWakes {
 }
 
 impl PodWakes {
-    fn on_pod(&self, change: &Change<Pod>) {
+    fn on_pod(&self, change: &Change<KnownPod>) {
         // Ticked off first, so that the reconcile woken next finds it so.
         pods::observe(&self.expectations, change);
         endpointslice::on_pod(&self.services, &self.queues.endpoint_slice, change);
@@ -208,13 +222,14 @@ impl PodWakes {
             Change::Deleted(pod) => (pod, None),
         };
         for pod in [Some(now), before].into_iter().flatten() {
-            wake_controller(&self.queues.replica_set, "ReplicaSet", &pod.metadata);
-            wake_controller(&self.queues.stateful_set, "StatefulSet", &pod.metadata);
-            wake_controller(&self.queues.daemon_set, "DaemonSet", &pod.metadata);
-            wake_controller(&self.queues.replication_controller, "ReplicationController", &pod.metadata);
+            let (namespace, owner) = (&pod.namespace, pod.controller());
+            wake_owner(&self.queues.replica_set, "ReplicaSet", namespace, owner);
+            wake_owner(&self.queues.stateful_set, "StatefulSet", namespace, owner);
+            wake_owner(&self.queues.daemon_set, "DaemonSet", namespace, owner);
+            wake_owner(&self.queues.replication_controller, "ReplicationController", namespace, owner);
         }
-        let namespace = now.metadata.namespace.as_deref().unwrap_or_default();
-        match ownership::controller_of(&now.metadata) {
+        let namespace = &*now.namespace;
+        match now.controller() {
             Some(owner) if matches!(change, Change::Deleted(_)) => {
                 // A Deployment that recreates waits for the end of its last old pod.
                 if let Some(rs) = self.replica_sets.get(&ObjectKey::new(namespace, &owner.name)) {
@@ -222,20 +237,20 @@ impl PodWakes {
                 }
             }
             Some(_) => {}
-            None => self.wake_adopters(namespace, &now.metadata),
+            None => self.wake_adopters(namespace, &now.labels),
         }
-        if let Some(node) = now.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
-            let is_new = before.is_none_or(|before| before.spec.as_ref().and_then(|s| s.node_name.as_ref()).is_none());
+        if let Some(node) = &now.node {
+            let is_new = before.is_none_or(|before| before.node.is_none());
             if is_new && matches!(change, Change::Applied { .. }) {
-                self.queues.node.add(ObjectKey::new("", node));
+                self.queues.node.add(ObjectKey::new("", &**node));
             }
         }
     }
 
     /// A pod that is nobody's: whoever selects it may adopt it.
-    fn wake_adopters(&self, namespace: &str, meta: &ObjectMeta) {
+    fn wake_adopters(&self, namespace: &str, labels: &Labels) {
         let selects = |selector: Option<&LabelSelector>| {
-            selector.and_then(ownership::selector).is_some_and(|selector| ownership::selects(&selector, meta))
+            selector.and_then(ownership::selector).is_some_and(|selector| ownership::matches(&selector, Some(labels)))
         };
         for rs in self.replica_sets.list_in(namespace) {
             if selects(rs.spec.as_ref().map(|spec| &spec.selector)) {

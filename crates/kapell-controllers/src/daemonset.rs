@@ -66,7 +66,7 @@ impl DaemonSetController {
 
         let mut revisions = self.caches.workloads.revisions.list_in(&key.namespace);
         revisions.retain(|revision| ownership::is_controlled_by(&revision.metadata, &uid));
-        let hashes: BTreeSet<_> = pods.iter().filter_map(|pod| pod.labels().get(revision::HASH_LABEL)).collect();
+        let hashes: BTreeSet<_> = pods.iter().filter_map(|pod| pod.labels.get(revision::HASH_LABEL)).collect();
         let used =
             revisions.iter().filter(|r| r.labels().get(revision::HASH_LABEL).is_some_and(|h| hashes.contains(h)));
         let in_use = used.map(|revision| revision.name_any()).collect();

@@ -51,7 +51,7 @@ impl DeploymentController {
         let claim = ownership::claim(&deployment.metadata, &selector, sets);
         ownership::settle(&self.client, deployment.as_ref(), &claim).await?;
         let pods = self.caches.pods.list_in(&key.namespace).into_iter().filter_map(|pod| {
-            let owner = ownership::controller_of(&pod.metadata)?;
+            let owner = pod.controller()?;
             let owned = claim.owned.iter().any(|rs| rs.metadata.uid.as_deref() == Some(owner.uid.as_str()));
             owned.then(|| (owner.name.clone(), pod.clone()))
         });

@@ -7,7 +7,6 @@ mod tests;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kapell_client::reconcile::Next;
 use kapell_client::{Change, Informer, ObjectKey, Queue};
@@ -16,14 +15,15 @@ use kube::{Api, Client};
 
 use crate::caches::Caches;
 use crate::ownership;
+use crate::pod::KnownPod;
 
 /// Queues the budgets that the pod belongs to or has just left.
-pub(crate) fn on_pod(budgets: &Informer<PodDisruptionBudget>, queue: &Queue<ObjectKey>, change: &Change<Pod>) {
+pub(crate) fn on_pod(budgets: &Informer<PodDisruptionBudget>, queue: &Queue<ObjectKey>, change: &Change<KnownPod>) {
     let (new, old) = match change {
         Change::Applied { old, new } => (new, old.as_ref()),
         Change::Deleted(pod) => (pod, None),
     };
-    for budget in budgets.list_in(new.metadata.namespace.as_deref().unwrap_or_default()) {
+    for budget in budgets.list_in(&new.namespace) {
         if [Some(new), old].into_iter().flatten().any(|pod| plan::selects(&budget, pod)) {
             queue.add(ObjectKey::of(budget.as_ref()));
         }
@@ -49,12 +49,12 @@ pub(crate) async fn reconcile(client: Client, caches: Caches, key: ObjectKey) ->
 }
 
 /// How many pods their controllers want, each controller once; an error names what has no such number.
-fn expected(caches: &Caches, namespace: &str, pods: &[Arc<Pod>]) -> Result<i32, String> {
+fn expected(caches: &Caches, namespace: &str, pods: &[Arc<KnownPod>]) -> Result<i32, String> {
     let mut seen = Vec::new();
     let mut total = 0;
     for pod in pods {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let owner = ownership::controller_of(&pod.metadata);
+        let name = &pod.name;
+        let owner = pod.controller();
         let owner = owner.ok_or_else(|| format!("found no controllers for pod \"{name}\""))?;
         let key = ObjectKey::new(namespace, &owner.name);
         let found = match owner.kind.as_str() {

@@ -7,7 +7,7 @@ pub(crate) mod plan;
 #[cfg(test)]
 mod tests;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kapell_client::reconcile::Next;
 use kapell_client::{Change, Informer, ObjectKey, Queue};
@@ -16,6 +16,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use self::plan::Action;
 use crate::caches::Caches;
+use crate::pod::KnownPod;
 
 #[derive(Clone)]
 pub(crate) struct EndpointSliceController {
@@ -24,12 +25,12 @@ pub(crate) struct EndpointSliceController {
 }
 
 /// Queues the Services that the pod belongs to or has just left.
-pub(crate) fn on_pod(services: &Informer<Service>, queue: &Queue<ObjectKey>, change: &Change<Pod>) {
+pub(crate) fn on_pod(services: &Informer<Service>, queue: &Queue<ObjectKey>, change: &Change<KnownPod>) {
     let (new, old) = match change {
         Change::Applied { old, new } => (new, old.as_ref()),
         Change::Deleted(pod) => (pod, None),
     };
-    for service in services.list_in(new.metadata.namespace.as_deref().unwrap_or_default()) {
+    for service in services.list_in(&new.namespace) {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
         let Some(selector) = selector.filter(|selector| !selector.is_empty()) else { continue };
         if [Some(new), old].into_iter().flatten().any(|pod| plan::is_selected(pod, selector)) {

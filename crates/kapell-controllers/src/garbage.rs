@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kapell_client::reconcile::Next;
-use kapell_client::{Change, Queue};
+use kapell_client::{Change, Informer, ObjectKey, Queue};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
@@ -30,51 +30,76 @@ pub(crate) enum GarbageError {
     Api(#[from] kube::Error),
 }
 
+/// What the watches have told, and which objects have to be looked at because of it.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    pub(crate) graph: Arc<Mutex<Graph>>,
+    pub(crate) queue: Queue<Arc<str>>,
+}
+
+impl Known {
+    /// Takes a change into the graph and queues what it concerns.
+    pub(crate) fn observe(&self, change: &Change<Node>) {
+        let look = match change {
+            Change::Applied { new, .. } => self.graph.lock().insert(new),
+            Change::Deleted(old) => self.graph.lock().remove(&old.uid),
+        };
+        look.into_iter().for_each(|uid| self.queue.add(uid));
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct GarbageCollector {
     pub(crate) client: Client,
     pub(crate) kinds: Arc<Vec<Kind>>,
-    pub(crate) graph: Arc<Mutex<Graph>>,
-    pub(crate) queue: Queue<String>,
+    pub(crate) known: Known,
+    /// In the order of the kinds.
+    pub(crate) informers: Arc<Vec<Option<Informer<Node>>>>,
 }
 
 impl GarbageCollector {
-    /// Takes a change into the graph and queues what it concerns.
-    pub(crate) fn observe(&self, kind: usize, change: &Change<Metadata>) {
-        let meta = &change.object().metadata;
-        let Some(uid) = meta.uid.as_deref() else { return };
-        let look = match change {
-            Change::Applied { .. } => self.graph.lock().insert(uid, Node::of(kind, meta)),
-            Change::Deleted(_) => self.graph.lock().remove(uid),
-        };
-        look.into_iter().for_each(|uid| self.queue.add(uid));
-    }
-
-    pub(crate) async fn reconcile(self, uid: String) -> Result<Next, GarbageError> {
-        let Some(known) = self.graph.lock().get(&uid).cloned() else { return Ok(Next::OnChange) };
+    pub(crate) async fn reconcile(self, uid: Arc<str>) -> Result<Next, GarbageError> {
+        let Some(known) = self.known.graph.lock().get(&uid).cloned() else { return Ok(Next::OnChange) };
+        // Nothing has to be done while its owners are there, and when one of them goes we are woken. So an object that
+        // is well costs no request.
+        let is_solid = |reference: &OwnerReference| self.known_owner(reference, &known) == Some(Owner::Solid);
+        if !known.deleting && known.owners.iter().all(is_solid) {
+            return Ok(Next::OnChange);
+        }
         let api = self.kinds[known.kind].api(&self.client, &known.namespace);
-        let live = api.get_opt(&known.name).await?.filter(|live| live.uid().as_ref() == Some(&uid));
+        let live = api.get_opt(&known.name).await?.filter(|live| live.uid().as_deref() == Some(&*uid));
         let Some(live) = live else {
             // Gone already; its own deletion event will say so too.
-            let look = self.graph.lock().remove(&uid);
-            look.into_iter().for_each(|uid| self.queue.add(uid));
+            let look = self.known.graph.lock().remove(&uid);
+            look.into_iter().for_each(|uid| self.known.queue.add(uid));
             return Ok(Next::OnChange);
         };
         let node = Node::of(known.kind, &live.metadata);
         let mut owners = Vec::new();
-        for reference in &node.owners {
+        for reference in &*node.owners {
             owners.push((reference.uid.clone(), self.owner(reference, &node).await?));
         }
-        let dependents = self.graph.lock().dependents(&uid);
+        let dependents = self.known.graph.lock().dependents(&uid);
         let action = plan::plan(&node, &owners, &dependents);
         self.apply(&uid, &node, &live, action).await?;
         Ok(Next::OnChange)
     }
 
-    async fn owner(&self, reference: &OwnerReference, dependent: &Node) -> Result<Owner, GarbageError> {
-        if let Some(owner) = self.graph.lock().owner(reference, dependent) {
+    /// What the watches tell of an owner; nothing where they do not know it.
+    fn known_owner(&self, reference: &OwnerReference, dependent: &Node) -> Option<Owner> {
+        if let Some(owner) = self.known.graph.lock().owner(reference, dependent) {
             let waiting = owner.waits_for_dependents() && reference.block_owner_deletion == Some(true);
-            return Ok(if waiting { Owner::Waiting } else { Owner::Solid });
+            return Some(if waiting { Owner::Waiting } else { Owner::Solid });
+        }
+        let place = self.kinds.iter().position(|kind| kind.is_meant_by(reference))?;
+        let namespace = if self.kinds[place].namespaced { &*dependent.namespace } else { "" };
+        let owner = self.informers[place].as_ref()?.get(&ObjectKey::new(namespace, &*reference.name))?;
+        (*owner.uid == *reference.uid).then_some(Owner::Solid)
+    }
+
+    async fn owner(&self, reference: &OwnerReference, dependent: &Node) -> Result<Owner, GarbageError> {
+        if let Some(owner) = self.known_owner(reference, dependent) {
+            return Ok(owner);
         }
         let kind = self.kinds.iter().find(|kind| kind.is_meant_by(reference));
         let kind = kind.ok_or_else(|| GarbageError::UnknownKind {
@@ -93,7 +118,7 @@ impl GarbageCollector {
         match action {
             Action::Nothing => Ok(()),
             Action::Await(uids) => {
-                uids.into_iter().for_each(|uid| self.queue.add(uid));
+                uids.into_iter().for_each(|uid| self.known.queue.add(uid.into()));
                 Ok(())
             }
             Action::Delete(propagation) => self.delete(uid, node, live, propagation).await,
@@ -118,7 +143,7 @@ impl GarbageCollector {
     }
 
     async fn orphan(&self, dependent: &str, owner: &str) -> Result<(), kube::Error> {
-        let Some(node) = self.graph.lock().get(dependent).cloned() else { return Ok(()) };
+        let Some(node) = self.known.graph.lock().get(dependent).cloned() else { return Ok(()) };
         let api = self.kinds[node.kind].api(&self.client, &node.namespace);
         match api.get_opt(&node.name).await? {
             Some(live) if live.uid().as_deref() == Some(dependent) => {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use kapell_client::reconcile;
 use kapell_client::{ObjectKey, Queue, Recorder};
 use kube::Client;
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::autoscale::Autoscaler;
@@ -160,25 +159,22 @@ async fn delete_what_has_to_go(
 ) {
     let Some(kinds) = metadata::discover(&client, &shutdown).await else { return };
     let kinds: Arc<Vec<Kind>> = Arc::new(kinds);
-    let garbage = GarbageCollector {
-        client: client.clone(),
-        kinds: kinds.clone(),
-        graph: Arc::new(Mutex::default()),
-        queue: Queue::new(),
-    };
-    let (collector, cache, queue) = (garbage.clone(), caches.namespaces.clone(), namespaces.clone());
-    let informers = metadata::watch(&client, &kinds, &shutdown, move |kind, change| {
-        collector.observe(kind, &change);
+    let known = garbage::Known::default();
+    let (followed, cache, queue) = (known.clone(), caches.namespaces.clone(), namespaces.clone());
+    let informers = metadata::watch(&client, &kinds, &shutdown, move |change| {
+        followed.observe(&change);
         namespace::on_content(&cache, &queue, &change);
     });
-    for informer in &informers {
+    for informer in informers.iter().flatten() {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = informer.synced() => {}
         }
     }
+    let queue = known.queue.clone();
+    let informers = Arc::new(informers);
+    let garbage = GarbageCollector { client: client.clone(), kinds: kinds.clone(), known, informers };
     let namespace = NamespaceController { client, caches, kinds };
-    let queue = garbage.queue.clone();
     tokio::join!(
         reconcile::run("garbage", queue, WORKERS, shutdown.clone(), move |uid| garbage.clone().reconcile(uid)),
         reconcile::run("namespace", namespaces, 1, shutdown.clone(), move |key| namespace.clone().reconcile(key)),

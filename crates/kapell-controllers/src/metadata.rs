@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kapell_client::lean::LeanMetadata;
 use kapell_client::{Change, Informer};
 use kube::api::DynamicObject;
 use kube::core::{ApiResource, PartialObjectMeta};
@@ -10,6 +11,8 @@ use kube::discovery::{Discovery, Scope, verbs};
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
+
+use crate::garbage::graph::{Node, NodeReader};
 
 /// One object's metadata.
 pub(crate) type Metadata = PartialObjectMeta<DynamicObject>;
@@ -74,19 +77,21 @@ fn kinds_of(discovery: &Discovery) -> Vec<Kind> {
         .collect()
 }
 
-/// Watches the metadata of all kinds; `on_change` is told the kind's place in the list.
+/// Follows the metadata of all kinds. Gives the informers in the order of the kinds; those that are not worth it have none.
 pub(crate) fn watch(
     client: &Client,
     kinds: &[Kind],
     shutdown: &CancellationToken,
-    on_change: impl Fn(usize, Change<Metadata>) + Clone + Send + 'static,
-) -> Vec<Informer<Metadata>> {
-    let watched = kinds.iter().enumerate().filter(|(_, kind)| !is_ephemeral(&kind.resource));
-    watched
-        .map(|(i, kind)| {
-            let on_change = on_change.clone();
-            let api: Api<Metadata> = Api::all_with(client.clone(), &kind.resource);
-            Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| on_change(i, change))
-        })
-        .collect()
+    on_change: impl Fn(Change<Node>) + Clone + Send + 'static,
+) -> Vec<Option<Informer<Node>>> {
+    let follow = |(i, kind): (usize, &Kind)| {
+        if is_ephemeral(&kind.resource) {
+            return None;
+        }
+        let mut reader = NodeReader::new(i);
+        let api: Api<LeanMetadata> = Api::all_with(client.clone(), &kind.resource);
+        let keep = move |LeanMetadata(meta)| reader.read(meta);
+        Some(Informer::start_keeping(api, watcher::Config::default(), shutdown.clone(), keep, on_change.clone()))
+    };
+    kinds.iter().enumerate().map(follow).collect()
 }

@@ -18,7 +18,8 @@ use serde_json::json;
 
 use self::plan::Rest;
 use crate::caches::Caches;
-use crate::metadata::{Kind, Metadata};
+use crate::garbage::graph::Node;
+use crate::metadata::Kind;
 
 #[derive(Clone)]
 pub(crate) struct NamespaceController {
@@ -28,8 +29,11 @@ pub(crate) struct NamespaceController {
 }
 
 /// Queues a Terminating namespace when something in it has changed or gone.
-pub(crate) fn on_content(namespaces: &Informer<Namespace>, queue: &Queue<ObjectKey>, change: &Change<Metadata>) {
-    let Some(namespace) = change.object().metadata.namespace.as_deref() else { return };
+pub(crate) fn on_content(namespaces: &Informer<Namespace>, queue: &Queue<ObjectKey>, change: &Change<Node>) {
+    let namespace = &*change.object().namespace;
+    if namespace.is_empty() {
+        return;
+    }
     let key = ObjectKey::new("", namespace);
     if namespaces.get(&key).is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
         queue.add(key);

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kapell_client::reconcile::Next;
-use kapell_client::{Change, ObjectKey, Queue, Recorder, Severity};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kapell_client::{Change, Followed as _, ObjectKey, Queue, Recorder, Severity};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde_json::json;
@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 use self::plan::{Action, Plan, Snapshot};
 use crate::caches::Caches;
+use crate::pod::KnownPod;
+use crate::pods;
 
 /// When each node was last heard of.
 #[derive(Clone, Default)]
@@ -74,7 +76,7 @@ impl NodeController {
             return Ok(Next::OnChange);
         };
         let mut pods = self.caches.pods.list();
-        pods.retain(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&key.name));
+        pods.retain(|pod| pod.node.as_deref() == Some(&*key.name));
         let silent_for = self.heartbeats.silence(&key.name);
         let snapshot = Snapshot { node: &node, pods: &pods, silent_for, grace: self.grace };
         let Plan { actions, look_again } = plan::plan(&snapshot, Timestamp::now());
@@ -106,15 +108,14 @@ impl NodeController {
         Ok(())
     }
 
-    async fn evict(&self, pod: &Pod) -> Result<(), kube::Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
-        let only = Preconditions { uid: pod.uid(), resource_version: None };
-        match api.delete(&pod.name_any(), &DeleteParams::default().preconditions(only)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+    async fn evict(&self, pod: &KnownPod) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        match pods::delete_pod(&api, pod).await {
+            Err(error) if pods::is_gone(&error) => Ok(()),
             Err(error) => Err(error),
-            Ok(_) => {
-                let message = format!("Marking for deletion Pod {}", ObjectKey::of(pod));
-                self.events.record(pod, Severity::Normal, "TaintManagerEviction", message);
+            Ok(()) => {
+                let message = format!("Marking for deletion Pod {}", pod.key());
+                self.events.record(&pod.reference(), Severity::Normal, "TaintManagerEviction", message);
                 Ok(())
             }
         }

@@ -1,12 +1,16 @@
 //! Who controls an object: exactly one owner reference says `controller: true`, and the selector says who would like to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::api::{Patch, PatchParams};
 use kube::core::{NamespaceResourceScope, Selector, SelectorExt as _};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+
+use crate::pod::{self, KnownPod};
 
 /// The reference of the owner that controls the object, if any.
 pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
@@ -37,9 +41,70 @@ pub(crate) fn selector(selector: &LabelSelector) -> Option<Selector> {
     (!parsed.selects_all()).then_some(parsed)
 }
 
-pub(crate) fn selects(selector: &Selector, meta: &ObjectMeta) -> bool {
-    static NONE: std::collections::BTreeMap<String, String> = std::collections::BTreeMap::new();
-    selector.matches(meta.labels.as_ref().unwrap_or(&NONE))
+pub(crate) fn matches(selector: &Selector, labels: Option<&BTreeMap<String, String>>) -> bool {
+    static NONE: BTreeMap<String, String> = BTreeMap::new();
+    selector.matches(labels.unwrap_or(&NONE))
+}
+
+/// What an owner can claim: whole objects, and what is known of pods.
+pub(crate) trait Claimable {
+    /// As what the API knows it.
+    type Kind: Namespaced;
+
+    fn names(&self) -> Names<'_>;
+    fn labels(&self) -> Option<&BTreeMap<String, String>>;
+    fn owners(&self) -> &[OwnerReference];
+    fn is_going(&self) -> bool;
+}
+
+/// Which object it is, and as of when.
+pub(crate) struct Names<'a> {
+    name: &'a str,
+    uid: &'a str,
+    version: &'a str,
+}
+
+impl<K: Namespaced> Claimable for K {
+    type Kind = K;
+
+    fn names(&self) -> Names<'_> {
+        let meta = self.meta();
+        let [name, uid, version] =
+            [&meta.name, &meta.uid, &meta.resource_version].map(|text| text.as_deref().unwrap_or_default());
+        Names { name, uid, version }
+    }
+
+    fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.meta().labels.as_ref()
+    }
+
+    fn owners(&self) -> &[OwnerReference] {
+        self.owner_references()
+    }
+
+    fn is_going(&self) -> bool {
+        self.meta().deletion_timestamp.is_some()
+    }
+}
+
+impl Claimable for KnownPod {
+    type Kind = Pod;
+
+    fn names(&self) -> Names<'_> {
+        Names { name: &self.name, uid: &self.uid, version: &self.version }
+    }
+
+    fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.labels)
+    }
+
+    fn owners(&self) -> &[OwnerReference] {
+        &self.owners
+    }
+
+    fn is_going(&self) -> bool {
+        pod::is_terminating(self)
+    }
 }
 
 /// The outcome of [`claim`].
@@ -54,19 +119,18 @@ pub(crate) struct Claim<K> {
 
 /// Sorts the candidates (same namespace) by what `owner` has to do with them. An owner that is being deleted neither
 /// adopts nor releases; nothing that is being deleted is adopted.
-pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &Selector, candidates: Vec<Arc<K>>) -> Claim<K> {
+pub(crate) fn claim<K: Claimable>(owner: &ObjectMeta, selector: &Selector, candidates: Vec<Arc<K>>) -> Claim<K> {
     let uid = owner.uid.as_deref().unwrap_or_default();
     let owner_deleted = owner.deletion_timestamp.is_some();
     let mut claim = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for candidate in candidates {
-        let meta = candidate.meta();
-        let selected = selects(selector, meta);
-        match controller_of(meta) {
+        let selected = matches(selector, candidate.labels());
+        match candidate.owners().iter().find(|owner| owner.controller == Some(true)) {
             Some(controller) if controller.uid != uid => {}
             Some(_) if selected => claim.owned.push(candidate),
             Some(_) if owner_deleted => {}
             Some(_) => claim.release.push(candidate),
-            None if selected && !owner_deleted && meta.deletion_timestamp.is_none() => claim.adopt.push(candidate),
+            None if selected && !owner_deleted && !candidate.is_going() => claim.adopt.push(candidate),
             None => {}
         }
     }
@@ -78,20 +142,17 @@ pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &Selector, candid
 pub(crate) async fn settle<O, K>(client: &Client, owner: &O, claim: &Claim<K>) -> Result<(), kube::Error>
 where
     O: Namespaced,
-    K: Namespaced,
+    K: Claimable,
 {
     if claim.adopt.is_empty() && claim.release.is_empty() {
         return Ok(());
     }
     let namespace = owner.namespace().unwrap_or_default();
     let owners: Api<O> = Api::namespaced(client.clone(), &namespace);
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let api: Api<K::Kind> = Api::namespaced(client.clone(), &namespace);
     for released in &claim.release {
-        let rest: Vec<_> = released
-            .owner_references()
-            .iter()
-            .filter(|reference| Some(&reference.uid) != owner.meta().uid.as_ref())
-            .collect();
+        let rest: Vec<_> =
+            released.owners().iter().filter(|reference| Some(&reference.uid) != owner.meta().uid.as_ref()).collect();
         patch_owners(&api, released.as_ref(), serde_json::json!(rest)).await?;
     }
     if claim.adopt.is_empty() {
@@ -105,7 +166,7 @@ where
         return Ok(());
     }
     for adopted in &claim.adopt {
-        let mut references = adopted.owner_references().to_vec();
+        let mut references = adopted.owners().to_vec();
         references.push(controller_reference(owner));
         patch_owners(&api, adopted.as_ref(), serde_json::json!(references)).await?;
     }
@@ -123,13 +184,14 @@ impl<K> Namespaced for K where
 {
 }
 
-async fn patch_owners<K: Namespaced>(api: &Api<K>, object: &K, owners: serde_json::Value) -> Result<(), kube::Error> {
-    let patch = serde_json::json!({"metadata": {
-        "uid": object.meta().uid,
-        "resourceVersion": object.meta().resource_version,
-        "ownerReferences": owners,
-    }});
-    match api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await {
+async fn patch_owners<K: Claimable>(
+    api: &Api<K::Kind>,
+    object: &K,
+    owners: serde_json::Value,
+) -> Result<(), kube::Error> {
+    let Names { name, uid, version } = object.names();
+    let patch = serde_json::json!({"metadata": {"uid": uid, "resourceVersion": version, "ownerReferences": owners}});
+    match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(drop),
     }

@@ -16,7 +16,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use self::expectations::Expectations;
 use crate::ownership::{self, Namespaced};
-use crate::pod;
+use crate::pod::{self, KnownPod};
 
 /// Why pods could not be made or deleted, as a condition says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +33,10 @@ pub(crate) struct PodControl {
 }
 
 /// Ticks off what was expected of a pod's controller.
-pub(crate) fn observe(expectations: &Expectations, change: &Change<Pod>) {
+pub(crate) fn observe(expectations: &Expectations, change: &Change<KnownPod>) {
     let pod = change.object();
-    let Some(owner) = ownership::controller_of(&pod.metadata) else { return };
-    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let Some(owner) = pod.controller() else { return };
+    let uid = &*pod.uid;
     match change {
         Change::Applied { old, new } => {
             if old.is_none() {
@@ -86,20 +86,20 @@ impl PodControl {
         None
     }
 
-    pub(crate) async fn delete<O: Namespaced>(&self, owner: &O, pods: Vec<Arc<Pod>>) -> Option<Failure> {
+    pub(crate) async fn delete<O: Namespaced>(&self, owner: &O, pods: Vec<Arc<KnownPod>>) -> Option<Failure> {
         let uid = owner.uid().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &owner.namespace().unwrap_or_default());
-        self.expectations.expect(&uid, 0, pods.iter().filter_map(|pod| pod.uid()).collect());
+        self.expectations.expect(&uid, 0, pods.iter().map(|pod| pod.uid.to_string()).collect());
         let results = join_all(pods.iter().map(|pod| delete_pod(&api, pod))).await;
         let mut failure = None;
         for (pod, result) in pods.iter().zip(results) {
             match result {
                 Ok(()) => {
-                    let message = format!("Deleted pod: {}", pod.name_any());
+                    let message = format!("Deleted pod: {}", pod.name);
                     self.events.record(owner, Severity::Normal, "SuccessfulDelete", message);
                 }
                 Err(error) => {
-                    self.expectations.deleted(&uid, &pod.uid().unwrap_or_default());
+                    self.expectations.deleted(&uid, &pod.uid);
                     // Gone or replaced already: the cache will say so.
                     if !is_gone(&error) {
                         let message = explain(&error);
@@ -115,9 +115,9 @@ impl PodControl {
 }
 
 /// Deletes this pod, and no other of its name.
-pub(crate) async fn delete_pod(api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
-    let only = Preconditions { uid: pod.uid(), resource_version: None };
-    api.delete(&pod.name_any(), &DeleteParams::default().preconditions(only)).await.map(drop)
+pub(crate) async fn delete_pod(api: &Api<Pod>, pod: &KnownPod) -> Result<(), kube::Error> {
+    let only = Preconditions { uid: Some(pod.uid.to_string()), resource_version: None };
+    api.delete(&pod.name, &DeleteParams::default().preconditions(only)).await.map(drop)
 }
 
 /// Whether a deletion failed because its object is gone or is another one by now.

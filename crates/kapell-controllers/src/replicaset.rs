@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
 use kapell_client::ObjectKey;
 use kapell_client::reconcile::Next;
 use kube::api::PostParams;
@@ -19,6 +18,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use self::plan::{Action, Snapshot};
 use crate::caches::Caches;
+use crate::pod::KnownPod;
 use crate::pods::{self, Failure, PodControl};
 use crate::{ownership, pod};
 
@@ -48,7 +48,8 @@ impl ReplicaSetController {
         // Before the pods are listed: what is seen in between may only make the plan more cautious.
         let pending = self.pods.expectations.pending(&uid);
         let in_namespace = self.caches.pods.list_in(&key.namespace);
-        let candidates = in_namespace.iter().filter(|pod| !pod::is_terminal(pod) || is_of(pod, &uid)).cloned();
+        let candidates =
+            in_namespace.iter().filter(|pod| !pod::is_terminal(pod) || pod.is_controlled_by(&uid)).cloned();
         let claim = ownership::claim(&rs.metadata, &selector, candidates.collect());
         ownership::settle(&self.client, rs.as_ref(), &claim).await?;
         let mut pods = claim.owned;
@@ -82,7 +83,7 @@ impl ReplicaSetController {
     }
 
     /// Active pods per node of all ReplicaSets that have the same controller as this one.
-    fn family_by_node(&self, rs: &ReplicaSet, pods: &[Arc<Pod>]) -> BTreeMap<String, usize> {
+    fn family_by_node(&self, rs: &ReplicaSet, pods: &[Arc<KnownPod>]) -> BTreeMap<String, usize> {
         let mut family: HashSet<String> = rs.uid().into_iter().collect();
         if let Some(parent) = ownership::controller_of(&rs.metadata) {
             let siblings = self.caches.replica_sets.list_in(rs.metadata.namespace.as_deref().unwrap_or_default());
@@ -91,16 +92,11 @@ impl ReplicaSetController {
         }
         let mut by_node = BTreeMap::new();
         for pod in pods.iter().filter(|pod| pod::is_active(pod)) {
-            let owner = ownership::controller_of(&pod.metadata);
-            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-            if let Some(node) = node.filter(|_| owner.is_some_and(|owner| family.contains(&owner.uid))) {
-                *by_node.entry(node).or_insert(0) += 1;
+            let is_family = pod.controller().is_some_and(|owner| family.contains(&owner.uid));
+            if let Some(node) = pod.node.as_ref().filter(|_| is_family) {
+                *by_node.entry(node.to_string()).or_insert(0) += 1;
             }
         }
         by_node
     }
-}
-
-fn is_of(pod: &Pod, uid: &str) -> bool {
-    ownership::is_controlled_by(&pod.metadata, uid)
 }

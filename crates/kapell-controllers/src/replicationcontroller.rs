@@ -44,7 +44,7 @@ impl ReplicationControllers {
         // Before the pods are listed: what is seen in between may only make the plan more cautious.
         let pending = self.pods.expectations.pending(&uid);
         let mut candidates = self.caches.pods.list_in(&key.namespace);
-        candidates.retain(|pod| !pod::is_terminal(pod) || ownership::is_controlled_by(&pod.metadata, &uid));
+        candidates.retain(|pod| !pod::is_terminal(pod) || pod.is_controlled_by(&uid));
         let claim = ownership::claim(&rc.metadata, &selector, candidates);
         ownership::settle(&self.client, rc.as_ref(), &claim).await?;
         let mut pods = claim.owned;

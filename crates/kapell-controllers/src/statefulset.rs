@@ -20,6 +20,7 @@ use kube::{Api, Client, ResourceExt as _};
 
 use self::plan::{Action, Snapshot};
 use crate::caches::Caches;
+use crate::pod::KnownPod;
 use crate::{ownership, pods, revision};
 
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,7 @@ impl StatefulSetController {
         let Some(spec) = &set.spec else { return Ok(Next::OnChange) };
         let Some(selector) = ownership::selector(&spec.selector) else { return Ok(Next::OnChange) };
         let named = self.caches.pods.list_in(&key.namespace);
-        let named = named.into_iter().filter(|pod| plan::ordinal(&key.name, &pod.name_any()).is_some());
+        let named = named.into_iter().filter(|pod| plan::ordinal(&key.name, &pod.name).is_some());
         let claim = ownership::claim(&set.metadata, &selector, named.collect());
         ownership::settle(&self.client, set.as_ref(), &claim).await?;
         let mut pods = claim.owned;
@@ -91,8 +92,8 @@ impl StatefulSetController {
         all
     }
 
-    fn in_use(&self, set: &StatefulSet, pods: &[Arc<Pod>]) -> BTreeSet<String> {
-        let of_pods = pods.iter().filter_map(|pod| pod.labels().get(revision::HASH_LABEL).cloned());
+    fn in_use(&self, set: &StatefulSet, pods: &[Arc<KnownPod>]) -> BTreeSet<String> {
+        let of_pods = pods.iter().filter_map(|pod| pod.labels.get(revision::HASH_LABEL).cloned());
         let current = set.status.as_ref().and_then(|status| status.current_revision.clone());
         of_pods.chain(current).collect()
     }
@@ -117,7 +118,7 @@ impl StatefulSetController {
             }
             Action::Delete(pod) => match pods::delete_pod(&api, pod).await {
                 Err(error) if pods::is_gone(&error) => return Ok(()),
-                result => ("delete", pod.name_any(), result),
+                result => ("delete", pod.name.to_string(), result),
             },
         };
         let (reason, failed) = match action {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kapell_client::{Informer, Recorder, Severity};
+use kapell_client::lean::LeanPod;
+use kapell_client::{Followed as _, Informer, Recorder, Severity};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client};
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -22,9 +23,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::pod::{PodFacts, PodReader};
 use crate::state::{Decision, State};
 
 mod place;
+mod pod;
 mod queue;
 mod request;
 mod snapshot;
@@ -71,9 +74,14 @@ pub async fn run(config: SchedulerConfig, client: Client, shutdown: Cancellation
         move |change| s.change(|state, now| state.on_node(&change, now))
     });
     let s = shared.clone();
-    let pods = Informer::<Pod>::start(Api::all(client.clone()), watcher::Config::default(), shutdown.clone(), {
-        move |change| s.change(|state, now| state.on_pod(&change, now))
-    });
+    let mut reader = PodReader::default();
+    let pods = Informer::start_keeping(
+        Api::<LeanPod>::all(client.clone()),
+        watcher::Config::default(),
+        shutdown.clone(),
+        move |LeanPod(pod)| reader.read(&pod),
+        move |change| s.change(|state, now| state.on_pod(&change, now)),
+    );
     // Before all pods are known every node looks emptier than it is.
     tokio::select! {
         () = shutdown.cancelled() => return,
@@ -115,31 +123,31 @@ async fn carry_out(client: &Client, shared: &Shared, events: &Recorder, decision
     match decision {
         Decision::Bind { pod, node } => match bind(client, &pod, &node).await {
             Ok(()) => {
-                let message = format!("Successfully assigned {} to {node}", kapell_client::ObjectKey::of(pod.as_ref()));
-                events.record(pod.as_ref(), Severity::Normal, "Scheduled", message);
+                let message = format!("Successfully assigned {} to {node}", pod.key());
+                events.record(&pod.reference(), Severity::Normal, "Scheduled", message);
             }
             Err(error) => {
-                tracing::debug!(pod = %pod.name_any(), %node, error = &error as &dyn std::error::Error, "binding failed");
+                tracing::debug!(pod = %pod.name, %node, error = &error as &dyn std::error::Error, "binding failed");
                 shared.change(|state, now| state.forget(&pod, now));
             }
         },
         Decision::Report { pod, why } => {
-            events.record(pod.as_ref(), Severity::Warning, "FailedScheduling", why.explanation());
+            events.record(&pod.reference(), Severity::Warning, "FailedScheduling", why.explanation());
             if let Err(error) = report(client, &pod, why.summary()).await {
-                tracing::debug!(pod = %pod.name_any(), error = &error as &dyn std::error::Error, "condition not written");
+                tracing::debug!(pod = %pod.name, error = &error as &dyn std::error::Error, "condition not written");
             }
         }
     }
 }
 
-async fn bind(client: &Client, pod: &Pod, node: &str) -> Result<(), kube::Error> {
-    let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+async fn bind(client: &Client, pod: &PodFacts, node: &str) -> Result<(), kube::Error> {
+    let PodFacts { namespace, name, uid, .. } = pod;
     let binding = Binding {
         metadata: ObjectMeta {
-            name: Some(name.clone()),
-            namespace: Some(namespace.clone()),
+            name: Some(name.to_string()),
+            namespace: Some(namespace.to_string()),
             // Not a pod that has taken this one's name meanwhile.
-            uid: pod.uid(),
+            uid: Some(uid.to_string()),
             ..ObjectMeta::default()
         },
         target: ObjectReference {
@@ -158,9 +166,8 @@ async fn bind(client: &Client, pod: &Pod, node: &str) -> Result<(), kube::Error>
 }
 
 /// Writes the condition PodScheduled, unless it says the same already.
-async fn report(client: &Client, pod: &Pod, message: String) -> Result<(), kube::Error> {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let before = conditions.iter().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+async fn report(client: &Client, pod: &PodFacts, message: String) -> Result<(), kube::Error> {
+    let before = pod.refusal.as_ref();
     if before.is_some_and(|before| before.message.as_ref() == Some(&message)) {
         return Ok(());
     }
@@ -169,10 +176,10 @@ async fn report(client: &Client, pod: &Pod, message: String) -> Result<(), kube:
         status: "False".to_owned(),
         reason: Some("Unschedulable".to_owned()),
         message: Some(message),
-        last_transition_time: before.and_then(|b| b.last_transition_time.clone()).or(Some(Time(Timestamp::now()))),
+        last_transition_time: before.and_then(|before| before.since.clone()).or(Some(Time(Timestamp::now()))),
         ..PodCondition::default()
     };
-    let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": [condition]}});
-    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().unwrap_or_default());
-    api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Strategic(&patch)).await.map(drop)
+    let patch = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}});
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(drop)
 }

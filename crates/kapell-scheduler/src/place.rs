@@ -139,10 +139,10 @@ pub fn place(pod: &PodRequest, snapshot: &Snapshot, rng: &mut impl Rng) -> Resul
         None => from_start.filter(|node| fits(pod, node)).take(SAMPLE).collect(),
     };
     match best(pod, &feasible, rng) {
-        Some(node) => Ok(node.name.clone()),
+        Some(node) => Ok(node.name.to_string()),
         None => {
             let present = nodes.iter().filter(|node| node.present);
-            Err(Unschedulable { nodes: present.map(|node| (node.name.clone(), reasons(pod, node))).collect() })
+            Err(Unschedulable { nodes: present.map(|node| (node.name.to_string(), reasons(pod, node))).collect() })
         }
     }
 }
@@ -173,7 +173,7 @@ fn is_unrestricted(pod: &PodRequest) -> bool {
 fn reasons(pod: &PodRequest, node: &NodeState) -> Vec<Reason> {
     let facts = &node.facts;
     let mut reasons = Vec::new();
-    if pod.node_name.as_ref().is_some_and(|name| *name != node.name) {
+    if pod.node_name.as_ref().is_some_and(|name| **name != *node.name) {
         return vec![Reason::NodeName];
     }
     if facts.unschedulable && !tolerates_cordon(pod) {

@@ -1,6 +1,7 @@
 //! All nodes with what is free on them, kept up to date change by change.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 
@@ -35,9 +36,9 @@ impl NodeFacts {
 }
 
 /// One node with the sum of its pods.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeState {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) facts: NodeFacts,
     /// False for a node of which only pods are known so far: nothing is placed there.
     pub(crate) present: bool,
@@ -48,6 +49,19 @@ pub(crate) struct NodeState {
 }
 
 impl NodeState {
+    /// A node of which nothing is known but its name.
+    fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            facts: NodeFacts::default(),
+            present: false,
+            requested: Resources::default(),
+            weight: (0, 0),
+            host_ports: Vec::new(),
+            by_controller: HashMap::new(),
+        }
+    }
+
     fn count(&mut self, pod: &PodRequest, times: i64) {
         self.requested.add(&pod.resources, times);
         self.weight = (self.weight.0 + pod.weight.0 * times, self.weight.1 + pod.weight.1 * times);
@@ -71,9 +85,9 @@ impl NodeState {
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub(crate) nodes: Vec<NodeState>,
-    index: HashMap<String, usize>,
+    index: HashMap<Arc<str>, usize>,
     /// Node and request of each pod that holds a place, by uid.
-    pods: HashMap<String, (String, PodRequest)>,
+    pods: HashMap<Box<str>, (Arc<str>, Arc<PodRequest>)>,
 }
 
 impl Snapshot {
@@ -102,13 +116,16 @@ impl Snapshot {
     }
 
     /// Counts the pod on the node, in place of what was counted for it before.
-    pub fn set_pod(&mut self, uid: &str, node: &str, pod: PodRequest) {
-        if self.pods.get(uid).is_some_and(|(on, before)| on == node && *before == pod) {
+    pub fn set_pod(&mut self, uid: &str, node: &str, pod: impl Into<Arc<PodRequest>>) {
+        let pod = pod.into();
+        if self.pods.get(uid).is_some_and(|(on, before)| **on == *node && *before == pod) {
             return;
         }
         self.remove_pod(uid);
-        self.node(node).count(&pod, 1);
-        self.pods.insert(uid.to_owned(), (node.to_owned(), pod));
+        let state = self.node(node);
+        state.count(&pod, 1);
+        let name = state.name.clone();
+        self.pods.insert(uid.into(), (name, pod));
     }
 
     /// Whether the pod held a place.
@@ -123,11 +140,15 @@ impl Snapshot {
     }
 
     fn node(&mut self, name: &str) -> &mut NodeState {
-        let next = self.nodes.len();
-        let i = *self.index.entry(name.to_owned()).or_insert(next);
-        if i == next {
-            self.nodes.push(NodeState { name: name.to_owned(), ..NodeState::default() });
-        }
+        let i = match self.index.get(name) {
+            Some(i) => *i,
+            None => {
+                let name: Arc<str> = name.into();
+                self.index.insert(name.clone(), self.nodes.len());
+                self.nodes.push(NodeState::new(name));
+                self.nodes.len() - 1
+            }
+        };
         &mut self.nodes[i]
     }
 

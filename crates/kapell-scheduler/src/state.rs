@@ -6,15 +6,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kapell_client::{Change, ObjectKey};
+use k8s_openapi::api::core::v1::Node;
+use kapell_client::{Change, Followed as _, ObjectKey};
 use kube::ResourceExt as _;
 use rand::Rng;
 use tokio::time::Instant;
 
 use crate::place::{Unschedulable, place};
+use crate::pod::PodFacts;
 use crate::queue::SchedulingQueue;
-use crate::request::PodRequest;
 use crate::snapshot::{NodeFacts, Snapshot};
 
 #[cfg(test)]
@@ -23,8 +23,8 @@ mod tests;
 /// What to tell the API about one pod.
 #[derive(Clone, Debug)]
 pub(crate) enum Decision {
-    Bind { pod: Arc<Pod>, node: String },
-    Report { pod: Arc<Pod>, why: Unschedulable },
+    Bind { pod: Arc<PodFacts>, node: String },
+    Report { pod: Arc<PodFacts>, why: Unschedulable },
 }
 
 #[derive(Default)]
@@ -32,7 +32,7 @@ pub(crate) struct State {
     scheduler_name: String,
     snapshot: Snapshot,
     queue: SchedulingQueue,
-    waiting: HashMap<ObjectKey, (Arc<Pod>, PodRequest)>,
+    waiting: HashMap<ObjectKey, Arc<PodFacts>>,
     /// Uids of pods whose binding is under way or not yet seen.
     assumed: HashSet<String>,
 }
@@ -54,48 +54,31 @@ impl State {
         }
     }
 
-    pub(crate) fn on_pod(&mut self, change: &Change<Pod>, now: Instant) {
+    pub(crate) fn on_pod(&mut self, change: &Change<PodFacts>, now: Instant) {
         let (key, pod) = (change.key(), change.object());
-        let uid = pod.uid().unwrap_or_default();
-        let ended = matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"));
-        if ended || matches!(change, Change::Deleted(_)) {
+        if pod.ended || matches!(change, Change::Deleted(_)) {
             self.stop_waiting(&key);
-            self.assumed.remove(&uid);
-            if self.snapshot.remove_pod(&uid) {
+            self.assumed.remove(&*pod.uid);
+            if self.snapshot.remove_pod(&pod.uid) {
                 self.queue.wake(now);
             }
-            return;
-        }
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
-        if let Some(node) = node {
+        } else if let Some(node) = &pod.node {
             self.stop_waiting(&key);
-            self.assumed.remove(&uid);
-            self.snapshot.set_pod(&uid, node, PodRequest { node_name: None, ..PodRequest::of(pod) });
-        } else if !self.is_ours(pod) {
+            self.assumed.remove(&*pod.uid);
+            self.snapshot.set_pod(&pod.uid, node, pod.request.clone());
+        } else if !pod.may_be_placed || *pod.scheduler != *self.scheduler_name {
             self.stop_waiting(&key);
-        } else if !self.assumed.contains(&uid) {
+        } else if !self.assumed.contains(&*pod.uid) {
             self.wait(key, pod.clone());
         }
     }
 
-    fn is_ours(&self, pod: &Pod) -> bool {
-        let Some(spec) = &pod.spec else { return false };
-        let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
-        let name = spec.scheduler_name.as_deref().unwrap_or("default-scheduler");
-        name == self.scheduler_name && !gated && pod.metadata.deletion_timestamp.is_none()
-    }
-
-    fn wait(&mut self, key: ObjectKey, pod: Arc<Pod>) {
-        let request = PodRequest::of(&pod);
-        let priority = request.priority;
-        let before = self.waiting.insert(key.clone(), (pod.clone(), request));
-        let same = before
-            .as_ref()
-            .zip(self.waiting.get(&key))
-            .is_some_and(|((old, was), (_, is))| old.metadata.uid == pod.metadata.uid && was == is);
+    fn wait(&mut self, key: ObjectKey, pod: Arc<PodFacts>) {
+        let before = self.waiting.insert(key.clone(), pod.clone());
+        let same = before.is_some_and(|before| before.uid == pod.uid && before.request == pod.request);
         // A change of anything else (above all the condition that we write) is no reason to try again.
         if !same {
-            self.queue.add(key, priority);
+            self.queue.add(key, pod.request.priority);
         }
     }
 
@@ -108,15 +91,14 @@ impl State {
     pub(crate) fn next(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Decision> {
         loop {
             let key = self.queue.pop(now)?;
-            let Some((pod, request)) = self.waiting.get(&key).cloned() else {
+            let Some(pod) = self.waiting.get(&key).cloned() else {
                 self.queue.remove(&key);
                 continue;
             };
-            return Some(match place(&request, &self.snapshot, rng) {
+            return Some(match place(&pod.request, &self.snapshot, rng) {
                 Ok(node) => {
-                    let uid = pod.uid().unwrap_or_default();
-                    self.snapshot.set_pod(&uid, &node, request);
-                    self.assumed.insert(uid);
+                    self.snapshot.set_pod(&pod.uid, &node, pod.request.clone());
+                    self.assumed.insert(pod.uid.to_string());
                     Decision::Bind { pod, node }
                 }
                 Err(why) => {
@@ -137,12 +119,11 @@ impl State {
     }
 
     /// The binding was refused: the place is free again and the pod tried later.
-    pub(crate) fn forget(&mut self, pod: &Pod, now: Instant) {
-        let uid = pod.uid().unwrap_or_default();
+    pub(crate) fn forget(&mut self, pod: &PodFacts, now: Instant) {
         // If the watch has shown the pod on a node meanwhile, the binding has worked whatever its answer was.
-        if self.assumed.remove(&uid) {
-            self.snapshot.remove_pod(&uid);
-            self.queue.retry(&ObjectKey::of(pod), now);
+        if self.assumed.remove(&*pod.uid) {
+            self.snapshot.remove_pod(&pod.uid);
+            self.queue.retry(&pod.key(), now);
             self.queue.wake(now);
         }
     }

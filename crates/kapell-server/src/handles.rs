@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use kapell_agent::{LogError, LogOptions, Logs, OutputStream, Restarts, Usage};
 use kapell_api::status::Status;
-use kapell_apiserver::{Connect, ConnectRequest, Consumption, Query, UsageSource};
+use kapell_apiserver::{Connect, ConnectRequest, Consumption, Intake, Query, UsageSource};
 use kapell_workflow::Engine;
 use serde_json::Value;
 
@@ -96,6 +96,18 @@ fn log_options(query: &Query, restarts: Restarts) -> Result<LogOptions, Status> 
             }
         },
     })
+}
+
+/// Seconds after which a client whose run was refused should ask again: what waits is begun within a few.
+const ASK_AGAIN: u32 = 1;
+
+/// Refuses runs while the engine has as many as it takes.
+pub(crate) struct RunIntake(pub(crate) Arc<Engine>);
+
+impl Intake for RunIntake {
+    fn admit(&self, namespace: &str) -> Result<(), Status> {
+        self.0.admit(namespace).map_err(|full| Status::too_many_requests(full.to_string(), ASK_AGAIN))
+    }
 }
 
 /// `workflowruns/NAME/timeline`, from the journal.

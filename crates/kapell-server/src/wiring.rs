@@ -17,7 +17,7 @@ use kapell_workflow::Engine;
 
 use crate::caller::Caller;
 use crate::cloud_events::CloudEvents;
-use crate::handles::{NodeUsage, PodLogs, Timeline};
+use crate::handles::{NodeUsage, PodLogs, RunIntake, Timeline};
 use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
@@ -78,6 +78,7 @@ pub(crate) async fn wire(
     api.register_connect("pods", "attach", Arc::new(attach));
     api.register_connect("pods", "portforward", Arc::new(PodPortForward));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
+    api.register_intake(kapell_api::workflow::GROUP, "workflowruns", Arc::new(RunIntake(workflows.clone())));
 
     let collection = [kapell_api::workflow::GROUP, kapell_api::workflow::VERSION, "cloudevents"];
     api.register_feed(collection, Arc::new(CloudEvents(workflows.clone())));

@@ -233,6 +233,9 @@ pub trait Store: Send + Sync + 'static {
     /// Streams that were appended to and neither closed nor deleted.
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError>;
 
-    /// Those of them that sleep, and until when. Cheap for millions.
+    /// Streams that were closed and not deleted.
+    async fn closed_streams(&self) -> Result<Vec<StreamId>, ReadError>;
+
+    /// Those of the open ones that sleep, and until when. Cheap for millions.
     async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError>;
 }

@@ -299,6 +299,11 @@ impl Store for MemoryStore {
         Ok(open.filter_map(|(id, stream)| Some((*id, stream.until?))).collect())
     }
 
+    async fn closed_streams(&self) -> Result<Vec<StreamId>, ReadError> {
+        let model = self.model.lock();
+        Ok(model.streams.iter().filter(|(_, stream)| stream.closed).map(|(id, _)| *id).collect())
+    }
+
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {
         let model = self.model.lock();
         Ok(model.streams.iter().filter(|(_, stream)| !stream.closed).map(|(id, _)| *id).collect())

@@ -177,7 +177,8 @@ impl Store for SqliteStore {
             self.shared.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(error);
         }
-        answer.await.unwrap_or(Err(WRITER_ENDED))
+        // Whoever is to be woken is when the rest of the answer is dropped.
+        answer.await.map_or(Err(WRITER_ENDED), |(outcome, _wake)| outcome)
     }
 
     fn watch(&self, prefix: &[u8], after: Revision) -> Result<Box<dyn Watch>, ReadError> {
@@ -215,6 +216,10 @@ impl Store for SqliteStore {
 
     async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError> {
         self.read_journal(JournalReader::sleeping_streams).await
+    }
+
+    async fn closed_streams(&self) -> Result<Vec<StreamId>, ReadError> {
+        self.read_journal(JournalReader::closed_streams).await
     }
 
     async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {

@@ -15,7 +15,7 @@
 //! (connection refused while its pods start) is made again for [`Config::connect_patience`] before it counts as
 //! failed, even without a retry policy: nothing can have happened there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,12 +31,14 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 mod authentication;
+mod books;
 mod cold;
 mod committer;
 mod effects;
 mod events;
 pub(crate) mod exchange;
 mod headless;
+mod intake;
 mod jobs;
 mod link;
 mod metrics;
@@ -62,6 +64,7 @@ pub(crate) use events::LONGEST_EVENT;
 pub use events::ingest::{IngestError, Refused};
 pub use events::{EventLimits, PublishError};
 pub(crate) use headless::Headless;
+pub use intake::Full;
 pub(crate) use notices::Notice;
 use notices::Notices;
 use partition::Command;
@@ -107,8 +110,11 @@ pub struct CallFailure {
 pub struct Config {
     /// Threads that run steps.
     pub partitions: usize,
-    /// Runs in memory at a time; further ones stay `Pending`.
+    /// Runs in memory at a time. Further ones are refused ([`Engine::admit`]), and stay `Pending` where they are accepted all the
+    /// same, as those that other runs start.
     pub max_runs: usize,
+    /// Runs that have been accepted and have not begun; further ones are refused.
+    pub max_waiting: usize,
     /// Calls in flight at a time; further ones wait, and namespaces take turns. One namespace has at most three
     /// quarters of them.
     pub max_calls: usize,
@@ -135,6 +141,8 @@ impl Default for Config {
         Self {
             partitions: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
             max_runs: 100_000,
+            // A few seconds' work, so that a refused client has no longer to wait than an accepted one; some 30 MB.
+            max_waiting: 10_000,
             max_calls: 1024,
             call_limit: Duration::from_secs(600),
             connect_patience: Duration::from_secs(15),
@@ -179,8 +187,10 @@ struct Shared {
     calls: Mutex<HashMap<(StreamId, FrameId), AbortHandle>>,
     calls_idle: Notify,
     notices: Mutex<Notices>,
-    /// Runs whose objects were deleted, to be looked after.
-    gone: Mutex<BTreeSet<(ObjectKey, StreamId)>>,
+    /// Runs whose objects were deleted, to be looked after; whether the object said that the run had ended.
+    gone: Mutex<BTreeMap<(ObjectKey, StreamId), bool>>,
+    books: books::Books,
+    intake: intake::Intake,
     /// Objects to look at.
     queue: Queue<ObjectKey>,
     /// Workflows whose schedule to look at.
@@ -215,6 +225,8 @@ impl Shared {
         let (signals, signal_receiver) = accounted_channel();
         let (orders, order_receiver) = accounted_channel();
         let turns = turns::Turns::new(config.max_calls);
+        let books = books::Books::new(store.clone());
+        let intake = intake::Intake::new(config.max_waiting, config.max_runs);
         let shared = Arc::new(Self {
             config,
             store,
@@ -231,7 +243,9 @@ impl Shared {
             calls_idle: Notify::new(),
             notices: Mutex::default(),
             gone: Mutex::default(),
-            queue: Queue::new(),
+            books,
+            intake,
+            queue: Queue::in_turns(|key: &ObjectKey| &key.namespace),
             schedules: Queue::new(),
             orders,
             jobs: jobs::Jobs::default(),
@@ -274,10 +288,15 @@ impl Shared {
         }
     }
 
+    /// The object of a run that has just begun is looked at after [`notices::SHORT`]: most have ended by then.
     fn publish(&self, stream: StreamId, notice: Notice) {
         let key = notice.key.clone();
+        let rest = notice.may_be_short(now());
         self.notices.lock().insert(stream, notice);
-        self.queue.add(key);
+        match rest {
+            Some(at) => drop(self.timers.send(timers::Alarm { at, stream, wake: timers::Wake::Announce })),
+            None => self.queue.add(key),
+        }
     }
 }
 
@@ -410,6 +429,14 @@ impl Engine {
     /// When the log cannot be read.
     pub async fn events(&self, namespace: &str, from: u64, limit: usize) -> Result<serde_json::Value, ReadError> {
         self.shared.read_events(namespace, from, limit).await
+    }
+
+    /// Whether one more run is accepted in this namespace.
+    ///
+    /// # Errors
+    /// When so many are accepted already that it had better wait.
+    pub fn admit(&self, namespace: &str) -> Result<(), Full> {
+        self.shared.intake.admit(namespace)
     }
 
     /// The engine's numbers in Prometheus' text format.

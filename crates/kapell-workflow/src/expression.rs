@@ -127,14 +127,9 @@ impl Expression {
         let arguments: Arc<[Arc<str>]> = scope.iter().filter(|name| mentions(text, name)).cloned().collect();
         let variables: Vec<String> = arguments.iter().map(|name| format!("${name}")).collect();
 
-        let arena = Arena::default();
-        let loader = Loader::new(natives::definitions());
-        let modules = loader.load(&arena, File { code: text, path: () }).map_err(load_error)?;
-        let filter = Compiler::default()
-            .with_funs(natives::functions::<Metered>())
-            .with_global_vars(variables.iter().map(String::as_str))
-            .compile(modules)
-            .map_err(undefined)?;
+        // What is undefined with the definitions that it names is so with all of them, and then said as ever.
+        let filter = compile_with(natives::definitions_for(text), text, &variables)
+            .or_else(|_| compile_with(natives::definitions(), text, &variables))?;
         Ok(Self { filter: Arc::new(filter), arguments })
     }
 
@@ -154,6 +149,21 @@ impl Expression {
             }
         })?
     }
+}
+
+fn compile_with(
+    definitions: Vec<natives::Definition>,
+    text: &str,
+    variables: &[String],
+) -> Result<Filter<Metered>, CompileError> {
+    let arena = Arena::default();
+    let loader = Loader::new(definitions);
+    let modules = loader.load(&arena, File { code: text, path: () }).map_err(load_error)?;
+    Compiler::default()
+        .with_funs(natives::functions::<Metered>())
+        .with_global_vars(variables.iter().map(String::as_str))
+        .compile(modules)
+        .map_err(undefined)
 }
 
 /// `error("x")` says x; other values are shown as JSON.

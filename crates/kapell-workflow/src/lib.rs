@@ -43,7 +43,7 @@ mod timeline;
 pub use compile::{processes, validate};
 pub use doubts::doubts;
 pub use engine::{
-    CallFailure, Config, Engine, EventLimits, EventsError, IngestError, PublishError, Refused, ServiceCaller,
+    CallFailure, Config, Engine, EventLimits, EventsError, Full, IngestError, PublishError, Refused, ServiceCaller,
     SignalError, TimelineError,
 };
 pub use fault::Fault;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::median;
 
 const ROUNDS: usize = 5;
+const BRIEF_ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 /// Before the first round: connections, caches, and the compiled parts of both sides.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -18,6 +19,17 @@ pub(crate) struct Rates {
     pub(crate) p99_ms: f64,
     /// Of the processes that were watched, for each thing done.
     pub(crate) cpu_us: f64,
+}
+
+impl Rates {
+    /// Of things that took these times (in milliseconds, at least one), done side by side; `used` in nanoseconds.
+    pub(crate) fn of(mut times: Vec<f64>, took: Duration, used: f64) -> Self {
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+        let done = times.len() as f64;
+        let per_second = done / took.as_secs_f64();
+        Self { per_second, p50_ms: at(0.5), p99_ms: at(0.99), cpu_us: used / 1e3 / done }
+    }
 }
 
 impl std::fmt::Display for Rates {
@@ -38,9 +50,35 @@ where
     F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
+    several(ROUNDS, clients, cpu, work).await
+}
+
+/// Fewer rounds, for comparisons in which many things are measured.
+pub(crate) async fn brief<F, Fut>(
+    clients: usize,
+    cpu: impl Fn() -> anyhow::Result<f64>,
+    work: F,
+) -> anyhow::Result<Rates>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
+{
+    several(BRIEF_ROUNDS, clients, cpu, work).await
+}
+
+async fn several<F, Fut>(
+    number: usize,
+    clients: usize,
+    cpu: impl Fn() -> anyhow::Result<f64>,
+    work: F,
+) -> anyhow::Result<Rates>
+where
+    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
+{
     let mut rounds = Vec::new();
     round(clients, 0, WARM_UP, &cpu, &work).await?;
-    for number in 1..=ROUNDS {
+    for number in 1..=number {
         rounds.push(round(clients, number, ROUND, &cpu, &work).await?);
     }
     let of = |field: fn(&Rates) -> f64| median(rounds.iter().map(field));
@@ -52,9 +90,10 @@ where
     })
 }
 
-/// One round after a warm-up, for comparisons in which many things are measured.
-pub(crate) async fn brief<F, Fut>(
+/// One round of another length.
+pub(crate) async fn once<F, Fut>(
     clients: usize,
+    length: Duration,
     cpu: impl Fn() -> anyhow::Result<f64>,
     work: F,
 ) -> anyhow::Result<Rates>
@@ -63,7 +102,7 @@ where
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
     round(clients, 0, WARM_UP, &cpu, &work).await?;
-    round(clients, 1, ROUND, &cpu, &work).await
+    round(clients, 1, length, &cpu, &work).await
 }
 
 /// More calls than one client makes in a round.
@@ -102,10 +141,7 @@ where
     for task in tasks {
         times.extend(task.await??);
     }
-    let (elapsed, used) = (begun.elapsed().as_secs_f64(), cpu()? - cpu_before);
+    let (elapsed, used) = (begun.elapsed(), cpu()? - cpu_before);
     anyhow::ensure!(!times.is_empty(), "nothing was done in {length:?}");
-    times.sort_by(f64::total_cmp);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let done = times.len() as f64;
-    Ok(Rates { per_second: done / elapsed, p50_ms: at(0.5), p99_ms: at(0.99), cpu_us: used / 1e3 / done })
+    Ok(Rates::of(times, elapsed, used))
 }

@@ -8,33 +8,39 @@
 
 mod api;
 mod engines;
+mod etcd;
 mod hammer;
 mod machine;
+mod pods;
 mod process;
 mod proxies;
 mod rest;
 mod start;
+mod watch;
 mod workflows;
 
 /// The parts, in the order of the table.
-const PARTS: [&str; 6] = ["size", "start", "rest", "api", "workflow", "gateway"];
+const PARTS: [&str; 8] = ["size", "start", "rest", "api", "watch", "pods", "workflow", "gateway"];
 
-/// Only when asked for: it installs other engines.
-const ENGINES: &str = "engines";
+/// Only when asked for: they install what Kapell is compared with.
+const COMPARISONS: [&str; 2] = ["engines", "etcd"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|part| !PARTS.contains(&part.as_str()) && *part != ENGINES) {
-        anyhow::bail!("no part is called {unknown:?}; there are {} and {ENGINES}", PARTS.join(", "));
+    if let Some(unknown) = asked.iter().find(|part| ![&PARTS[..], &COMPARISONS].concat().contains(&part.as_str())) {
+        anyhow::bail!("no part is called {unknown:?}; there are {}", [&PARTS[..], &COMPARISONS].concat().join(", "));
     }
     println!("Measured on {}.\n", machine::describe());
-    if asked.iter().any(|part| part == ENGINES) {
-        machine::note_load(ENGINES);
-        engines::measure().await?;
+    for comparison in COMPARISONS.into_iter().filter(|part| asked.iter().any(|wanted| wanted == part)) {
+        machine::note_load(comparison);
+        match comparison {
+            "engines" => engines::measure().await?,
+            _ => etcd::measure().await?,
+        }
         println!();
     }
-    if asked == [ENGINES] {
+    if !asked.is_empty() && asked.iter().all(|part| COMPARISONS.contains(&part.as_str())) {
         return Ok(());
     }
     println!("| measure | figure | aim |\n|---|---|---|");
@@ -45,6 +51,8 @@ async fn main() -> anyhow::Result<()> {
             "start" => start::measure()?,
             "rest" => rest::measure()?,
             "api" => api::measure().await?,
+            "watch" => watch::measure().await?,
+            "pods" => pods::measure().await?,
             "workflow" => workflows::measure().await?,
             _ => proxies::measure().await?,
         }

@@ -25,5 +25,5 @@ fn a_change_wakes_its_users_and_nobody_else() {
     register.lock().wake(&map("b"));
     assert_eq!((woken(&one), woken(&two)), (false, true));
     drop((one, two));
-    assert!(register.lock().waiting.is_empty(), "nothing stays behind");
+    assert!(register.lock().used.is_empty(), "nothing stays behind");
 }

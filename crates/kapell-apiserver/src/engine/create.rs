@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kapell_api::metadata::Metadata;
 use kapell_api::problem::Problem;
 use kapell_api::status::{Cause, Status};
+use kapell_api::workflow::GROUP;
 use kapell_store::Expect;
 use serde_json::{Value, json};
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
@@ -80,6 +81,7 @@ impl Engine {
         if object["metadata"]["resourceVersion"].as_str().is_some_and(|rv| !rv.is_empty()) {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        self.admit_more(by, resource, namespace)?;
         let _no_namespace_is_deleted = self.steady(resource).await;
         if let Some(namespace) = namespace {
             self.admit_into_namespace(resource, namespace, &object).await?;
@@ -88,6 +90,7 @@ impl Engine {
         metadata::begin(resource, &mut object, namespace, Timestamp::now());
         (resource.kind.prepare_create)(&mut object);
         let generated = metadata::wants_generated_name(&object);
+        let mut taken = String::new();
         for _ in 0..NAME_ATTEMPTS {
             if generated {
                 metadata::generate_name(&mut object, rand::random());
@@ -98,14 +101,29 @@ impl Engine {
             ownership.of_new(resource, &mut object, given.clone());
             self.admit(resource, namespace, &mut object).await?;
             escalation::check(&self.authorizer, by, &object, None)?;
-            if let Some(written) = self.try_create(resource, namespace, object.clone(), dry_run).await? {
+            let name = name_of(&object).to_owned();
+            // Only one whose name can be another is needed again.
+            let attempt = if generated { object.clone() } else { std::mem::take(&mut object) };
+            if let Some(written) = self.try_create(resource, namespace, attempt, dry_run).await? {
                 return Ok(written);
             }
+            taken = name;
             if !generated {
                 break;
             }
         }
-        Err(Status::already_exists(resource.kind, name_of(&object)))
+        Err(Status::already_exists(resource.kind, &taken))
+    }
+
+    /// Asks whoever works off objects of this kind whether there is room for one more.
+    fn admit_more(&self, by: &Identity, resource: &Resource, namespace: Option<&str>) -> Result<(), Status> {
+        // Only kinds of our own have such a service.
+        if by.internal || resource.kind.group != GROUP {
+            return Ok(());
+        }
+        let name = (resource.kind.group.to_owned(), resource.kind.plural.to_owned());
+        let intake = self.intakes.read().get(&name).cloned();
+        intake.map_or(Ok(()), |intake| intake.admit(namespace.unwrap_or_default()))
     }
 
     /// `None` when the name is taken.

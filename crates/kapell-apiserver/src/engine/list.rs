@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::read::{now, parse_revision, shape_of};
 use super::selection::Selection;
-use super::{Call, Engine, decode, read_failed};
+use super::{Call, Engine, read_failed};
 use crate::form::Form;
 use crate::negotiate::Shape;
 use crate::path::Query;
@@ -54,7 +54,7 @@ impl Engine {
             })?,
         };
         let start = start(kind, &call.query, limit, self.store.revision())?;
-        let prefix = key::of_collection(kind, call.path.namespace.as_deref());
+        let prefix = selection.prefix(kind, call.path.namespace.as_deref());
         let selected = match self.select(&prefix, &start, limit, &selection).await {
             Ok(selected) => selected,
             Err(SelectError::Read(ReadError::Compacted { .. })) if start.continued => {
@@ -67,18 +67,18 @@ impl Engine {
             Shape::Object => list_body(form, &metadata, &selected.entries),
             Shape::Table(version) => {
                 let include = Include::from_query(&call.query, form)?;
-                let objects = decode_all(kind, &selected.entries)?;
-                let metadata = Value::Object(metadata);
-                table::table(kind, version, objects, include, metadata, now()).to_string().into_bytes()
+                let (head, now) = (table::head(kind, version, Value::Object(metadata)), now());
+                enclosed(&head, "rows", &selected.entries, |out, entry| {
+                    table::write_row(out, version, kind, entry, include, now)
+                })?
             }
             Shape::Metadata(version) => {
-                let items = decode_all(kind, &selected.entries)?.into_iter().map(|o| table::partial(version, o));
-                json!({
-                    "kind": "PartialObjectMetadataList", "apiVersion": version.api_version(),
-                    "metadata": metadata, "items": items.collect::<Vec<_>>(),
-                })
-                .to_string()
-                .into_bytes()
+                let head = json!({
+                    "kind": "PartialObjectMetadataList", "apiVersion": version.api_version(), "metadata": metadata,
+                });
+                enclosed(&head, "items", &selected.entries, |out, entry| {
+                    table::write_partial(out, version, kind, entry, entry.modified)
+                })?
             }
         };
         Ok(reply::compressed(&call.headers, reply::json(StatusCode::OK, Vec::new(), &[]), body))
@@ -244,6 +244,22 @@ pub(super) fn list_body(form: Form, metadata: &Map<String, Value>, entries: &[Ar
     body
 }
 
-fn decode_all(kind: &Kind, entries: &[Arc<Entry>]) -> Result<Vec<Value>, Status> {
-    entries.iter().map(|entry| decode(kind, entry)).collect()
+/// An object's bytes with one more field at its end, an array of what `write` appends for each entry.
+fn enclosed(
+    head: &Value,
+    field: &str,
+    entries: &[Arc<Entry>],
+    write: impl Fn(&mut Vec<u8>, &Entry) -> Result<(), Status>,
+) -> Result<Vec<u8>, Status> {
+    let mut body = head.to_string().into_bytes();
+    body.pop();
+    body.extend_from_slice(format!(",\"{field}\":[").as_bytes());
+    for (position, entry) in entries.iter().enumerate() {
+        if position > 0 {
+            body.push(b',');
+        }
+        write(&mut body, entry)?;
+    }
+    body.extend_from_slice(b"]}");
+    Ok(body)
 }

@@ -38,9 +38,14 @@ fn drop_empty(metadata: &mut Map<String, Value>) {
     }
 }
 
+/// From the thread's own generator, which is as unpredictable as the kernel's but asks it only once.
+pub(crate) fn random_uuid() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
 /// Gives a new object its identity. The name is there already, unless it is to be generated.
 pub(crate) fn begin(resource: &Resource, object: &mut Value, namespace: Option<&str>, now: Timestamp) {
-    let uid = Uuid::new_v4().to_string();
+    let uid = random_uuid().to_string();
     let has_generation = resource.kind.has_generation;
     let metadata = of(object);
     drop_empty(metadata);

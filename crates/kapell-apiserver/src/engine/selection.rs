@@ -5,11 +5,16 @@ use kapell_api::metadata::Metadata;
 use kapell_api::selector::{FieldRequirement, FieldSelector, Selector};
 use kapell_api::status::Status;
 use kapell_store::Entry;
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::undecodable;
 use crate::key;
 use crate::path::Query;
+
+/// Fields whose value stands in the object as it is: bytes that do not hold the wanted one need not be parsed. An agent
+/// selects its own pods out of all of a cluster's.
+const VERBATIM: [&str; 3] = ["spec.nodeName", "involvedObject.name", "involvedObject.uid"];
 
 /// Label and field selectors of a request, checked against what the kind can be selected by.
 pub(super) struct Selection {
@@ -19,6 +24,8 @@ pub(super) struct Selection {
     identity: FieldSelector,
     /// Conditions on other fields, which need the whole object.
     fields: FieldSelector,
+    /// What the bytes of an object hold that fulfils these conditions.
+    held: Vec<Finder<'static>>,
 }
 
 impl Selection {
@@ -29,11 +36,13 @@ impl Selection {
         let labels = labels.map_err(|error| refused(error.to_string()))?.unwrap_or_default();
         let fields = query.get("fieldSelector").map(FieldSelector::parse).transpose();
         let fields = fields.map_err(|error| refused(error.to_string()))?.unwrap_or_default();
-        let mut selection = Self { kind, labels, identity: FieldSelector::default(), fields: FieldSelector::default() };
+        let (identity, rest) = (FieldSelector::default(), FieldSelector::default());
+        let mut selection = Self { kind, labels, identity, fields: rest, held: Vec::new() };
         for requirement in fields.requirements {
             match requirement.path.as_str() {
                 "metadata.name" | "metadata.namespace" => selection.identity.requirements.push(requirement),
                 path if kind.selectable_fields.iter().any(|field| field.path == path) => {
+                    selection.held.extend(verbatim(&requirement));
                     selection.fields.requirements.push(requirement);
                 }
                 path => {
@@ -57,6 +66,15 @@ impl Selection {
         self.labels.is_empty() && self.identity.is_empty() && self.fields.is_empty()
     }
 
+    /// With what the keys begin of everything that it selects of a collection; `kept` is the kind as it is kept.
+    pub(super) fn prefix(&self, kept: &Kind, namespace: Option<&str>) -> String {
+        match (namespace, self.identity.exact("metadata.name")) {
+            // Names that go on after it are told apart by the condition itself.
+            (Some(namespace), Some(name)) => key::of_object(kept, Some(namespace), name),
+            _ => key::of_collection(kept, namespace),
+        }
+    }
+
     pub(super) fn matches(&self, entry: &Entry) -> Result<bool, Status> {
         if !self.identity.is_empty() {
             let (namespace, name) = key::namespace_and_name(&entry.key).unwrap_or_default();
@@ -65,6 +83,9 @@ impl Selection {
             if !self.identity.matches_by(value) {
                 return Ok(false);
             }
+        }
+        if self.held.iter().any(|finder| finder.find(&entry.value).is_none()) {
+            return Ok(false);
         }
         if !self.labels.is_empty() {
             let metadata = Metadata::from_json(&entry.value).map_err(|error| undecodable(self.kind, &error))?;
@@ -81,4 +102,13 @@ impl Selection {
             field.map(|field| (field.value)(&object)).unwrap_or_default()
         }))
     }
+}
+
+/// What is found in the bytes of every object that fulfils the condition, where that can be said.
+fn verbatim(requirement: &FieldRequirement) -> Option<Finder<'static>> {
+    let FieldRequirement { path, equal, value } = requirement;
+    // Other characters may be escaped.
+    let is_plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    let applies = *equal && !value.is_empty() && is_plain && VERBATIM.contains(&path.as_str());
+    applies.then(|| Finder::new(format!("\"{value}\"").as_bytes()).into_owned())
 }

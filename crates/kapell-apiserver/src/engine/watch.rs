@@ -5,6 +5,7 @@
 //! begins to match is ADDED, one that ceases to is DELETED.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use kapell_api::problem::Problem;
 use kapell_api::status::Status;
 use kapell_store::{Change, Entry, ReadError, Revision, Watch};
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::read::{now, parse_revision, shape_of};
 use super::selection::Selection;
@@ -28,7 +29,7 @@ use crate::metrics::CountedWatch;
 use crate::negotiate::Shape;
 use crate::resources::Resource;
 use crate::table::{self, Include};
-use crate::{key, reply, stored};
+use crate::{reply, stored};
 
 /// How often a quiet watcher that wants bookmarks gets one, as upstream.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -71,7 +72,7 @@ impl Engine {
             })?),
             None => LEAST_DURATION.mul_f64(1.0 + rand::random::<f64>()),
         };
-        let prefix = key::of_collection(kind, call.path.namespace.as_deref());
+        let prefix = encoder.selection.prefix(kind, call.path.namespace.as_deref());
         let latest = self.store.revision();
         let (initial, from, marked) = match start(call, kind, latest)? {
             Start::After(revision) => (Vec::new(), revision, false),
@@ -93,8 +94,8 @@ impl Engine {
             mark: (marked && bookmarks).then_some(from),
             bookmarks,
             ticks,
-            end: Instant::now() + duration,
-            shutdown: call.shutdown.clone(),
+            end: Box::pin(tokio::time::sleep(duration)),
+            shutdown: Box::pin(call.shutdown.clone().cancelled_owned()),
             ended: false,
             _counted: CountedWatch::begin(&self.metrics, kind),
         };
@@ -178,10 +179,7 @@ impl Encoder {
                 let table = table::table(self.kind, version, vec![object], self.include, metadata, now());
                 out.extend_from_slice(table.to_string().as_bytes());
             }
-            Shape::Metadata(version) => {
-                let object = stored::decode_at(entry, revision).map_err(|error| undecodable(self.kind, &error))?;
-                out.extend_from_slice(table::partial(version, object).to_string().as_bytes());
-            }
+            Shape::Metadata(version) => table::write_partial(out, version, self.kind, entry, revision)?,
         }
         end_event(out);
         Ok(())
@@ -236,8 +234,9 @@ struct Feed {
     mark: Option<Revision>,
     bookmarks: bool,
     ticks: Interval,
-    end: Instant,
-    shutdown: CancellationToken,
+    /// These two are registered once and not for each event: a timer and a list that all watches share are behind them.
+    end: Pin<Box<Sleep>>,
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
     _counted: CountedWatch,
 }
@@ -264,8 +263,11 @@ impl Feed {
             // Changes come last: under constant load they are always ready, and the others must get their turn.
             let changes = tokio::select! {
                 biased;
-                () = self.shutdown.cancelled() => return None,
-                () = tokio::time::sleep_until(self.end) => {
+                () = self.shutdown.as_mut() => {
+                    self.ended = true;
+                    return None;
+                }
+                () = self.end.as_mut() => {
                     self.ended = true;
                     return self.bookmarks.then(|| self.encoder.bookmark(self.watch.revision(), false));
                 }

@@ -20,6 +20,18 @@ fn what_is_stored_comes_back_with_its_revision() {
 }
 
 #[test]
+fn metadata_is_found_by_its_braces() {
+    let labels = json!({"a": "}", "b": "\\\"}", "c": {"d": "{"}});
+    let object =
+        json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "labels": labels}, "data": {"x": "}"}});
+    let stored = encode(&object);
+    let mut found = b"{".to_vec();
+    found.extend_from_slice(metadata(&stored).unwrap());
+    assert_eq!(serde_json::from_slice::<Value>(&found).unwrap(), object["metadata"]);
+    assert_eq!(metadata(b"{}"), None);
+}
+
+#[test]
 fn values_that_end_in_a_brace_do_not_confuse_the_commas() {
     let object = json!({
         "apiVersion": "v1", "kind": "K", "metadata": {"name": "a", "labels": {}}, "data": {"{": "{"}, "x": {}, "y": 1,

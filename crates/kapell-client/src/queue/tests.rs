@@ -86,3 +86,16 @@ async fn a_delay_is_kept_although_the_worker_that_waited_for_it_took_other_work(
     assert_eq!(got, ["later", "now"]);
     assert_eq!(start.elapsed().as_secs(), 5);
 }
+
+#[tokio::test]
+async fn lanes_take_turns() {
+    let queue: Queue<&'static str> = Queue::in_turns(|key| &key[..1]);
+    for key in ["a1", "a2", "a3", "b1", "c1", "b2"] {
+        queue.add(key);
+    }
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        order.push(queue.next().await);
+    }
+    assert_eq!(order, ["a1", "b1", "c1", "a2", "b2", "a3"]);
+}

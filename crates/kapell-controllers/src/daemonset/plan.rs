@@ -14,6 +14,7 @@ use kapell_api::placement::{is_tolerated, term_matches};
 use kube::ResourceExt as _;
 
 use crate::deployment::size::scaled;
+use crate::pod::KnownPod;
 use crate::revision::HASH_LABEL;
 use crate::{pod, pods};
 
@@ -35,7 +36,7 @@ pub(super) struct Snapshot<'a> {
     pub(super) set: &'a DaemonSet,
     pub(super) nodes: &'a [Arc<Node>],
     /// The pods that it controls.
-    pub(super) pods: &'a [Arc<Pod>],
+    pub(super) pods: &'a [Arc<KnownPod>],
     /// The revision of the template as it is.
     pub(super) hash: &'a str,
     pub(super) now: Timestamp,
@@ -46,7 +47,7 @@ pub(super) enum Action {
     Nothing,
     /// One pod on each of these nodes.
     Create(Vec<String>),
-    Delete(Vec<Arc<Pod>>),
+    Delete(Vec<Arc<KnownPod>>),
 }
 
 /// The pods of one node, and whether it should have one.
@@ -56,7 +57,7 @@ struct Place<'a> {
     wanted: bool,
     /// A pod that is there may stay.
     may_stay: bool,
-    pods: Vec<&'a Arc<Pod>>,
+    pods: Vec<&'a Arc<KnownPod>>,
 }
 
 impl Snapshot<'_> {
@@ -64,18 +65,18 @@ impl Snapshot<'_> {
         self.set.spec.clone().unwrap_or_default()
     }
 
-    fn is_available(&self, pod: &Pod) -> bool {
+    fn is_available(&self, pod: &KnownPod) -> bool {
         let least = self.set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
         pod::is_active(pod) && pod::until_available(pod, least, self.now).is_some_and(|wait| wait.is_zero())
     }
 
-    fn is_new(&self, pod: &Pod) -> bool {
-        pod.labels().get(HASH_LABEL).is_some_and(|hash| hash == self.hash)
+    fn is_new(&self, pod: &KnownPod) -> bool {
+        pod.labels.get(HASH_LABEL).is_some_and(|hash| hash == self.hash)
     }
 
     /// Every node, and every node that only a pod remembers.
     fn places(&self) -> Vec<Place<'_>> {
-        let mut by_node: BTreeMap<&str, Vec<&Arc<Pod>>> = BTreeMap::new();
+        let mut by_node: BTreeMap<&str, Vec<&Arc<KnownPod>>> = BTreeMap::new();
         for pod in self.pods {
             by_node.entry(node_of(pod).unwrap_or_default()).or_default().push(pod);
         }
@@ -96,17 +97,8 @@ impl Snapshot<'_> {
 }
 
 /// The node that a pod is on, or is meant for.
-fn node_of(pod: &Pod) -> Option<&str> {
-    let spec = pod.spec.as_ref()?;
-    if let Some(bound) = spec.node_name.as_deref().filter(|name| !name.is_empty()) {
-        return Some(bound);
-    }
-    let required =
-        spec.affinity.as_ref()?.node_affinity.as_ref()?.required_during_scheduling_ignored_during_execution.as_ref()?;
-    let fields = required.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
-    let mut named =
-        fields.filter(|field| field.key == "metadata.name").filter_map(|field| field.values.as_ref()?.first());
-    named.next().map(String::as_str)
+fn node_of(pod: &KnownPod) -> Option<&str> {
+    pod.node.as_deref().or(pod.meant_for.as_deref())
 }
 
 /// Whether a new pod may go to the node, and whether one that is there may stay.
@@ -164,7 +156,7 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> (Action, Option<Duration>) {
         }
         // The oldest stays.
         let mut living: Vec<_> = living;
-        living.sort_by_key(|pod| (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), pod.name_any()));
+        living.sort_by_key(|pod| (pod.created, pod.name.clone()));
         surplus.extend(living.iter().skip(1).map(|pod| Arc::clone(pod)));
         if place.wanted && place.pods.is_empty() {
             missing.push(place.node.to_owned());
@@ -181,8 +173,8 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> (Action, Option<Duration>) {
 }
 
 /// How much longer an ended pod stays.
-fn wait_for(pod: &Pod, now: Timestamp) -> Option<Duration> {
-    let created = pod.metadata.creation_timestamp.as_ref()?.0;
+fn wait_for(pod: &KnownPod, now: Timestamp) -> Option<Duration> {
+    let created = pod.created?;
     let age = Duration::try_from(now.duration_since(created)).unwrap_or_default();
     ENDED_STAYS.checked_sub(age).filter(|wait| !wait.is_zero())
 }
@@ -221,7 +213,7 @@ pub(super) fn status(snapshot: &Snapshot<'_>) -> (DaemonSetStatus, Option<Durati
         i32::try_from(places.iter().filter(|place| is(place)).count()).unwrap_or(i32::MAX)
     };
     let runs = |place: &Place<'_>| place.pods.iter().any(|pod| !pod::is_terminal(pod));
-    let has = |place: &Place<'_>, is: &dyn Fn(&Pod) -> bool| place.wanted && place.pods.iter().any(|pod| is(pod));
+    let has = |place: &Place<'_>, is: &dyn Fn(&KnownPod) -> bool| place.wanted && place.pods.iter().any(|pod| is(pod));
     let desired = count(&|place| place.wanted);
     let available = count(&|place| has(place, &|pod| snapshot.is_available(pod)));
     let some = |count: i32| (count != 0).then_some(count);

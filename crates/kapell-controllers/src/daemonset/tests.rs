@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::*;
@@ -23,11 +22,10 @@ fn node(name: &str, changes: Value) -> Arc<Node> {
 }
 
 /// `a` a ready pod of the new template on node a; `-` not ready, `~` old, `x` ended.
-fn pods(state: &str) -> Vec<Arc<Pod>> {
+fn pods(state: &str) -> Vec<Arc<crate::pod::KnownPod>> {
     let pod = |(i, word): (usize, &str)| {
         let is = |mark: char| word.contains(mark);
-        Arc::new(
-            serde_json::from_value(json!({
+        crate::pod::known(json!({
                 "metadata": {"name": format!("{word}.{i}"), "namespace": "ns", "uid": format!("{word}.{i}"),
                     "creationTimestamp": format!("2026-01-01T00:00:0{i}Z"),
                     "labels": {"app": "log", "controller-revision-hash": if is('~') { "old" } else { "new" }}},
@@ -35,9 +33,7 @@ fn pods(state: &str) -> Vec<Arc<Pod>> {
                 "status": {"phase": if is('x') { "Failed" } else { "Running" }, "conditions": [
                     {"type": "Ready", "status": if is('-') { "False" } else { "True" },
                         "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
-            }))
-            .unwrap(),
-        )
+        }))
     };
     state.split_whitespace().enumerate().map(pod).collect()
 }
@@ -48,7 +44,7 @@ fn planned(set: &DaemonSet, nodes: &[Arc<Node>], state: &str) -> String {
     match plan::plan(&Snapshot { set, nodes, pods: &pods, hash: "new", now }).0 {
         Action::Nothing => String::new(),
         Action::Create(nodes) => format!("+{}", nodes.join(" +")),
-        Action::Delete(pods) => pods.iter().map(|pod| format!("-{}", pod.name_any())).collect::<Vec<_>>().join(" "),
+        Action::Delete(pods) => pods.iter().map(|pod| format!("-{}", pod.name)).collect::<Vec<_>>().join(" "),
     }
 }
 

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
 
 use super::status::{self, NewSet};
 use super::{revision, size};
-use crate::pod;
+use crate::pod::{self, KnownPod};
 
 /// One Deployment and everything that its next step depends on.
 pub(super) struct Snapshot {
@@ -21,7 +20,7 @@ pub(super) struct Snapshot {
     /// The ReplicaSets that it controls.
     pub(super) replica_sets: Vec<Arc<ReplicaSet>>,
     /// The pods of those, each with the name of its ReplicaSet.
-    pub(super) pods: Vec<(String, Arc<Pod>)>,
+    pub(super) pods: Vec<(String, Arc<KnownPod>)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -198,7 +197,7 @@ impl Step {
     }
 
     /// One step of Recreate: nothing of the new template starts before everything old has ended.
-    fn recreate(&mut self, pods: &[(String, Arc<Pod>)]) -> NewSet {
+    fn recreate(&mut self, pods: &[(String, Arc<KnownPod>)]) -> NewSet {
         let found = || match &self.new {
             Some(new) => NewSet::Found(new.metadata.name.clone().unwrap_or_default()),
             None => NewSet::Absent,

@@ -216,7 +216,7 @@ fn recreate_starts_nothing_before_the_last_old_pod_has_ended() {
     let snapshot = Snapshot {
         deployment: Arc::new(world.deployment.clone()),
         replica_sets: world.sets.values().cloned().map(Arc::new).collect(),
-        pods: vec![(old_name, Arc::new(serde_json::from_value(pod).unwrap()))],
+        pods: vec![(old_name, crate::pod::known(pod))],
     };
     let creates = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::CreateReplicaSet(_)));
     assert!(!creates(&plan::plan(&snapshot, world.now).actions), "an old pod still ends");

@@ -5,37 +5,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
 use crate::deployment::size::scaled;
-use crate::pod;
+use crate::pod::{self, KnownPod};
 
 /// How long an eviction that was granted counts although the pod is still there; then it failed somewhere, as upstream.
 const EVICTION_TAKES: Duration = Duration::from_secs(2 * 60);
 
 /// Whether the budget is about a pod: no selector selects nothing, an empty one everything.
-pub(super) fn selects(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
+pub(super) fn selects(budget: &PodDisruptionBudget, pod: &KnownPod) -> bool {
     let selector = budget.spec.as_ref().and_then(|spec| spec.selector.clone());
     let selector = selector.and_then(|selector| Selector::try_from(selector).ok());
-    selector.is_some_and(|selector| selector.matches(pod.labels())) && !pod::is_terminal(pod)
+    selector.is_some_and(|selector| selector.matches(&pod.labels)) && !pod::is_terminal(pod)
 }
 
 /// The status, and when an eviction that was granted no longer counts. `expected` is how many pods their controllers want.
 pub(super) fn status(
     budget: &PodDisruptionBudget,
-    pods: &[Arc<Pod>],
+    pods: &[Arc<KnownPod>],
     expected: &Result<i32, String>,
     now: Timestamp,
 ) -> (PodDisruptionBudgetStatus, Option<Duration>) {
     let before = budget.status.clone().unwrap_or_default();
     let (evicted, next) = still_evicted(&before, pods, now);
     let is_healthy =
-        |pod: &Arc<Pod>| pod::is_ready(pod) && !pod::is_terminating(pod) && !evicted.contains_key(&pod.name_any());
+        |pod: &Arc<KnownPod>| pod::is_ready(pod) && !pod::is_terminating(pod) && !evicted.contains_key(&*pod.name);
     let healthy = count(pods.iter().filter(|pod| is_healthy(pod)));
     let counted = bounds(budget, count(pods.iter()), expected);
     let (expected, desired) = counted.clone().unwrap_or((count(pods.iter()), healthy));
@@ -57,7 +55,7 @@ pub(super) fn status(
     (status, next)
 }
 
-fn count<'a>(pods: impl Iterator<Item = &'a Arc<Pod>>) -> i32 {
+fn count<'a>(pods: impl Iterator<Item = &'a Arc<KnownPod>>) -> i32 {
     i32::try_from(pods.count()).unwrap_or(i32::MAX)
 }
 
@@ -82,13 +80,13 @@ fn bounds(budget: &PodDisruptionBudget, present: i32, expected: &Result<i32, Str
 /// Evictions that were granted and whose pods have not begun to go.
 fn still_evicted(
     before: &PodDisruptionBudgetStatus,
-    pods: &[Arc<Pod>],
+    pods: &[Arc<KnownPod>],
     now: Timestamp,
 ) -> (BTreeMap<String, Time>, Option<Duration>) {
     let mut kept = BTreeMap::new();
     let mut next: Option<Duration> = None;
     for (name, since) in before.disrupted_pods.iter().flatten() {
-        let stays = pods.iter().any(|pod| pod.name_any() == *name && !pod::is_terminating(pod));
+        let stays = pods.iter().any(|pod| *pod.name == **name && !pod::is_terminating(pod));
         let age = Duration::try_from(now.duration_since(since.0)).unwrap_or_default();
         if let Some(left) = EVICTION_TAKES.checked_sub(age).filter(|left| stays && !left.is_zero()) {
             kept.insert(name.clone(), since.clone());

@@ -14,16 +14,13 @@ fn budget(spec: Value, status: Value) -> PodDisruptionBudget {
     serde_json::from_value(object).unwrap()
 }
 
-fn pods(ready: usize, not: usize) -> Vec<Arc<Pod>> {
+fn pods(ready: usize, not: usize) -> Vec<Arc<KnownPod>> {
     let pod = |i: usize| {
         let status = if i < ready { "True" } else { "False" };
-        Arc::new(
-            serde_json::from_value(json!({
+        crate::pod::known(json!({
                 "metadata": {"name": format!("web-{i}"), "labels": {"app": "web"}},
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": status}]},
-            }))
-            .unwrap(),
-        )
+        }))
     };
     (0..ready + not).map(pod).collect()
 }

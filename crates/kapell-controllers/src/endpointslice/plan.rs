@@ -1,16 +1,15 @@
 //! Which EndpointSlices a Service should have, and the fewest writes that lead there.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::ownership::controller_reference;
-use crate::pod;
+use crate::pod::{self, KnownPod};
 
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -35,7 +34,7 @@ type Group = (&'static str, Vec<PortKey>);
 type PortKey = (String, Option<i32>, String, Option<String>);
 
 /// `pods` are those of the Service's namespace, `slices` ours for this Service.
-pub(super) fn plan(service: &Service, pods: &[Arc<Pod>], slices: &[Arc<EndpointSlice>]) -> Vec<Action> {
+pub(super) fn plan(service: &Service, pods: &[Arc<KnownPod>], slices: &[Arc<EndpointSlice>]) -> Vec<Action> {
     let spec = service.spec.clone().unwrap_or_default();
     let Some(selector) = spec.selector.filter(|selector| !selector.is_empty()) else { return Vec::new() };
     if service.metadata.deletion_timestamp.is_some() || spec.type_.as_deref() == Some("ExternalName") {
@@ -44,7 +43,7 @@ pub(super) fn plan(service: &Service, pods: &[Arc<Pod>], slices: &[Arc<EndpointS
     let mut desired: BTreeMap<Group, BTreeMap<String, Endpoint>> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| is_selected(pod, &selector) && !pod::is_terminal(pod)) {
         if let Some((group, endpoint)) = endpoint_of(service, pod) {
-            let uid = pod.metadata.uid.clone().unwrap_or_default();
+            let uid = pod.uid.to_string();
             desired.entry(group).or_default().insert(uid, endpoint);
         }
     }
@@ -66,9 +65,8 @@ pub(super) fn plan(service: &Service, pods: &[Arc<Pod>], slices: &[Arc<EndpointS
     actions
 }
 
-pub(super) fn is_selected(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
-    let labels = pod.metadata.labels.as_ref();
-    selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+pub(super) fn is_selected(pod: &KnownPod, selector: &BTreeMap<String, String>) -> bool {
+    selector.iter().all(|(key, value)| pod.labels.get(key) == Some(value))
 }
 
 /// Spreads one group's endpoints over its slices: an endpoint stays where it is, a new one goes where there is room, an
@@ -198,16 +196,14 @@ fn group_of(slice: &EndpointSlice) -> Group {
 }
 
 /// The endpoint that a pod is, once it has an address.
-fn endpoint_of(service: &Service, pod: &Pod) -> Option<(Group, Endpoint)> {
+fn endpoint_of(service: &Service, pod: &KnownPod) -> Option<(Group, Endpoint)> {
     let spec = service.spec.as_ref()?;
-    let address: IpAddr = pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()?;
+    let address = pod.address?;
     let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     let mut ports: Vec<PortKey> = spec.ports.iter().flatten().filter_map(|port| resolve(port, pod)).collect();
     ports.sort();
-    let pod_spec = pod.spec.as_ref();
     let (serving, terminating) = (pod::is_ready(pod), pod::is_terminating(pod));
-    let hostname = pod_spec.and_then(|spec| spec.hostname.clone()).filter(|hostname| !hostname.is_empty());
-    let in_subdomain = pod_spec.and_then(|spec| spec.subdomain.as_ref()) == service.metadata.name.as_ref();
+    let in_subdomain = pod.template.subdomain == service.metadata.name;
     let endpoint = Endpoint {
         addresses: vec![address.to_string()],
         conditions: Some(EndpointConditions {
@@ -215,13 +211,13 @@ fn endpoint_of(service: &Service, pod: &Pod) -> Option<(Group, Endpoint)> {
             serving: Some(serving),
             terminating: Some(terminating),
         }),
-        hostname: hostname.filter(|_| in_subdomain),
-        node_name: pod_spec.and_then(|spec| spec.node_name.clone()),
+        hostname: pod.hostname.as_deref().filter(|_| in_subdomain).map(str::to_owned),
+        node_name: pod.node.as_deref().map(str::to_owned),
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),
-            name: pod.metadata.name.clone(),
-            namespace: pod.metadata.namespace.clone(),
-            uid: pod.metadata.uid.clone(),
+            name: Some(pod.name.to_string()),
+            namespace: Some(pod.namespace.to_string()),
+            uid: Some(pod.uid.to_string()),
             ..ObjectReference::default()
         }),
         ..Endpoint::default()
@@ -230,19 +226,15 @@ fn endpoint_of(service: &Service, pod: &Pod) -> Option<(Group, Endpoint)> {
 }
 
 /// The number behind a Service's port on this pod; nothing when the pod has no port of that name and protocol.
-fn resolve(port: &ServicePort, pod: &Pod) -> Option<PortKey> {
+fn resolve(port: &ServicePort, pod: &KnownPod) -> Option<PortKey> {
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     let number = match &port.target_port {
         None => port.port,
         Some(IntOrString::Int(0)) => port.port,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(name)) => {
-            let containers = &pod.spec.as_ref()?.containers;
-            let mut ports = containers.iter().flat_map(|container| container.ports.iter().flatten());
-            let found = ports.find(|candidate| {
-                candidate.name.as_ref() == Some(name) && candidate.protocol.as_deref().unwrap_or("TCP") == protocol
-            });
-            found?.container_port
+            let mut ports = pod.template.containers.iter().flat_map(|container| &container.ports);
+            ports.find(|(its, of, _)| its == name && of == protocol)?.2
         }
     };
     let name = port.name.clone().unwrap_or_default();

@@ -14,7 +14,7 @@ fn service(changes: Value) -> Service {
     serde_json::from_value(object).unwrap()
 }
 
-fn pod(name: &str, changes: Value) -> Arc<Pod> {
+fn pod(name: &str, changes: Value) -> Arc<KnownPod> {
     let mut object = json!({
         "metadata": {"name": name, "namespace": "ns", "uid": name, "labels": {"app": "web"}},
         "spec": {"nodeName": "n", "containers": [{"name": "c", "ports": [{"name": "web", "containerPort": 8080}]}]},
@@ -22,11 +22,11 @@ fn pod(name: &str, changes: Value) -> Arc<Pod> {
             "conditions": [{"type": "Ready", "status": "True"}]},
     });
     json_patch::merge(&mut object, &changes);
-    Arc::new(serde_json::from_value(object).unwrap())
+    crate::pod::known(object)
 }
 
 /// Carries the plan out on `slices`; the number of writes.
-fn settle(service: &Service, pods: &[Arc<Pod>], slices: &mut Vec<Arc<EndpointSlice>>) -> usize {
+fn settle(service: &Service, pods: &[Arc<KnownPod>], slices: &mut Vec<Arc<EndpointSlice>>) -> usize {
     let actions = plan::plan(service, pods, slices);
     let writes = actions.len();
     for action in actions {
@@ -45,7 +45,7 @@ fn settle(service: &Service, pods: &[Arc<Pod>], slices: &mut Vec<Arc<EndpointSli
     writes
 }
 
-fn conditions(service: &Service, pod: Arc<Pod>) -> Option<(bool, bool, bool)> {
+fn conditions(service: &Service, pod: Arc<KnownPod>) -> Option<(bool, bool, bool)> {
     let mut slices = Vec::new();
     settle(service, &[pod], &mut slices);
     let conditions = slices[0].endpoints.first()?.conditions.clone()?;

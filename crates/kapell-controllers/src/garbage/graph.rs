@@ -1,8 +1,13 @@
 //! Who owns whom, by uid, as far as the watches have told.
+//!
+//! Every object of the server is known to the informers; the graph holds those about which there is something to
+//! decide: objects with owners, with finalizers, or on their way out. A node is shared with the informer that read it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kapell_client::{Followed, Interner, ObjectKey};
 
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) const ORPHAN: &str = "orphan";
@@ -13,23 +18,68 @@ pub(crate) struct Node {
     /// Place in the list of kinds.
     pub(crate) kind: usize,
     /// Empty for objects outside namespaces.
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) owners: Vec<OwnerReference>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) uid: Arc<str>,
+    version: Box<str>,
+    pub(crate) owners: Arc<[OwnerReference]>,
+    pub(crate) finalizers: Arc<[String]>,
     pub(crate) deleting: bool,
-    pub(crate) finalizers: Vec<String>,
+}
+
+/// Makes nodes of the metadata of one kind's objects, which share what is equal.
+pub(crate) struct NodeReader {
+    kind: usize,
+    texts: Interner<str>,
+    owners: Interner<[OwnerReference]>,
+    finalizers: Interner<[String]>,
+}
+
+impl NodeReader {
+    pub(crate) fn new(kind: usize) -> Self {
+        Self { kind, texts: Interner::default(), owners: Interner::default(), finalizers: Interner::default() }
+    }
+
+    pub(crate) fn read(&mut self, meta: ObjectMeta) -> Node {
+        let boxed = |text: Option<String>| text.unwrap_or_default().into_boxed_str();
+        let owners: Arc<[OwnerReference]> = meta.owner_references.unwrap_or_default().into();
+        let first_owner = owners.first().map(|owner| owner.uid.clone());
+        let finalizers: Arc<[String]> = meta.finalizers.unwrap_or_default().into();
+        Node {
+            kind: self.kind,
+            namespace: self.texts.text(meta.namespace.as_deref().unwrap_or_default()),
+            name: boxed(meta.name),
+            uid: meta.uid.unwrap_or_default().into(),
+            version: boxed(meta.resource_version),
+            owners: self.owners.share(&first_owner, owners),
+            finalizers: self.finalizers.share(&finalizers.clone(), finalizers),
+            deleting: meta.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+impl Followed for Node {
+    fn key(&self) -> ObjectKey {
+        ObjectKey::new(&*self.namespace, &*self.name)
+    }
+
+    fn incarnation(&self) -> &str {
+        &self.uid
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
 }
 
 impl Node {
     pub(crate) fn of(kind: usize, meta: &ObjectMeta) -> Self {
-        Self {
-            kind,
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
-            owners: meta.owner_references.clone().unwrap_or_default(),
-            deleting: meta.deletion_timestamp.is_some(),
-            finalizers: meta.finalizers.clone().unwrap_or_default(),
-        }
+        NodeReader::new(kind).read(meta.clone())
+    }
+
+    /// There is nothing to decide about it by itself.
+    fn is_plain(&self) -> bool {
+        self.owners.is_empty() && self.finalizers.is_empty() && !self.deleting
     }
 
     pub(crate) fn has_finalizer(&self, finalizer: &str) -> bool {
@@ -47,49 +97,55 @@ impl Node {
 
     /// Whether an owner of that place is one at all: owners in another namespace are not.
     fn can_be_owned_from(&self, namespace: &str) -> bool {
-        namespace.is_empty() || namespace == self.namespace
+        namespace.is_empty() || *namespace == *self.namespace
     }
 }
 
 #[derive(Default)]
 pub(crate) struct Graph {
-    nodes: HashMap<String, Node>,
-    dependents: HashMap<String, BTreeSet<String>>,
+    nodes: HashMap<Arc<str>, Arc<Node>>,
+    dependents: HashMap<String, BTreeSet<Arc<str>>>,
 }
 
 impl Graph {
     /// Takes in an object as it is now. Gives the uids that have to be looked at because of it.
-    pub(crate) fn insert(&mut self, uid: &str, node: Node) -> Vec<String> {
+    pub(crate) fn insert(&mut self, node: &Arc<Node>) -> Vec<Arc<str>> {
+        let uid = &node.uid;
         let before = self.nodes.remove(uid);
-        for owner in before.iter().flat_map(|node| &node.owners) {
+        if before.is_none() && node.is_plain() {
+            return Vec::new();
+        }
+        for owner in before.iter().flat_map(|node| &*node.owners) {
             self.unlink(&owner.uid, uid);
         }
-        for owner in &node.owners {
-            self.dependents.entry(owner.uid.clone()).or_default().insert(uid.to_owned());
+        for owner in &*node.owners {
+            self.dependents.entry(owner.uid.clone()).or_default().insert(uid.clone());
         }
         let mut look = Vec::new();
         if !node.owners.is_empty() || node.waits_for_dependents() || (node.deleting && node.has_finalizer(ORPHAN)) {
-            look.push(uid.to_owned());
+            look.push(uid.clone());
         }
         // An owner that waits may have waited for a reference that is gone now.
-        let lost = before.iter().flat_map(|node| &node.owners).map(|owner| &owner.uid);
-        look.extend(lost.filter(|owner| self.nodes.get(*owner).is_some_and(Node::waits_for_dependents)).cloned());
+        let lost = before.iter().flat_map(|node| &*node.owners).filter_map(|owner| self.get(&owner.uid));
+        look.extend(lost.filter(|owner| owner.waits_for_dependents()).map(|owner| owner.uid.clone()));
         if node.waits_for_dependents() {
-            look.extend(self.dependents_of(uid).map(str::to_owned));
+            look.extend(self.dependents_of(uid).cloned());
         }
-        self.nodes.insert(uid.to_owned(), node);
+        if !node.is_plain() {
+            self.nodes.insert(uid.clone(), node.clone());
+        }
         look
     }
 
     /// Takes out an object that is gone. Gives its dependents, and owners that may have waited for it.
-    pub(crate) fn remove(&mut self, uid: &str) -> Vec<String> {
-        let Some(node) = self.nodes.remove(uid) else { return Vec::new() };
-        let mut look: Vec<String> = self.dependents_of(uid).map(str::to_owned).collect();
-        for owner in &node.owners {
+    pub(crate) fn remove(&mut self, uid: &str) -> Vec<Arc<str>> {
+        let mut look: Vec<_> = self.dependents_of(uid).cloned().collect();
+        let Some(node) = self.nodes.remove(uid) else { return look };
+        for owner in &*node.owners {
             self.unlink(&owner.uid, uid);
-            if self.nodes.get(&owner.uid).is_some_and(Node::waits_for_dependents) {
-                look.push(owner.uid.clone());
-            }
+            look.extend(
+                self.get(&owner.uid).filter(|owner| owner.waits_for_dependents()).map(|owner| owner.uid.clone()),
+            );
         }
         look
     }
@@ -103,26 +159,26 @@ impl Graph {
         }
     }
 
-    pub(crate) fn get(&self, uid: &str) -> Option<&Node> {
+    pub(crate) fn get(&self, uid: &str) -> Option<&Arc<Node>> {
         self.nodes.get(uid)
     }
 
-    fn dependents_of(&self, uid: &str) -> impl Iterator<Item = &str> {
-        self.dependents.get(uid).into_iter().flatten().map(String::as_str)
+    fn dependents_of(&self, uid: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.dependents.get(uid).into_iter().flatten()
     }
 
     /// The dependents (in namespaces where this object can own something), and which of them block its deletion.
     pub(crate) fn dependents(&self, uid: &str) -> BTreeMap<String, (Node, bool)> {
         let Some(owner) = self.get(uid) else { return BTreeMap::new() };
-        let nodes = self.dependents_of(uid).filter_map(|dependent| Some((dependent, self.get(dependent)?)));
+        let nodes = self.dependents_of(uid).filter_map(|dependent| self.get(dependent));
         nodes
-            .filter(|(_, node)| node.can_be_owned_from(&owner.namespace))
-            .map(|(dependent, node)| (dependent.to_owned(), (node.clone(), node.blocks(uid))))
+            .filter(|node| node.can_be_owned_from(&owner.namespace))
+            .map(|node| (node.uid.to_string(), (node.as_ref().clone(), node.blocks(uid))))
             .collect()
     }
 
-    /// The owner as far as the graph knows it, if a reference from `namespace` can mean it.
+    /// The owner if there is something to decide about it, and if a reference from the dependent can mean it.
     pub(crate) fn owner(&self, reference: &OwnerReference, dependent: &Node) -> Option<&Node> {
-        self.get(&reference.uid).filter(|owner| dependent.can_be_owned_from(&owner.namespace))
+        self.get(&reference.uid).map(Arc::as_ref).filter(|owner| dependent.can_be_owned_from(&owner.namespace))
     }
 }

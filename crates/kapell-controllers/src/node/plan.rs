@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::pod::{self, KnownPod};
 
 pub(super) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -16,7 +18,7 @@ const DEFAULT_TOLERATION: SignedDuration = SignedDuration::from_secs(300);
 /// A node and how long it has been silent, as this controller has observed (never counted from before it started).
 pub(super) struct Snapshot<'a> {
     pub(super) node: &'a Node,
-    pub(super) pods: &'a [Arc<Pod>],
+    pub(super) pods: &'a [Arc<KnownPod>],
     pub(super) silent_for: Duration,
     pub(super) grace: Duration,
 }
@@ -27,7 +29,7 @@ pub(super) enum Action {
     SetConditions(Vec<NodeCondition>),
     /// All taints of the node as they should be.
     SetTaints(Vec<Taint>),
-    Evict(Arc<Pod>),
+    Evict(Arc<KnownPod>),
 }
 
 pub(super) struct Plan {
@@ -58,7 +60,7 @@ pub(super) fn plan(snapshot: &Snapshot<'_>, now: Timestamp) -> Plan {
     // A node whose silence is not proven keeps its pods, whatever taints an earlier server has left on it. One that
     // speaks and says that it is not ready loses them like a silent one.
     let may_evict = silent || ready.as_deref() == Some("False");
-    for pod in snapshot.pods.iter().filter(|pod| may_evict && pod.metadata.deletion_timestamp.is_none()) {
+    for pod in snapshot.pods.iter().filter(|pod| may_evict && !pod::is_terminating(pod)) {
         match until_eviction(pod, &wanted, now) {
             Some(left) if left.is_zero() => actions.push(Action::Evict(pod.clone())),
             Some(left) => look_again = Some(look_again.map_or(left, |before| before.min(left))),
@@ -106,8 +108,8 @@ fn taints(present: &[Taint], key: Option<&str>, now: Timestamp) -> Vec<Taint> {
 }
 
 /// How much longer the pod may stay on a node with these taints; nothing means for ever.
-fn until_eviction(pod: &Pod, taints: &[Taint], now: Timestamp) -> Option<Duration> {
-    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+fn until_eviction(pod: &KnownPod, taints: &[Taint], now: Timestamp) -> Option<Duration> {
+    let tolerations = &pod.template.tolerations;
     let ends = taints.iter().filter(|taint| taint.effect == "NoExecute").filter_map(|taint| {
         let ours = taint.key == UNREACHABLE || taint.key == NOT_READY;
         let mut matching = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).peekable();

@@ -18,14 +18,14 @@ fn tainted(key: &str, since: &str) -> Value {
     json!([{"key": key, "effect": "NoSchedule"}, {"key": key, "effect": "NoExecute", "timeAdded": since}])
 }
 
-fn pod(tolerations: Value) -> Arc<Pod> {
+fn pod(tolerations: Value) -> Arc<KnownPod> {
     let pod =
         json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": {"containers": [], "tolerations": tolerations}});
-    Arc::new(serde_json::from_value(pod).unwrap())
+    crate::pod::known(pod)
 }
 
 /// What is planned at 00:10:00: words for the actions, and the seconds until the next look.
-fn planned(node: &Node, pods: &[Arc<Pod>], silent_for: u64) -> (Vec<String>, Option<u64>) {
+fn planned(node: &Node, pods: &[Arc<KnownPod>], silent_for: u64) -> (Vec<String>, Option<u64>) {
     let silent_for = Duration::from_secs(silent_for);
     let now = "2026-01-01T00:10:00Z".parse().unwrap();
     let plan = plan::plan(&Snapshot { node, pods, silent_for, grace: GRACE }, now);
@@ -34,7 +34,7 @@ fn planned(node: &Node, pods: &[Arc<Pod>], silent_for: u64) -> (Vec<String>, Opt
         Action::SetTaints(taints) => {
             taints.iter().fold("taints".to_owned(), |text, taint| format!("{text} {}:{}", taint.key, taint.effect))
         }
-        Action::Evict(pod) => format!("evict {}", pod.name_any()),
+        Action::Evict(pod) => format!("evict {}", pod.name),
     });
     (words.collect(), plan.look_again.map(|left| left.as_secs()))
 }

@@ -7,22 +7,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::pod;
+use crate::pod::{self, KnownPod, Phase};
 use crate::pods::Failure;
 
 /// One reconcile asks for no more than this, so that a typing error in `replicas` does not take the server with it.
 const BURST: usize = 500;
 
-/// A pod that costs less to delete goes first.
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-
 pub(crate) struct Snapshot<'a> {
     pub(crate) rs: &'a ReplicaSet,
     /// The pods that it controls, ended ones too.
-    pub(crate) pods: &'a [Arc<Pod>],
+    pub(crate) pods: &'a [Arc<KnownPod>],
     /// How many active pods of the same family (all ReplicaSets of one Deployment) each node runs.
     pub(crate) family_by_node: &'a BTreeMap<String, usize>,
 }
@@ -32,7 +28,7 @@ pub(crate) enum Action {
     Nothing,
     Create(usize),
     /// In the order in which to delete.
-    Delete(Vec<Arc<Pod>>),
+    Delete(Vec<Arc<KnownPod>>),
 }
 
 pub(crate) fn plan(snapshot: &Snapshot<'_>) -> Action {
@@ -59,56 +55,40 @@ pub(super) fn replicas(rs: &ReplicaSet) -> i32 {
 /// ready, cheap before dear, doubled up on a node before alone, ready for a short time before long, often restarted
 /// before stable, young before old.
 pub(super) fn victims(
-    mut pods: Vec<Arc<Pod>>,
+    mut pods: Vec<Arc<KnownPod>>,
     family_by_node: &BTreeMap<String, usize>,
     count: usize,
-) -> Vec<Arc<Pod>> {
+) -> Vec<Arc<KnownPod>> {
     pods.sort_by_cached_key(|pod| {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()).filter(|node| !node.is_empty());
         let phase = match pod::phase(pod) {
-            "Running" => 2,
-            "Unknown" => 1,
-            _ => 0,
+            Phase::Running => 2,
+            Phase::Unknown => 1,
+            Phase::Pending | Phase::Succeeded | Phase::Failed => 0,
         };
-        let cost: i32 = pod
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(DELETION_COST)?.parse().ok())
-            .unwrap_or(0);
-        let doubled = node.and_then(|node| family_by_node.get(node)).copied().unwrap_or(0);
-        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let doubled = pod.node.as_ref().and_then(|node| family_by_node.get(&**node)).copied().unwrap_or(0);
         (
-            (node.is_some(), phase, pod::is_ready(pod), cost),
-            (Reverse(doubled), Reverse(pod::ready_since(pod)), Reverse(restarts(pod))),
+            (pod.node.is_some(), phase, pod::is_ready(pod), pod.deletion_cost),
+            (Reverse(doubled), Reverse(pod::ready_since(pod)), Reverse(pod.restarts)),
             // The name only makes the order total.
-            (Reverse(created), pod.metadata.name.clone()),
+            (Reverse(pod.created), pod.name.clone()),
         )
     });
     pods.truncate(count);
     pods
 }
 
-/// The most restarts of any container.
-fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-    statuses.into_iter().flatten().map(|status| status.restart_count).max().unwrap_or(0)
-}
-
 /// The status, and when a pod becomes available only because time passes.
 pub(crate) fn status(
     rs: &ReplicaSet,
-    pods: &[Arc<Pod>],
+    pods: &[Arc<KnownPod>],
     failure: Option<Failure>,
     now: Timestamp,
 ) -> (ReplicaSetStatus, Option<Duration>) {
     let spec = rs.spec.as_ref();
     let min_ready = spec.and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
     let template_labels = spec.and_then(|spec| spec.template.as_ref()?.metadata.as_ref()?.labels.as_ref());
-    let is_fully_labelled = |pod: &Pod| {
-        let labels = pod.metadata.labels.as_ref();
-        template_labels.into_iter().flatten().all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value))
-    };
+    let is_fully_labelled =
+        |pod: &KnownPod| template_labels.into_iter().flatten().all(|(key, value)| pod.labels.get(key) == Some(value));
     let active: Vec<_> = pods.iter().filter(|pod| pod::is_active(pod)).collect();
     let waits: Vec<_> = active.iter().filter_map(|pod| pod::until_available(pod, min_ready, now)).collect();
     let positive = |count: usize| i32::try_from(count).ok().filter(|count| *count > 0);

@@ -16,7 +16,7 @@ fn rs(replicas: i32) -> ReplicaSet {
     .unwrap()
 }
 
-fn pod(name: &str, changes: Value) -> Arc<Pod> {
+fn pod(name: &str, changes: Value) -> Arc<KnownPod> {
     let mut object = json!({
         "metadata": {"name": name, "namespace": "ns", "uid": name, "labels": {"app": "web"},
             "creationTimestamp": "2026-01-01T00:00:00Z",
@@ -26,14 +26,14 @@ fn pod(name: &str, changes: Value) -> Arc<Pod> {
             {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"}]},
     });
     json_patch::merge(&mut object, &changes);
-    Arc::new(serde_json::from_value(object).unwrap())
+    pod::known(object)
 }
 
-fn planned(replicas: i32, pods: &[Arc<Pod>]) -> String {
+fn planned(replicas: i32, pods: &[Arc<KnownPod>]) -> String {
     match plan::plan(&Snapshot { rs: &rs(replicas), pods, family_by_node: &BTreeMap::new() }) {
         Action::Nothing => "nothing".to_owned(),
         Action::Create(count) => format!("create {count}"),
-        Action::Delete(pods) => pods.iter().fold("delete".to_owned(), |text, pod| text + " " + &pod.name_any()),
+        Action::Delete(pods) => pods.iter().fold("delete".to_owned(), |text, pod| text + " " + &*pod.name),
     }
 }
 
@@ -73,7 +73,7 @@ fn victims_are_ranked_as_upstream() {
     for (first, second) in pairs {
         let pods = vec![pod("a-stays", second.clone()), pod("b-goes", first.clone())];
         let victims = plan::victims(pods, &by_node, 1);
-        assert_eq!(victims[0].name_any(), "b-goes", "{first} before {second}");
+        assert_eq!(&*victims[0].name, "b-goes", "{first} before {second}");
     }
 }
 
@@ -112,7 +112,7 @@ fn pods_are_adopted_and_released_by_selector_and_owner() {
     let pods = vec![pod("own", json!({})), orphan, foreign, renamed, going];
     let owner = rs(1);
     let selector = ownership::selector(&owner.spec.as_ref().unwrap().selector).unwrap();
-    let names = |pods: &[Arc<Pod>]| pods.iter().map(|pod| pod.name_any()).collect::<Vec<_>>();
+    let names = |pods: &[Arc<KnownPod>]| pods.iter().map(|pod| pod.name.to_string()).collect::<Vec<_>>();
     let claim = ownership::claim(&owner.metadata, &selector, pods.clone());
     assert_eq!(
         (names(&claim.owned), names(&claim.adopt), names(&claim.release)),
@@ -128,7 +128,7 @@ fn pods_are_adopted_and_released_by_selector_and_owner() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_planned_until_what_was_asked_for_has_been_seen() {
     let expectations = Expectations::default();
-    let applied = |old: Option<Arc<Pod>>, new: Arc<Pod>| Change::Applied { old, new };
+    let applied = |old: Option<Arc<KnownPod>>, new: Arc<KnownPod>| Change::Applied { old, new };
     expectations.expect("rs", 2, HashSet::new());
     observe(&expectations, &applied(None, pod("a", json!({}))));
     observe(&expectations, &applied(Some(pod("a", json!({}))), pod("a", json!({}))));

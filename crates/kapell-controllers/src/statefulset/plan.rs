@@ -12,13 +12,14 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt as _;
 
+use crate::pod::KnownPod;
 use crate::revision::HASH_LABEL;
 use crate::{pod, pods};
 
 pub(super) struct Snapshot<'a> {
     pub(super) set: &'a StatefulSet,
     /// The pods that it controls, each with a number in its name.
-    pub(super) pods: &'a [Arc<Pod>],
+    pub(super) pods: &'a [Arc<KnownPod>],
     /// The revision that pods below the partition are made from.
     pub(super) current: &'a str,
     /// The revision of the template as it is.
@@ -29,7 +30,7 @@ pub(super) struct Snapshot<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Action {
     Create { ordinal: i32, revision: String },
-    Delete(Arc<Pod>),
+    Delete(Arc<KnownPod>),
 }
 
 /// The number in a pod's name, if it is one of this set.
@@ -44,15 +45,15 @@ impl Snapshot<'_> {
         self.set.spec.clone().unwrap_or_default()
     }
 
-    fn is_available(&self, pod: &Pod) -> bool {
+    fn is_available(&self, pod: &KnownPod) -> bool {
         let least = self.set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
         pod::is_active(pod) && pod::until_available(pod, least, self.now).is_some_and(|wait| wait.is_zero())
     }
 
     /// By number.
-    fn by_ordinal(&self) -> BTreeMap<i32, &Arc<Pod>> {
+    fn by_ordinal(&self) -> BTreeMap<i32, &Arc<KnownPod>> {
         let name = self.set.name_any();
-        self.pods.iter().filter_map(|pod| Some((ordinal(&name, &pod.name_any())?, pod))).collect()
+        self.pods.iter().filter_map(|pod| Some((ordinal(&name, &pod.name)?, pod))).collect()
     }
 }
 
@@ -70,8 +71,8 @@ fn partition(spec: &StatefulSetSpec) -> Option<i32> {
     Some(start(spec).saturating_add(rolling.and_then(|rolling| rolling.partition).unwrap_or(0)))
 }
 
-fn revision_of(pod: &Pod) -> &str {
-    pod.labels().get(HASH_LABEL).map_or("", String::as_str)
+fn revision_of(pod: &KnownPod) -> &str {
+    pod.labels.get(HASH_LABEL).map_or("", String::as_str)
 }
 
 /// What to do now; the rest follows when that has happened.
@@ -121,7 +122,7 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Vec<Action> {
 }
 
 /// The next pod that has to be made anew from the template as it is.
-fn replace(snapshot: &Snapshot<'_>, spec: &StatefulSetSpec, present: &BTreeMap<i32, &Arc<Pod>>) -> Option<Action> {
+fn replace(snapshot: &Snapshot<'_>, spec: &StatefulSetSpec, present: &BTreeMap<i32, &Arc<KnownPod>>) -> Option<Action> {
     let partition = partition(spec)?;
     let outdated = present.range(partition..).rev().find(|(_, pod)| revision_of(pod) != snapshot.update);
     outdated.map(|(_, pod)| Action::Delete(Arc::clone(pod)))
@@ -132,7 +133,7 @@ pub(super) fn status(snapshot: &Snapshot<'_>) -> (StatefulSetStatus, Option<Dura
     let spec = snapshot.spec();
     let living: Vec<_> = snapshot.pods.iter().filter(|pod| !pod::is_terminal(pod)).collect();
     let count =
-        |is: &dyn Fn(&Pod) -> bool| i32::try_from(living.iter().filter(|pod| is(pod)).count()).unwrap_or(i32::MAX);
+        |is: &dyn Fn(&KnownPod) -> bool| i32::try_from(living.iter().filter(|pod| is(pod)).count()).unwrap_or(i32::MAX);
     let ready = count(&|pod| pod::is_active(pod) && pod::is_ready(pod));
     let of = |revision: &str| count(&|pod| !pod::is_terminating(pod) && revision_of(pod) == revision);
     let (replicas, updated) = (count(&|_| true), of(snapshot.update));

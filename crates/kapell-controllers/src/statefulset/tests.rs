@@ -16,7 +16,7 @@ fn set(spec: Value) -> StatefulSet {
 }
 
 /// `0` ready and new, `0-` not ready, `0!` going, `0x` ended, `0~` made from the old template.
-fn pods(state: &str) -> Vec<Arc<Pod>> {
+fn pods(state: &str) -> Vec<Arc<KnownPod>> {
     let pod = |word: &str| {
         let digits: String = word.chars().take_while(char::is_ascii_digit).collect();
         let is = |mark: char| word.contains(mark);
@@ -31,7 +31,7 @@ fn pods(state: &str) -> Vec<Arc<Pod>> {
         if is('!') {
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
-        Arc::new(serde_json::from_value(pod).unwrap())
+        crate::pod::known(pod)
     };
     state.split_whitespace().map(pod).collect()
 }
@@ -44,7 +44,7 @@ fn planned(set: &StatefulSet, state: &str) -> String {
     let actions = plan::plan(&Snapshot { set, pods: &pods, current: "old", update: "new", now });
     let words = actions.iter().map(|action| match action {
         Action::Create { ordinal, revision } => format!("+{ordinal}:{revision}"),
-        Action::Delete(pod) => format!("-{}", pod.uid().unwrap()),
+        Action::Delete(pod) => format!("-{}", pod.uid),
     });
     words.collect::<Vec<_>>().join(" ")
 }

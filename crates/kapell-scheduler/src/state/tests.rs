@@ -5,14 +5,15 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::pod::PodReader;
 
-fn pod(name: &str, changes: Value) -> Arc<Pod> {
+fn pod(name: &str, changes: Value) -> Arc<PodFacts> {
     let mut object = json!({
         "metadata": {"name": name, "namespace": "ns", "uid": name},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]},
     });
     json_patch::merge(&mut object, &changes);
-    Arc::new(serde_json::from_value(object).unwrap())
+    Arc::new(PodReader::default().read(&serde_json::from_value(object).unwrap()))
 }
 
 fn node(name: &str, cpu: &str) -> Change<Node> {
@@ -24,7 +25,7 @@ fn node(name: &str, cpu: &str) -> Change<Node> {
     Change::Applied { old: None, new: Arc::new(serde_json::from_value(node).unwrap()) }
 }
 
-fn applied(pod: &Arc<Pod>) -> Change<Pod> {
+fn applied(pod: &Arc<PodFacts>) -> Change<PodFacts> {
     Change::Applied { old: None, new: pod.clone() }
 }
 
@@ -49,8 +50,8 @@ impl World {
         let mut told = Vec::new();
         while let Some(decision) = self.state.next(self.now, &mut self.rng) {
             told.push(match decision {
-                Decision::Bind { pod, node } => format!("{}>{node}", pod.name_any()),
-                Decision::Report { pod, .. } => format!("{}!", pod.name_any()),
+                Decision::Bind { pod, node } => format!("{}>{node}", pod.name),
+                Decision::Report { pod, .. } => format!("{}!", pod.name),
             });
         }
         told

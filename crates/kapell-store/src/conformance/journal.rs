@@ -43,11 +43,13 @@ pub async fn streams_close_and_are_forgotten(store: Arc<dyn Store>) {
     assert_eq!(store.open_streams().await.unwrap(), [ONE, TWO]);
     store.commit(journal([append(ONE, 1, "b"), JournalWrite::Close { stream: ONE }])).await.unwrap();
     assert_eq!(store.open_streams().await.unwrap(), [TWO]);
+    assert_eq!(store.closed_streams().await.unwrap(), [ONE]);
     assert_eq!(records(&*store, ONE, 0).await, ["a", "b"]);
     let late = store.commit(journal([append(ONE, 2, "c")])).await;
     assert!(matches!(late, Err(CommitError::Closed { stream: ONE })), "{late:?}");
     store.commit(journal([JournalWrite::Delete { stream: ONE }, JournalWrite::Delete { stream: TWO }])).await.unwrap();
     assert!(store.open_streams().await.unwrap().is_empty());
+    assert!(store.closed_streams().await.unwrap().is_empty());
     assert!(records(&*store, ONE, 0).await.is_empty());
     // Both are happy to run twice.
     store.commit(journal([JournalWrite::Delete { stream: ONE }, JournalWrite::Close { stream: ONE }])).await.unwrap();

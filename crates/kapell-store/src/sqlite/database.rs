@@ -322,6 +322,10 @@ impl JournalReader {
         streams::sleeping_streams(&self.connection)
     }
 
+    pub(crate) fn closed_streams(&self) -> rusqlite::Result<Vec<StreamId>> {
+        streams::closed_streams(&self.connection)
+    }
+
     pub(crate) fn open_streams(&self) -> rusqlite::Result<Vec<StreamId>> {
         streams::open_streams(&self.connection)
     }

@@ -365,3 +365,10 @@ pub(super) fn open_streams(connection: &Connection) -> rusqlite::Result<Vec<Stre
     let rows = statement.query_map([], |row| row.get(0).map(StreamId))?;
     rows.collect()
 }
+
+/// Closing is written to the table at once.
+pub(super) fn closed_streams(connection: &Connection) -> rusqlite::Result<Vec<StreamId>> {
+    let mut statement = connection.prepare_cached("SELECT stream FROM streams WHERE open = 0 ORDER BY stream")?;
+    let rows = statement.query_map([], |row| row.get(0).map(StreamId))?;
+    rows.collect()
+}

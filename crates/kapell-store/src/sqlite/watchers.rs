@@ -38,6 +38,26 @@ impl Slot {
     }
 }
 
+/// Those who are to be woken for a commit. They are when this is dropped.
+///
+/// It goes along with the answer to whoever wrote, who drops it: waking a thousand watches costs a task of the runtime
+/// much less than it costs the writer's thread, which stands outside, and the next batch need not wait for it. Should
+/// nobody wait for the answer any more, the answer itself is dropped.
+#[derive(Default)]
+pub(crate) struct Wake(Vec<Arc<Slot>>);
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|slot| slot.news.notify_one());
+    }
+}
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Wake({})", self.0.len())
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Watchers {
     slots: Mutex<HashMap<u64, Arc<Slot>>>,
@@ -64,10 +84,9 @@ impl Watchers {
         self.slots.lock().remove(&name);
     }
 
-    /// These changes have been published to readers. Whoever looks from now on sees them; those that are to be woken for
-    /// that are returned, so that whoever wrote need not queue behind them.
-    pub(crate) fn announce(&self, changes: &[Arc<Change>]) -> Vec<Arc<Slot>> {
-        let Some(last) = changes.last() else { return Vec::new() };
+    /// These changes have been published to readers. Whoever looks from now on sees them; the others are to be woken.
+    pub(crate) fn announce(&self, changes: &[Arc<Change>]) -> Wake {
+        let Some(last) = changes.last() else { return Wake::default() };
         let mut concerned = Vec::new();
         for slot in self.slots.lock().values() {
             if let Some(change) = changes.iter().find(|change| change.key.starts_with(&slot.prefix)) {
@@ -76,7 +95,7 @@ impl Watchers {
             }
         }
         self.announced.store(last.revision, Ordering::Release);
-        concerned
+        Wake(concerned)
     }
 
     /// Something happened that concerns every watch: compaction, or the end.

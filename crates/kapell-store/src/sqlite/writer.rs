@@ -19,7 +19,7 @@ use super::database::{Database, Horizon};
 use super::lock::DirectoryLock;
 use super::plan::{Plan, plan_batch, streams_of};
 use super::state::State;
-use super::watchers::Watchers;
+use super::watchers::{Wake, Watchers};
 use crate::{CommitError, JournalWrite, Revision, Transaction};
 
 /// Transactions that may wait. More clients than this write at once only when the disk has stopped answering, and
@@ -44,8 +44,11 @@ pub(crate) struct Shared {
     pub(crate) queued_bytes: AtomicUsize,
 }
 
+/// Where the outcome of a transaction goes, and with one outcome of each batch those that are to be woken for it.
+pub(crate) type Reply = oneshot::Sender<(Result<Revision, CommitError>, Wake)>;
+
 pub(crate) enum Job {
-    Commit { transaction: Transaction, bytes: usize, reply: oneshot::Sender<Result<Revision, CommitError>> },
+    Commit { transaction: Transaction, bytes: usize, reply: Reply },
     Compact { before: Revision, reply: oneshot::Sender<Result<(), CommitError>> },
 }
 
@@ -135,18 +138,16 @@ impl Writer {
         }
         match self.write(transactions) {
             Ok(plan) => {
-                let concerned = self.shared.watchers.announce(&plan.changes);
+                let mut wake = self.shared.watchers.announce(&plan.changes);
                 for (reply, verdict) in replies.into_iter().zip(plan.verdicts) {
                     // A caller that stopped waiting learns the outcome by reading.
-                    let _ = reply.send(verdict);
+                    let _ = reply.send((verdict, std::mem::take(&mut wake)));
                 }
-                // After the replies: whoever wrote is waiting for that alone, and should not queue behind the watchers.
-                concerned.iter().for_each(|slot| slot.news.notify_one());
             }
             Err(error) => {
                 let error = Arc::new(self.failed(error));
                 for reply in replies {
-                    let _ = reply.send(Err(CommitError::Storage(error.clone())));
+                    let _ = reply.send((Err(CommitError::Storage(error.clone())), Wake::default()));
                 }
             }
         }
@@ -246,12 +247,12 @@ fn sync_failure() -> rusqlite::Error {
 #[derive(Default)]
 struct Batch {
     transactions: Vec<Transaction>,
-    replies: Vec<oneshot::Sender<Result<Revision, CommitError>>>,
+    replies: Vec<Reply>,
     bytes: usize,
 }
 
 impl Batch {
-    fn add(&mut self, transaction: Transaction, bytes: usize, reply: oneshot::Sender<Result<Revision, CommitError>>) {
+    fn add(&mut self, transaction: Transaction, bytes: usize, reply: Reply) {
         self.transactions.push(transaction);
         self.replies.push(reply);
         self.bytes += bytes;

@@ -48,7 +48,7 @@ impl Headless {
     pub(crate) fn begin(&self, document: &Value, input: &Value) -> StreamId {
         let (hash, program) =
             self.shared.programs.compile(document).unwrap_or_else(|failure| panic!("not a workflow: {failure:?}"));
-        self.begin_linked(Linked { hash, program, secrets: None }, input)
+        self.begin_linked(Linked { hash, program, secrets: None, pinned: false }, input)
     }
 
     /// Begins a run once its resources are there.
@@ -58,7 +58,7 @@ impl Headless {
     }
 
     fn begin_linked(&self, linked: Linked, input: &Value) -> StreamId {
-        let Linked { hash, program, secrets } = linked;
+        let Linked { hash, program, secrets, .. } = linked;
         let uid = uuid::Uuid::new_v4();
         let identity = Identity {
             uid: uid.to_string(),

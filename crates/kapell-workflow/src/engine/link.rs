@@ -46,6 +46,8 @@ pub(super) struct Linked {
     pub(super) hash: String,
     pub(super) program: Arc<Program>,
     pub(super) secrets: Option<Sealed>,
+    /// It holds resources as they are now.
+    pub(super) pinned: bool,
 }
 
 /// Compiles the definition with all that it needs.
@@ -65,7 +67,7 @@ pub(super) async fn link(shared: &Arc<Shared>, namespace: &str, definition: Valu
         let needs = match compiled {
             Ok((hash, program)) => {
                 let secrets = secrets(shared, namespace, &program).await?;
-                return Ok(Linked { hash, program, secrets });
+                return Ok(Linked { hash, program, secrets, pinned: needed > 0 });
             }
             Err(Failure::Problems(problems)) => {
                 return Err(configuration(problems.first().map(ToString::to_string).unwrap_or_default()));

@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 use crate::core::record::Time;
 use crate::core::state::{Compensation, Operated, Outcome, Phase, Run};
 
+/// A run that has not ended after this many milliseconds says that it is running.
+pub(super) const SHORT: Time = 250;
+
 /// A run as it stands on disk.
 #[derive(Clone, Debug)]
 pub(crate) struct Notice {
@@ -45,6 +48,21 @@ impl Notice {
             cold: false,
             ended,
         }
+    }
+}
+
+impl Notice {
+    /// A run that has begun and about which there is no more to say: until when it may still end without having said
+    /// that it runs.
+    pub(super) fn may_be_short(&self, now: Time) -> Option<Time> {
+        let plain = self.ended.is_none()
+            && self.waiting_for.is_none()
+            && self.compensation == Compensation::None
+            && self.operated == Operated::default()
+            && !self.cold;
+        let until = self.started_at.saturating_add(SHORT);
+        // A clock that was set back must not silence a run.
+        (plain && (now..=now.saturating_add(SHORT)).contains(&until)).then_some(until)
     }
 }
 

@@ -211,6 +211,7 @@ impl Partition {
             }
             Command::Sleeps { stream, until } => {
                 self.shared.active.fetch_add(1, Ordering::Relaxed);
+                self.shared.intake.asleep(stream);
                 self.cold.insert(stream);
                 let _ = self.shared.timers.send(Alarm { at: cold::warm_at(until), stream, wake: Wake::Warm });
             }
@@ -233,6 +234,8 @@ impl Partition {
     /// Drops a run from memory that will not be needed for long; it has nothing under way.
     fn chill(&mut self, stream: StreamId, until: Time) {
         self.runs.remove(&stream);
+        self.shared.intake.asleep(stream);
+        self.shared.admit_next();
         self.cold.insert(stream);
         let _ = self.shared.timers.send(Alarm { at: cold::warm_at(until), stream, wake: Wake::Warm });
     }
@@ -262,6 +265,7 @@ impl Partition {
             self.shared.publish(stream, notice);
         } else {
             self.shared.active.fetch_add(usize::from(is_new), Ordering::Relaxed);
+            self.shared.intake.awake(stream, &active.key.namespace);
             let effects = active.run.pending();
             let namespace = active.key.namespace.clone();
             let uid = active.run.identity.uid.clone();
@@ -339,6 +343,7 @@ impl Partition {
         if let Phase::Ended(outcome) = &active.run.phase {
             let took = active.run.ended_at.unwrap_or_default() - active.run.started_at;
             self.shared.metrics.run_ended(outcome, Duration::from_millis(took.try_into().unwrap_or(0)));
+            self.shared.intake.gone(stream);
             self.shared.active.fetch_sub(1, Ordering::Relaxed);
         } else if active.more {
             // The commit is to say when it is done.

@@ -23,6 +23,8 @@ pub(super) struct Programs {
     compiled: Mutex<HashMap<String, Arc<Program>>>,
     /// By the digest of the definition as it stands in journals.
     of_journals: Mutex<HashMap<[u8; 32], Named>>,
+    /// By the UID of a Workflow, with its generation; only what needs nothing else.
+    of_workflows: Mutex<HashMap<String, (i64, Named)>>,
 }
 
 /// A short name for a definition: the beginning of the SHA-256 of its JSON.
@@ -46,6 +48,20 @@ impl Programs {
         }
         compiled.insert(hash.clone(), program.clone());
         Ok((hash, program))
+    }
+
+    /// What this generation of a Workflow was compiled to.
+    pub(super) fn of_workflow(&self, uid: &str, generation: i64) -> Option<Named> {
+        let of_workflows = self.of_workflows.lock();
+        of_workflows.get(uid).filter(|(of, _)| *of == generation).map(|(_, named)| named.clone())
+    }
+
+    pub(super) fn note_workflow(&self, uid: String, generation: i64, named: Named) {
+        let mut of_workflows = self.of_workflows.lock();
+        if of_workflows.len() >= MOST_PROGRAMS {
+            of_workflows.clear();
+        }
+        of_workflows.insert(uid, (generation, named));
     }
 
     pub(super) fn of_journal(&self, entries: &[Entry]) -> Result<Named, JournalError> {

@@ -1,12 +1,13 @@
 //! Between `WorkflowRun` objects and runs: starts what is to be started, cancels what is to be cancelled, and writes
 //! statuses. Reconciles by looking at everything, so that it does not matter what happened while nobody looked.
 //!
-//! A run has the finalizer [`RUN_FINALIZER`] from its creation on: deleting a running WorkflowRun cancels it,
-//! compensations included, and an ended one goes when its journal has been deleted. The journal is closed after the
-//! final status has been written, so a crash in between leaves an open stream that has ended, which is found at the
-//! next start.
+//! A run has the finalizer [`RUN_FINALIZER`] from its creation until its end: deleting a running WorkflowRun cancels it,
+//! compensations included, and an ended one goes at once. Its journal is closed after the final status has been written,
+//! and deleted after the object ([`books`](super::books)): a crash in between leaves an open stream that has ended, or a
+//! closed one without an object, and both are found at the next start.
 //!
-//! A run that ends within [`SHORT`] costs one write to its object, the final status.
+//! A run that ends within [`SHORT`] costs one write to its object, which shows the final status and takes the finalizer
+//! away.
 
 mod admission;
 mod gate;
@@ -20,15 +21,16 @@ use std::time::Duration;
 use kapell_api::workflow::{RUN_FINALIZER, Workflow, WorkflowRun};
 use kapell_client::reconcile::{self, Next};
 use kapell_client::{Change, Informer, ObjectKey};
-use kapell_store::{CommitError, JournalWrite, ReadError, StreamId, Transaction};
+use kapell_store::{CommitError, ReadError, StreamId};
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::jobs::{self, Order};
+use super::notices::SHORT;
 use super::partition::Command;
 use super::rescue::Recovered;
 use super::{Notice, Shared, now, schedules};
@@ -40,9 +42,6 @@ use crate::secrets;
 use admission::Prepared;
 pub(super) use gate::Gate;
 use retention::Ended;
-
-/// A run that has not ended after this says that it is running.
-const SHORT: i64 = 250;
 
 /// Objects looked at side by side. Each look is mostly waiting for the API, whose writes share syncs to disk.
 const WORKERS: usize = 32;
@@ -64,6 +63,11 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) {
     let queue = shared.queue.clone();
+    // Listed before the objects are: a run's object is there before its journal.
+    let closed = shared.store.closed_streams().await.unwrap_or_else(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "journals without objects are not looked for");
+        Vec::new()
+    });
     let runs = {
         let shared = shared.clone();
         let api: Api<WorkflowRun> = Api::all(client.clone());
@@ -72,7 +76,14 @@ pub(super) async fn run(
             if let Change::Deleted(run) = &change
                 && let Some(stream) = run.metadata.uid.as_deref().and_then(stream_of)
             {
-                shared.gone.lock().insert((key.clone(), stream));
+                shared.gone.lock().insert((key.clone(), stream), is_final(run));
+            }
+            match (&change, change.object().metadata.uid.as_deref().and_then(stream_of)) {
+                (Change::Applied { new, .. }, Some(stream)) if !is_final(new) => {
+                    shared.intake.seen(stream, &key.namespace)
+                }
+                (_, Some(stream)) => shared.intake.gone(stream),
+                (_, None) => {}
             }
             shared.jobs.note_run(&key);
             if let Some(workflow) = schedules::scheduled_by(change.object()) {
@@ -99,17 +110,38 @@ pub(super) async fn run(
         () = shutdown.cancelled() => return,
         () = async { tokio::join!(runs.synced(), workflows.synced()); } => {}
     }
+    let present: HashSet<StreamId> =
+        runs.list().iter().filter_map(|run| stream_of(run.metadata.uid.as_deref()?)).collect();
+    closed.into_iter().filter(|stream| !present.contains(stream)).for_each(|stream| shared.books.delete(stream));
+    drop(present);
     let Recovered { taken, unreadable } = recovered;
     let started = Mutex::new(taken);
     let timetable = schedules::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), shutdown.clone());
     let deliveries = super::sinks::run(client.clone(), shared.clone(), shutdown.clone());
     let errands = jobs::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), orders, shutdown.clone());
-    let desk = Arc::new(Desk { client, shared, runs, workflows, started, unreadable, ended: Mutex::default() });
+    let (bookkeeper, closing) = (shared.clone(), shutdown.clone());
+    let bookkeeping = async move { bookkeeper.books.run(closing).await };
+    let bookkeeper = shared.clone();
+    let desk = Arc::new(Desk {
+        client,
+        shared,
+        runs,
+        workflows,
+        started,
+        unreadable,
+        ended: Mutex::default(),
+        expiring: Notify::new(),
+    });
+    let (expiring, closing) = (desk.clone(), shutdown.clone());
+    let expiring = async move { expiring.expire(closing).await };
     let reconciled = reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
     });
-    tokio::join!(reconciled, timetable, errands, deliveries);
+    tokio::join!(reconciled, timetable, errands, deliveries, bookkeeping, expiring);
+    if let Err(error) = bookkeeper.books.write().await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "the next start closes the journals of ended runs");
+    }
 }
 
 fn phase(run: &WorkflowRun) -> Option<&'static str> {
@@ -153,6 +185,8 @@ struct Desk {
     /// Streams that could not be taken up at the start.
     unreadable: HashSet<StreamId>,
     ended: Mutex<Ended>,
+    /// The first of them is due earlier than before.
+    expiring: Notify,
 }
 
 impl Desk {
@@ -160,11 +194,11 @@ impl Desk {
         let object = self.runs.get(&key);
         let uid = object.as_ref().and_then(|run| run.metadata.uid.clone()).unwrap_or_default();
         let stream = stream_of(&uid);
-        self.release_orphans(&key, stream).await?;
+        self.release_orphans(&key, stream);
         let (Some(run), Some(stream)) = (object, stream) else {
             self.shared.gate.lock().leave(&key);
             self.ended.lock().remove(&key);
-            self.admit_next();
+            self.shared.admit_next();
             return Ok(Next::OnChange);
         };
 
@@ -189,12 +223,12 @@ impl Desk {
                 self.started.lock().remove(&stream);
                 self.release(stream);
                 if deleting {
-                    self.journal(JournalWrite::Delete { stream }).await?;
+                    self.shared.books.delete(stream);
                     self.remove_finalizer(&run).await?;
                 } else if operating::wants_retry(&run) {
                     return self.retry(&run, stream).await;
                 } else {
-                    return self.keep(&run).await;
+                    self.keep(&run).await?;
                 }
             }
             // Its first step is on its way to the journal; a notice will come.
@@ -209,33 +243,35 @@ impl Desk {
     }
 
     /// Runs of this name whose object is gone, or is another one by now.
-    async fn release_orphans(&self, key: &ObjectKey, present: Option<StreamId>) -> Result<(), ReconcileError> {
+    fn release_orphans(&self, key: &ObjectKey, present: Option<StreamId>) {
         let orphans = self.shared.notices.lock().of_key(key);
         for (stream, ended) in orphans.into_iter().filter(|(stream, _)| Some(*stream) != present) {
             if ended {
-                self.journal(JournalWrite::Delete { stream }).await?;
+                self.shared.books.delete(stream);
                 self.forget(stream);
                 self.started.lock().remove(&stream);
             } else {
                 self.cancel(stream, "its WorkflowRun is gone");
             }
         }
-        // Ended before, and deleted by someone who removed our finalizer.
-        let gone: Vec<StreamId> = {
+        let gone: Vec<(StreamId, bool)> = {
             let gone = self.shared.gone.lock();
-            gone.range((key.clone(), LOWEST)..=(key.clone(), HIGHEST)).map(|(_, stream)| *stream).collect()
+            gone.range((key.clone(), LOWEST)..=(key.clone(), HIGHEST))
+                .map(|((_, stream), ended)| (*stream, *ended))
+                .collect()
         };
-        for stream in gone {
-            let known = self.shared.notices.lock().get(stream).is_some() || self.started.lock().contains(&stream);
-            if !known {
-                self.journal(JournalWrite::Delete { stream }).await?;
-            } else if self.shared.notices.lock().get(stream).is_none() {
+        for (stream, ended) in gone {
+            let told = self.shared.notices.lock().get(stream).is_some();
+            if !told && (ended || !self.started.lock().contains(&stream)) {
+                self.shared.books.delete(stream);
+                self.started.lock().remove(&stream);
+                self.release(stream);
+            } else if !told {
                 // It sleeps, or has just begun.
                 self.cancel(stream, "its WorkflowRun is gone");
             }
             self.shared.gone.lock().remove(&(key.clone(), stream));
         }
-        Ok(())
     }
 
     /// The status says that the run runs, but the engine does not have it. Beginning again would do things twice.
@@ -252,7 +288,7 @@ impl Desk {
         let key = ObjectKey::of(run);
         if run.spec.cancel == Some(true) {
             self.shared.gate.lock().leave(&key);
-            self.admit_next();
+            self.shared.admit_next();
             let status = json!({ "phase": "Cancelled", "completionTime": date(now()), "waitingFor": null });
             return self.write_status(run, status).await;
         }
@@ -265,9 +301,8 @@ impl Desk {
             let waiting = format!("Workflow {} does not exist in namespace {}", run.spec.workflow, key.namespace);
             return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
         };
-        let definition = Value::Object(workflow.spec.clone());
         let Prepared { program, hash, input, standing, secrets } =
-            match admission::prepare(&self.shared, &key.namespace, definition, run.spec.input.clone()).await {
+            match admission::prepare(&self.shared, &key.namespace, &workflow, run.spec.input.clone()).await {
                 Ok(prepared) => prepared,
                 Err(fault) => {
                     let detail = fault.detail.unwrap_or_default();
@@ -275,10 +310,10 @@ impl Desk {
                     return self.write_status(run, refused(&fault)).await;
                 }
             };
+        self.add_finalizer(run).await?;
         if !self.may_begin(run, stream, &standing).await? {
             return Ok(());
         }
-        self.add_finalizer(run).await?;
         if !self.started.lock().insert(stream) {
             return Ok(());
         }
@@ -293,8 +328,10 @@ impl Desk {
         // Also after a recovery, when this process has not begun the run.
         self.started.lock().insert(stream);
         self.write_status(run, final_status(run, notice)).await?;
-        let deleting = run.metadata.deletion_timestamp.is_some();
-        self.journal(if deleting { JournalWrite::Delete { stream } } else { JournalWrite::Close { stream } }).await?;
+        match run.metadata.deletion_timestamp {
+            Some(_) => self.shared.books.delete(stream),
+            None => self.shared.books.close(stream),
+        }
         self.forget(stream);
         // The rest follows when our copy of the object shows the final status; see `reconcile`. If it does already
         // (a crash came after the status was written), nothing will change, so look again now.
@@ -314,26 +351,27 @@ impl Desk {
         self.shared.tell(stream, Command::Forget { stream });
     }
 
-    async fn journal(&self, write: JournalWrite) -> Result<(), ReconcileError> {
-        self.shared.store.commit(Transaction { writes: Vec::new(), journal: vec![write] }).await?;
-        Ok(())
-    }
-
     fn api(&self, run: &WorkflowRun) -> Api<WorkflowRun> {
         Api::namespaced(self.client.clone(), run.metadata.namespace.as_deref().unwrap_or_default())
     }
 
-    /// Merges into the status, unless our copy says so already. The object being gone is not an error.
+    /// Merges into the status, unless our copy says so already; a final one takes the finalizer away, unless the run is
+    /// being deleted and would go without having shown its end. The object being gone is not an error.
     async fn write_status(&self, run: &WorkflowRun, status: Value) -> Result<(), ReconcileError> {
         let present = serde_json::to_value(&run.status).unwrap_or_default();
         let same = |(key, value): (&String, &Value)| present.get(key).unwrap_or(&Value::Null) == value;
         if status.as_object().is_some_and(|status| status.iter().all(same)) {
             return Ok(());
         }
+        let ends = matches!(status["phase"].as_str(), Some("Completed" | "Faulted" | "Cancelled"));
+        let released = (ends && run.metadata.deletion_timestamp.is_none()).then(|| without_finalizer(run)).flatten();
         let name = run.metadata.name.as_deref().unwrap_or_default();
         let write = async |status: &Value| {
-            let patch = Patch::Merge(json!({ "status": status }));
-            self.api(run).patch_status(name, &PatchParams::default(), &patch).await
+            let mut patch = json!({ "status": status });
+            if let Some(metadata) = &released {
+                patch["metadata"] = metadata.clone();
+            }
+            self.api(run).patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await
         };
         match write(&status).await {
             Ok(_) => Ok(()),
@@ -361,22 +399,18 @@ impl Desk {
             return Ok(());
         }
         finalizers.push(RUN_FINALIZER.to_owned());
-        self.write_finalizers(run, &finalizers).await
+        self.write_metadata(run, finalizers_of(run, finalizers)).await
     }
 
     async fn remove_finalizer(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
-        let mut finalizers = run.metadata.finalizers.clone().unwrap_or_default();
-        if !finalizers.iter().any(|finalizer| finalizer == RUN_FINALIZER) {
-            return Ok(());
+        match without_finalizer(run) {
+            Some(metadata) => self.write_metadata(run, metadata).await,
+            None => Ok(()),
         }
-        finalizers.retain(|finalizer| finalizer != RUN_FINALIZER);
-        self.write_finalizers(run, &finalizers).await
     }
 
-    /// The resource version makes sure that nobody else's finalizer is lost; a conflict is tried again.
-    async fn write_finalizers(&self, run: &WorkflowRun, finalizers: &[String]) -> Result<(), ReconcileError> {
+    async fn write_metadata(&self, run: &WorkflowRun, metadata: Value) -> Result<(), ReconcileError> {
         let name = run.metadata.name.as_deref().unwrap_or_default();
-        let metadata = json!({ "resourceVersion": run.metadata.resource_version, "finalizers": finalizers });
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         match self.api(run).patch(name, &PatchParams::default(), &patch).await {
             Ok(_) => Ok(()),
@@ -384,6 +418,21 @@ impl Desk {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// A change of the finalizers. The resource version makes sure that nobody else's is lost; a conflict is tried again.
+fn finalizers_of(run: &WorkflowRun, finalizers: Vec<String>) -> Value {
+    // An empty list would be stored as one.
+    let finalizers = (!finalizers.is_empty()).then_some(finalizers);
+    json!({ "resourceVersion": run.metadata.resource_version, "finalizers": finalizers })
+}
+
+/// Takes our finalizer away; `None`: it is not there.
+fn without_finalizer(run: &WorkflowRun) -> Option<Value> {
+    let mut finalizers = run.metadata.finalizers.clone()?;
+    let before = finalizers.len();
+    finalizers.retain(|finalizer| finalizer != RUN_FINALIZER);
+    (finalizers.len() < before).then(|| finalizers_of(run, finalizers))
 }
 
 pub(super) fn code(error: &kube::Error) -> Option<u16> {

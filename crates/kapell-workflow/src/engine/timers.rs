@@ -32,6 +32,8 @@ pub(super) enum Wake {
     },
     /// The run is to be in memory again.
     Warm,
+    /// If it has not ended by now, its object is to say that it runs.
+    Announce,
 }
 
 impl PartialEq for Alarm {
@@ -82,12 +84,17 @@ pub(super) async fn run(shared: Arc<Shared>, mut alarms: mpsc::UnboundedReceiver
 
 fn ring(shared: &Shared, alarm: Alarm) {
     let stream = alarm.stream;
-    shared.tell(
-        stream,
-        match alarm.wake {
-            Wake::Timer(timer) => Command::Event { stream, event: Event::TimerDue { timer } },
-            Wake::Describe { sequence } => Command::Describe { stream, sequence },
-            Wake::Warm => Command::Warm { stream },
-        },
-    );
+    let command = match alarm.wake {
+        Wake::Timer(timer) => Command::Event { stream, event: Event::TimerDue { timer } },
+        Wake::Describe { sequence } => Command::Describe { stream, sequence },
+        Wake::Warm => Command::Warm { stream },
+        Wake::Announce => {
+            let notices = shared.notices.lock();
+            if let Some(notice) = notices.get(stream).filter(|notice| notice.ended.is_none()) {
+                shared.queue.add(notice.key.clone());
+            }
+            return;
+        }
+    };
+    shared.tell(stream, command);
 }

@@ -1,5 +1,8 @@
 //! The built-in filters: jaq's libraries without what reaches outside of the expression, and a few of our own.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use jaq_core::native::{Fun, bome, run, unary, v};
 use jaq_core::{DataT, Error, Exn, ValR};
 
@@ -38,7 +41,7 @@ def split_($re; $flags): guard_regex($re) | unguarded_split($re; $flags);
 def @json: tojson;
 "#;
 
-type Definition = jaq_core::load::parse::Def<&'static str>;
+pub(super) type Definition = jaq_core::load::parse::Def<&'static str>;
 
 /// All definitions, in the order in which they may use each other.
 pub(super) fn definitions() -> Vec<Definition> {
@@ -48,6 +51,36 @@ pub(super) fn definitions() -> Vec<Definition> {
     let theirs =
         jaq_core::defs().chain(guards).chain(jaq_std::defs().filter(|d| !REMOVED_DEFINITIONS.contains(&d.name)));
     theirs.chain(own).collect()
+}
+
+/// A definition, and the names of definitions that its text has in it.
+type Mentioning = (Definition, Vec<&'static str>);
+
+static LIBRARY: LazyLock<Vec<Mentioning>> = LazyLock::new(|| {
+    let all = definitions();
+    let names: BTreeSet<&'static str> = all.iter().map(|definition| definition.name).collect();
+    let mentioned = |definition: &Definition| mentioned(&format!("{:?}", definition.body), &names);
+    all.iter().map(|definition| (definition.clone(), mentioned(definition))).collect()
+});
+
+/// Those of `names` that are words of the text.
+fn mentioned(text: &str, names: &BTreeSet<&'static str>) -> Vec<&'static str> {
+    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '@'));
+    words.filter_map(|word| names.get(word).copied()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What this text can use of [`definitions`]: those that it names, and those that these name. Compiled with all of them each
+/// expression would take more than a megabyte, whatever it says.
+pub(super) fn definitions_for(text: &str) -> Vec<Definition> {
+    let names: BTreeSet<&'static str> = LIBRARY.iter().map(|(definition, _)| definition.name).collect();
+    let mut wanted = BTreeSet::new();
+    let mut new = mentioned(text, &names);
+    while let Some(name) = new.pop() {
+        if wanted.insert(name) {
+            new.extend(LIBRARY.iter().filter(|(of, _)| of.name == name).flat_map(|(_, used)| used.iter().copied()));
+        }
+    }
+    LIBRARY.iter().filter(|(of, _)| wanted.contains(of.name)).map(|(of, _)| of.clone()).collect()
 }
 
 /// All native filters.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::meter::{Exhausted, on_deep_stack};
-use super::{Arguments, CompileError, Datum, EvaluationError, Expression};
+use super::{Arguments, CompileError, Datum, EvaluationError, Expression, compile_with, natives};
 
 struct Named(Vec<(&'static str, Datum)>);
 
@@ -220,4 +220,20 @@ fn a_thread_with_an_ordinary_stack_is_not_overrun() {
         .join()
         .unwrap();
     assert!(matches!(result, Err(EvaluationError::Exhausted(Exhausted::Stack | Exhausted::Depth))));
+}
+
+#[test]
+fn an_expression_is_compiled_with_what_it_uses() {
+    on_deep_stack(|| {
+        let names = |text: &str| natives::definitions_for(text).len();
+        assert_eq!(names(".n + 1"), 0);
+        assert!((1..20).contains(&names("map(.a) | add")), "{}", names("map(.a) | add"));
+        for definition in natives::definitions() {
+            let arguments = vec!["."; definition.args.len()].join("; ");
+            let text = format!("{}({arguments})", definition.name).replace("()", "");
+            let few = compile_with(natives::definitions_for(&text), &text, &[]);
+            let all = compile_with(natives::definitions(), &text, &[]);
+            assert_eq!(few.is_ok(), all.is_ok(), "{text}");
+        }
+    });
 }

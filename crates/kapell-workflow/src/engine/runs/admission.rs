@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kapell_api::workflow::WorkflowRun;
+use kapell_api::workflow::{Workflow, WorkflowRun};
 use kapell_client::ObjectKey;
-use kapell_client::reconcile::Next;
 use kapell_store::StreamId;
 use kube::api::{DeleteParams, Preconditions};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::gate::{Request, Verdict};
-use super::{Desk, ReconcileError, code, date, refused, retention};
+use super::{Desk, ReconcileError, code, date, is_final, refused, retention};
 use crate::compile;
 use crate::core::state::Run;
 use crate::engine::link::{Linked, link};
@@ -23,6 +23,9 @@ use crate::fault::{Fault, Standard};
 use crate::program::Program;
 use crate::secrets::Sealed;
 use crate::settings::{Retention, Standing};
+
+/// The wall clock is looked at this often at least, in milliseconds, in case it was set.
+const LONGEST_WAIT: u64 = 60_000;
 
 /// All that a run needs to begin.
 pub(super) struct Prepared {
@@ -37,13 +40,23 @@ pub(super) struct Prepared {
 pub(super) async fn prepare(
     shared: &Arc<Shared>,
     namespace: &str,
-    definition: Value,
+    workflow: &Workflow,
     input: Option<Value>,
 ) -> Result<Prepared, Fault> {
-    let Linked { hash, program, secrets } = link(shared, namespace, definition).await?;
+    let version = workflow.metadata.uid.clone().zip(workflow.metadata.generation);
+    let known = version.as_ref().and_then(|(uid, generation)| shared.programs.of_workflow(uid, *generation));
+    if let Some((hash, program)) = known.filter(|(_, program)| program.settings.is_plain()) {
+        // Nothing of this takes long, so no other thread has to wake up for it.
+        let (input, standing) = (datum(input)?, Standing::default());
+        return Ok(Prepared { program, hash, input, standing, secrets: None });
+    }
+    let Linked { hash, program, secrets, pinned } =
+        link(shared, namespace, Value::Object(workflow.spec.clone())).await?;
+    if let Some((uid, generation)) = version.filter(|_| !pinned && !program.sealed) {
+        shared.programs.note_workflow(uid, generation, (hash.clone(), program.clone()));
+    }
     let prepared = tokio::task::spawn_blocking(move || {
-        let input = input.as_ref().map_or(Ok(Datum::Object(Arc::default())), Datum::from_json);
-        let input = input.map_err(|error| Fault::new(Standard::Validation, "/input", error.to_string()))?;
+        let input = datum(input)?;
         let standing = if program.settings.is_plain() {
             Standing::default()
         } else {
@@ -53,6 +66,11 @@ pub(super) async fn prepare(
         Ok(Prepared { program, hash, input, standing, secrets })
     });
     prepared.await.unwrap_or_else(|error| Err(Fault::new(Standard::Configuration, "/", error.to_string())))
+}
+
+fn datum(input: Option<Value>) -> Result<Datum, Fault> {
+    let input = input.as_ref().map_or(Ok(Datum::Object(Arc::default())), Datum::from_json);
+    input.map_err(|error| Fault::new(Standard::Validation, "/input", error.to_string()))
 }
 
 impl Shared {
@@ -70,11 +88,20 @@ impl Shared {
     }
 }
 
-impl Desk {
+impl Shared {
     fn room(&self) -> usize {
-        self.shared.config.max_runs.saturating_sub(self.started.lock().len())
+        self.config.max_runs.saturating_sub(self.intake.awake_runs())
     }
 
+    /// A run that waited does not any more, or one has left memory.
+    pub(in crate::engine) fn admit_next(&self) {
+        let room = self.room();
+        let next = self.gate.lock().next(room);
+        next.into_iter().for_each(|key| self.queue.add(key));
+    }
+}
+
+impl Desk {
     /// Asks the gate; says in the status why the run waits, or how it ends if it does not.
     pub(super) async fn may_begin(
         &self,
@@ -87,8 +114,15 @@ impl Desk {
         let group = standing.concurrency.clone().map(|(value, policy)| ((workflow, value), policy));
         let value = standing.concurrency.as_ref().map_or("", |(value, _)| value.as_str()).to_owned();
         let request = Request { key, stream, priority: standing.priority, group };
-        let room = self.room();
-        let verdict = self.shared.gate.lock().ask(&request, room);
+        let verdict = {
+            // Counted before the next one asks.
+            let mut gate = self.shared.gate.lock();
+            let verdict = gate.ask(&request, self.shared.room());
+            if verdict == Verdict::Go {
+                self.shared.intake.awake(stream, &request.key.namespace);
+            }
+            verdict
+        };
         let waiting = match verdict {
             Verdict::Go => return Ok(true),
             Verdict::NoRoom => {
@@ -120,36 +154,51 @@ impl Desk {
 
     /// A run has ended: others may begin.
     pub(super) fn release(&self, stream: StreamId) {
-        let room = self.room();
+        let room = self.shared.room();
         let next = self.shared.gate.lock().release(stream, room);
         next.into_iter().for_each(|key| self.shared.queue.add(key));
     }
 
-    /// A run that waited does not any more.
-    pub(super) fn admit_next(&self) {
-        let room = self.room();
-        let next = self.shared.gate.lock().next(room);
-        next.into_iter().for_each(|key| self.shared.queue.add(key));
-    }
-
     /// Keeps an ended run as long as its workflow wants, or deletes it.
-    pub(super) async fn keep(&self, run: &WorkflowRun) -> Result<Next, ReconcileError> {
+    pub(super) async fn keep(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
         let key = ObjectKey::of(run);
         let workflow = ObjectKey::new(key.namespace.as_str(), run.spec.workflow.as_str());
         let retention = self.retention(&workflow).await;
         let ended = run.status.as_ref().and_then(|status| status.completion_time.as_ref());
         let at = ended.map_or_else(now, |time| time.0.as_millisecond());
-        let over = self.ended.lock().add(&key, workflow, at, &retention);
-        let too_many = over.contains(&key);
-        for other in over.into_iter().filter(|other| *other != key).filter_map(|other| self.runs.get(&other)) {
-            self.delete(&other).await?;
+        if retention::kept_for(at, &retention, now()).is_none() {
+            self.ended.lock().remove(&key);
+            return self.delete(run).await;
         }
-        match retention::kept_for(at, &retention, now()).filter(|_| !too_many) {
-            Some(left) => Ok(Next::After(Duration::from_millis(left))),
-            None => {
-                self.delete(run).await?;
-                Ok(Next::OnChange)
+        let over = {
+            let mut ended = self.ended.lock();
+            let before = ended.next_in(now());
+            let over = ended.add(&key, workflow, at, &retention);
+            if ended.next_in(now()) < before || before.is_none() {
+                self.expiring.notify_one();
             }
+            over
+        };
+        for other in over.into_iter().filter_map(|other| self.runs.get(&other)).filter(|other| is_final(other)) {
+            if let Err(error) = self.delete(&other).await {
+                // It is to be counted again.
+                self.shared.queue.add(ObjectKey::of(other.as_ref()));
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has runs looked at that have been kept for their time, until `shutdown`.
+    pub(super) async fn expire(&self, shutdown: CancellationToken) {
+        loop {
+            let wait = self.ended.lock().next_in(now()).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.expiring.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(wait)) => {}
+            }
+            self.ended.lock().take_due(now()).into_iter().for_each(|key| self.shared.queue.add(key));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Which run may begin: as many run at a time as there is room for, of those with the same concurrency key one, and
-//! of those that wait the one with the highest priority first, then the oldest. Pure; the desk carries it out.
+//! of those that wait the one with the highest priority first. Among equals namespaces take turns, and within one the
+//! oldest goes first. Pure; the desk carries it out.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,6 +14,9 @@ use crate::settings::Policy;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     priority: Reverse<i64>,
+    /// Grows by one with each run of a namespace that waits, and starts where those that begin are: so a run of a
+    /// namespace that has few goes before the hundredth one of another.
+    turn: u64,
     /// Order in which the runs came, as far as this process knows.
     arrival: u64,
     key: ObjectKey,
@@ -41,6 +45,10 @@ pub(crate) struct Gate {
     held: HashMap<StreamId, Group>,
     waiting: HashMap<ObjectKey, Waiting>,
     arrivals: u64,
+    /// The greatest turn of a run that has begun.
+    turn: u64,
+    /// The latest turn of each namespace that is ahead of that.
+    turns: HashMap<String, u64>,
 }
 
 /// What is asked of the gate.
@@ -91,14 +99,14 @@ impl Gate {
 
     /// `room`: how many more runs may begin now.
     pub(crate) fn ask(&mut self, request: &Request, room: usize) -> Verdict {
-        let arrival = match self.waiting.get(&request.key) {
-            Some(waiting) => waiting.rank.arrival,
+        let (turn, arrival) = match self.waiting.get(&request.key) {
+            Some(waiting) => (waiting.rank.turn, waiting.rank.arrival),
             None => {
                 self.arrivals += 1;
-                self.arrivals
+                (self.next_turn(&request.key.namespace), self.arrivals)
             }
         };
-        let rank = Rank { priority: Reverse(request.priority), arrival, key: request.key.clone() };
+        let rank = Rank { priority: Reverse(request.priority), turn, arrival, key: request.key.clone() };
         if let Some((group, policy)) = &request.group {
             let members = self.groups.entry(group.clone()).or_default();
             let verdict = match (members.holder, policy) {
@@ -130,6 +138,7 @@ impl Gate {
             return Verdict::NoRoom;
         }
         self.leave(&request.key);
+        self.has_begun(turn, &request.key.namespace);
         if let Some((group, _)) = &request.group {
             self.groups.entry(group.clone()).or_default().holder = Some((request.stream, arrival));
             self.held.insert(request.stream, group.clone());
@@ -137,10 +146,29 @@ impl Gate {
         Verdict::Go
     }
 
+    fn next_turn(&self, namespace: &str) -> u64 {
+        self.turns.get(namespace).map_or(self.turn, |latest| self.turn.max(latest + 1))
+    }
+
+    fn has_begun(&mut self, turn: u64, namespace: &str) {
+        if turn > self.turn {
+            self.turn = turn;
+            self.turns.retain(|_, latest| *latest >= turn);
+        }
+        if self.waiting.is_empty() {
+            self.turns.clear();
+        } else {
+            let latest = self.turns.entry(namespace.to_owned()).or_insert(turn);
+            *latest = turn.max(*latest);
+        }
+    }
+
     fn wait(&mut self, rank: Rank, group: Option<Group>) {
         if let Some(group) = &group {
             self.groups.entry(group.clone()).or_default().waiting.insert(rank.clone());
         }
+        let latest = self.turns.entry(rank.key.namespace.clone()).or_insert(rank.turn);
+        *latest = rank.turn.max(*latest);
         self.waiting.insert(rank.key.clone(), Waiting { rank, group });
     }
 

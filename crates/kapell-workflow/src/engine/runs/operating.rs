@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use kapell_api::workflow::{WorkflowRun, WorkflowRunSkip};
+use kapell_client::ObjectKey;
 use kapell_client::reconcile::Next;
 use kapell_store::{JournalWrite, StreamId, Transaction};
 use serde_json::json;
@@ -119,6 +120,10 @@ impl Desk {
                 return Ok(Next::OnChange);
             }
         };
+        // Its object goes only when it is cancelled, from now on.
+        self.add_finalizer(run).await?;
+        self.shared.books.keep_open(stream).await;
+        self.ended.lock().remove(&ObjectKey::of(run));
         let next = sequence + records.len() as u64;
         let appended = (sequence..).zip(records);
         let appended = appended.map(|(sequence, record)| JournalWrite::Append { stream, sequence, record });

@@ -119,8 +119,20 @@ impl FakeApi {
                 if self.get(plural, name).is_none() {
                     return status(404);
                 }
-                let part = if sub == ["status"] { "status" } else { "metadata" };
-                match self.write(plural, name, |object| merge(&mut object[part], &patch[part])) {
+                let stale = |object: Value| {
+                    let wanted = &patch["metadata"]["resourceVersion"];
+                    !wanted.is_null() && *wanted != object["metadata"]["resourceVersion"]
+                };
+                if self.get(plural, name).is_some_and(stale) {
+                    return status(409);
+                }
+                let parts: &[&str] = if sub == ["status"] { &["metadata", "status"] } else { &["metadata"] };
+                let change = |object: &mut Value| {
+                    for part in parts.iter().filter(|part| !patch[**part].is_null()) {
+                        merge(&mut object[*part], &patch[*part]);
+                    }
+                };
+                match self.write(plural, name, change) {
                     Some(object) => full(200, &object),
                     None => status(404),
                 }
@@ -361,20 +373,25 @@ async fn a_restart_goes_on_with_the_definition_that_the_run_began_with() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_wait_is_explained_and_the_newest_run_waits_when_there_are_too_many() {
     let server = Server::new();
-    server.workflow("w", json!([{ "a": { "wait": "PT1H" } }]));
-    server.run("first", 7, "w");
+    server.workflow("sleep", json!([{ "a": { "wait": "PT1H" } }]));
+    server.workflow("call", json!([{ "b": call("/never") }]));
+    server.run("asleep", 6, "sleep");
     let config = Config { max_runs: 1, ..Server::quick() };
     server
-        .during(config, async |_| {
+        .during(config, async |engine| {
             let explained = |run: Option<&Value>| run.is_some_and(|run| run["status"]["waitingFor"].is_string());
-            let run = server.api.until("first", explained).await.unwrap();
+            let run = server.api.until("asleep", explained).await.unwrap();
             assert!(run["status"]["waitingFor"].as_str().unwrap().starts_with("task a waits until "), "{run}");
-            server.run("second", 8, "w");
+            // A run that sleeps takes no place.
+            server.run("first", 7, "call");
+            server.api.until("first", in_phase("Running")).await;
+            let full = engine.admit("default").unwrap_err().to_string();
+            assert!(full.starts_with("1 runs have begun and not ended"), "{full}");
+            server.run("second", 8, "call");
             let run = server.api.until("second", explained).await.unwrap();
             assert_eq!(run["status"]["phase"], "Pending");
             server.api.write("workflowruns", "first", |run| run["spec"]["cancel"] = json!(true));
-            let running = |run: Option<&Value>| run.is_some_and(|run| run["status"]["phase"] == "Running");
-            server.api.until("second", running).await;
+            server.api.until("second", in_phase("Running")).await;
         })
         .await;
 }
@@ -456,6 +473,14 @@ async fn ended_runs_go_when_their_workflow_says_so() {
             server.run("third", 9, "brief");
             // It may be gone before anybody sees it.
             server.api.until("third", |run| run.is_none()).await;
+        })
+        .await;
+    // What the shutdown came before, the next start does.
+    server
+        .during(Server::quick(), async |_| {
+            server.workflow("w", json!([{ "a": { "set": {} } }]));
+            server.run("fourth", 10, "w");
+            server.api.ended("fourth").await;
         })
         .await;
     assert!(server.api.get("workflowruns", "second").is_some());

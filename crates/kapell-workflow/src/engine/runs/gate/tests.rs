@@ -73,3 +73,28 @@ fn a_key_that_is_taken_rejects_or_cancels() {
     assert_eq!(gate.ask(&cancelling("c"), 9), Verdict::Go);
     assert_eq!(gate.ask(&cancelling("d"), 9), Verdict::Cancel(stream("c")));
 }
+
+#[test]
+fn a_flood_in_one_namespace_does_not_keep_others_waiting() {
+    let of = |namespace: &str, name: &str| Request {
+        key: ObjectKey::new(namespace, name),
+        stream: stream(name),
+        priority: 0,
+        group: None,
+    };
+    let mut gate = Gate::default();
+    assert_eq!(gate.ask(&of("flood", "f0"), 1), Verdict::Go);
+    for name in ["f1", "f2", "f3"] {
+        assert_eq!(gate.ask(&of("flood", name), 0), Verdict::NoRoom);
+    }
+    for name in ["c1", "c2"] {
+        assert_eq!(gate.ask(&of("calm", name), 0), Verdict::NoRoom);
+    }
+    let mut order = Vec::new();
+    while let Some(next) = gate.next(1).pop() {
+        assert_eq!(gate.ask(&of(&next.namespace, &next.name), 1), Verdict::Go);
+        order.push(next.name);
+    }
+    assert_eq!(order, ["f1", "c1", "f2", "c2", "f3"]);
+    assert!(gate.turns.is_empty(), "nobody waits");
+}

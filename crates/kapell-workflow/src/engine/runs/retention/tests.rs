@@ -10,14 +10,30 @@ fn the_oldest_of_too_many_go() {
     assert_eq!(ended.add(&key("a"), key("w"), 30, &retention), []);
     assert_eq!(ended.add(&key("x"), key("other"), 1, &retention), []);
     assert_eq!(ended.add(&key("c"), key("w"), 40, &retention), [key("b")]);
-    // Until it is gone it is named again.
-    assert_eq!(ended.add(&key("c"), key("w"), 40, &retention), [key("b")]);
-    ended.remove(&key("b"));
+    assert_eq!(ended.add(&key("c"), key("w"), 40, &retention), [], "whoever was told deletes it");
     assert_eq!(ended.add(&key("d"), key("w"), 10, &retention), [key("d")], "it ended first");
     for name in ["a", "c", "d", "x"] {
         ended.remove(&key(name));
     }
-    assert!(ended.of_workflow.is_empty());
+    assert!(ended.of_workflow.is_empty() && ended.known.is_empty());
+}
+
+#[test]
+fn runs_are_due_after_their_time() {
+    let key = |name: &str| ObjectKey::new("n", name);
+    let kept_for = |after| Retention { after: Millis(after), runs: 9 };
+    let mut ended = Ended::default();
+    assert_eq!(ended.next_in(0), None);
+    for (name, workflow, at, after) in [("a", "slow", 10, 1000), ("b", "fast", 20, 100), ("c", "fast", 60, 100)] {
+        ended.add(&key(name), key(workflow), at, &kept_for(after));
+    }
+    assert_eq!(ended.next_in(50), Some(70));
+    assert_eq!(ended.take_due(119), []);
+    assert_eq!(ended.next_in(130), Some(0));
+    assert_eq!(ended.take_due(160), [key("b"), key("c")]);
+    assert_eq!(ended.next_in(160), Some(850));
+    assert_eq!(ended.take_due(1010), [key("a")]);
+    assert!(ended.of_workflow.is_empty() && ended.known.is_empty());
 }
 
 #[test]
