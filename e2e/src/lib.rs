@@ -13,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub mod conformance;
 pub mod load;
 pub mod shop;
 pub mod stand_in;
@@ -161,12 +162,15 @@ impl Kapell {
     }
 
     pub async fn client(&self) -> kube::Client {
+        kube::Client::try_from(self.config().await).expect("a client")
+    }
+
+    pub async fn config(&self) -> kube::Config {
         let kubeconfig =
             Kubeconfig::read_from(self.data().join("kubeconfig")).expect("the server has written its kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
-            .expect("a usable kubeconfig");
-        kube::Client::try_from(config).expect("a client")
+            .expect("a usable kubeconfig")
     }
 
     /// `kubectl get KIND/NAME -o json`, through our own command line.

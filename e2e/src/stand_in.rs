@@ -1,6 +1,7 @@
 //! A service inside the test that answers as the test says, and keeps a record of what it did.
 //!
-//! It honours idempotency keys: a call with a key that it knows gets the answer of the first and has no further effect.
+//! It honours idempotency keys of calls that change something: one with a key that it knows gets the answer of the first and has
+//! no further effect.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -99,7 +100,7 @@ async fn answer(
     let (status, body) = {
         // Held while the call has its effect, so that a second one with the key waits for the first.
         let mut answered = book.answered.lock().expect("no panic while locked");
-        match answered.get(&key).filter(|_| !key.is_empty()) {
+        match answered.get(&key).filter(|_| !key.is_empty() && call.method != "GET") {
             Some(known) => known.clone(),
             None => {
                 let reply = (book.behaviour)(&call);

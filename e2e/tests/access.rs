@@ -143,3 +143,22 @@ fn what_happened_can_be_seen() {
     assert_eq!(deletion["sourceIPs"], json!(["127.0.0.1"]));
     assert!(deletion["userAgent"].as_str().unwrap().starts_with("kubectl"), "{deletion}");
 }
+
+/// Three times what there is room for, or as many as the limits of this process allow.
+#[test]
+fn idle_connections_keep_nobody_out() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let kapell = Kapell::start();
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let server: Value = serde_json::from_slice(&std::fs::read(kapell.data().join("server.json")).unwrap()).unwrap();
+    let address = server["api"].as_str().unwrap_or_else(|| panic!("where is the API? {server}"));
+    let count = usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(500).min(3_000);
+    let mut idle = Vec::new();
+    for _ in 0..count {
+        idle.push(std::net::TcpStream::connect(address).unwrap());
+    }
+    kapell.cli(&["get", "namespaces"]).ok().says("kube-system");
+    drop(idle);
+    kapell.cli(&["get", "namespaces"]).ok();
+}

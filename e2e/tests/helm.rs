@@ -45,6 +45,7 @@ fn greetings(kapell: &Kapell) -> Vec<String> {
     staying.map(first).collect()
 }
 
+/// Row: helm | our own chart: `install`, `upgrade`, `rollback`, `uninstall`, each with `--wait`; `history`, `get values`, `status`
 #[test]
 fn a_release_is_installed_upgraded_rolled_back_and_uninstalled() {
     let program = need_helm!();
@@ -79,6 +80,7 @@ fn a_release_is_installed_upgraded_rolled_back_and_uninstalled() {
     helm.run(&["status", "web"]).exits(1).says("not found");
 }
 
+/// Row: helm | the chart that `helm create` writes: `install`, `upgrade`, `rollback`, `uninstall --wait` (its image waits for a container runtime)
 #[test]
 fn the_chart_that_helm_itself_writes_is_accepted_as_it_is() {
     let program = need_helm!();

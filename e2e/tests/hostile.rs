@@ -18,8 +18,11 @@ fn apply(kapell: &Kapell, name: &str, tasks: &str) {
     kapell.cli_with_input(&["apply", "-f", "-"], &document).ok();
 }
 
+/// Its name, its tasks, and what is said of its end.
+type Hostile<'t> = (&'t str, String, &'t [&'t str]);
+
 /// Starts all of them and a bystander beside each; each faults as it says, and no bystander notices.
-fn check(kapell: &Kapell, table: &[(&str, String, &[&str])]) {
+fn check(kapell: &Kapell, table: &[Hostile]) {
     kapell.cli_with_input(&["apply", "-f", "-"], BYSTANDER).ok();
     for (name, tasks, _) in table {
         apply(kapell, name, tasks);
@@ -39,7 +42,7 @@ fn check(kapell: &Kapell, table: &[(&str, String, &[&str])]) {
 #[test]
 fn expressions_are_bounded() {
     let expression = |code: &str| format!("[{{a: {{set: {{x: '${{ {code} }}'}}}}}}]");
-    let table: Vec<(&str, String, &[&str])> = vec![
+    let table: &[Hostile] = &[
         ("endless", expression("until(false; .)"), &["set", "the expression takes"]),
         ("recursion", expression("def f: [f]; f"), &["set", "the expression"]),
         ("combinations", expression("[range(1000)] | [., ., ., .] | [combinations] | length"), &["Expression error"]),
@@ -50,7 +53,7 @@ fn expressions_are_bounded() {
         ("squares", expression("reduce range(100) as $i ([0]; . + .)"), &["Expression error"]),
         ("sorted", expression("[limit(3000000; repeat(\"x\" * 1000))] | sort | length"), &["Expression error"]),
     ];
-    check(&Kapell::start(), &table);
+    check(&Kapell::start(), table);
 }
 
 /// Answers every connection by what `answer` writes; those threads end with the test.
@@ -100,7 +103,7 @@ fn services_are_bounded() {
     });
     let deep = service(|mut stream| {
         write(&mut stream, JSON);
-        write(&mut stream, &vec![b'['; 1 << 20]);
+        write(&mut stream, "[".repeat(1 << 20).as_bytes());
     });
     let half = service(|mut stream| {
         write(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nonly this");
@@ -114,7 +117,7 @@ fn services_are_bounded() {
     let call = |address: SocketAddr, more: &str| {
         format!("[{{a: {{call: http, with: {{method: get, endpoint: 'http://{address}/'}}{more}}}}}]")
     };
-    let table: Vec<(&str, String, &[&str])> = vec![
+    let table: &[Hostile] = &[
         ("silent", call(silent, ", timeout: {after: {seconds: 2}}"), &["a", "not done after"]),
         ("garbage", call(garbage, ""), &["502"]),
         ("endless", call(endless, ""), &["502", "broke off"]),
@@ -128,29 +131,28 @@ fn services_are_bounded() {
             &["403"],
         ),
     ];
-    check(&Kapell::start(), &table);
+    check(&Kapell::start(), table);
 }
 
-/// A run that never waits, and runs that start each other, leave room for the others.
+/// Runs that never wait leave room for the others. (Those that start each other are in `run.rs`.)
 #[test]
 fn runs_that_never_rest_leave_room() {
     let kapell = Kapell::start();
     kapell.cli_with_input(&["apply", "-f", "-"], BYSTANDER).ok();
     apply(&kapell, "spin", "[{a: {set: {n: 1}, then: b}}, {b: {set: {n: 2}, then: a}}]");
-    let two = "[{both: {fork: {branches: [{l: {run: {workflow: {name: tree, version: latest}}}}, {r: {run: {workflow: {name: tree, version: latest}}}}]}}}]";
-    apply(&kapell, "tree", two);
     for number in 0..2 {
         kapell.cli(&["workflow", "run", "spin", "--name", &format!("spin-{number}")]).ok();
     }
-    kapell.cli(&["workflow", "run", "tree", "--name", "tree"]).ok();
     for _ in 0..3 {
         let output = kapell.cli(&["workflow", "run", "bystander", "--wait"]).ok().json();
         assert_eq!(output, json!({"n": 20}));
     }
-    kapell.cli(&["workflow", "cancel", "--workflow", "spin"]).ok();
-    kapell.cli(&["workflow", "wait", "tree"]).exits(1).says("more than 10 deep");
-    let runs = kapell.cli(&["get", "workflowruns", "--field-selector", "spec.workflow=tree", "-o", "json"]).ok().json();
-    assert!(runs["items"].as_array().is_some_and(|runs| runs.len() <= 2_047), "too many runs");
+    // Unless they have come to the most steps that a run may take.
+    kapell.cli(&["workflow", "cancel", "--workflow", "spin"]);
+    for number in 0..2 {
+        let ended = kapell.cli(&["workflow", "wait", &format!("spin-{number}")]).exits(1);
+        assert!(ended.stderr.contains("cancelled") || ended.stderr.contains("which is the limit"), "{ended}");
+    }
 }
 
 /// What is too large is refused where it comes in, and says so.
@@ -165,7 +167,8 @@ fn inputs_are_bounded() {
         format!("@{}", path.display())
     };
     let long = file("long.json", &json!({"x": "x".repeat(8 << 20)}).to_string());
-    kapell.cli(&["workflow", "run", "bystander", "--input", &long]).exits(1).says("larger than 3145728 bytes");
+    // The server may hang up before all of it is sent, and then there is nobody to read the answer.
+    kapell.cli(&["workflow", "run", "bystander", "--input", &long]).exits(1);
     let deep = file("deep.json", &format!("{}{}", "[".repeat(120), "]".repeat(120)));
     kapell.cli(&["workflow", "run", "bystander", "--input", &deep, "--wait"]).exits(1).says("nested");
     let event = json!({"x": "x".repeat(300 << 10)}).to_string();

@@ -48,16 +48,19 @@ async fn follows(config: watcher::Config) {
     follower.abort();
 }
 
+/// Row: kube-rs | reflector over paged lists
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reflector_that_lists_in_pages_follows() {
     follows(watcher::Config::default().page_size(1)).await;
 }
 
+/// Row: kube-rs | reflector over streaming lists
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reflector_that_streams_its_list_follows() {
     follows(watcher::Config::default().streaming_lists()).await;
 }
 
+/// Row: kube-rs | server-side apply
 #[tokio::test(flavor = "multi_thread")]
 async fn server_side_apply_owns_conflicts_and_is_forced() {
     let kapell = Kapell::start();
@@ -78,6 +81,7 @@ async fn server_side_apply_owns_conflicts_and_is_forced() {
     assert_eq!(names, ["theirs"]);
 }
 
+/// Row: kube-rs | leases: of two who take one, one gets it
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_who_take_a_lease_one_gets_it() {
     let kapell = Kapell::start();

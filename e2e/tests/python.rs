@@ -15,17 +15,32 @@ fn script(name: &str) {
     kapell_e2e::run(command, None).ok();
 }
 
+/// Row: python | typed objects
 #[test]
 fn typed_objects() {
     script("typed");
 }
 
+/// Row: python | the dynamic client
 #[test]
 fn dynamic_objects() {
     script("dynamic");
 }
 
+/// Row: python | watches that resume
 #[test]
 fn watches_resume_where_they_ended() {
     script("watches");
+}
+
+/// Row: python | watches over WebSocket, as browsers have them
+#[test]
+fn watches_over_web_sockets() {
+    script("websocket_watch");
+}
+
+/// Row: python | `exec` with input, output, errors and exit codes
+#[test]
+fn commands_run_in_pods() {
+    script("exec");
 }

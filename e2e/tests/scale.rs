@@ -1,4 +1,4 @@
-//! Many pods on one node.
+//! Many pods on one node, and as many as their use asks for.
 
 use std::time::Instant;
 
@@ -41,4 +41,47 @@ fn a_hundred_pods_start_and_stop() {
         let (cpu, memory) = usage(kapell.pid());
         eprintln!("round {round}: gone in {:?}; server {:.2} s CPU, {memory} MiB", begun.elapsed(), cpu - before.0);
     }
+}
+
+/// Uses a good part of a processor, states no request, and scales on half of what is assumed for it.
+const BUSY: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: busy}
+spec:
+  selector: {matchLabels: {app: busy}}
+  template:
+    metadata: {labels: {app: busy}}
+    spec:
+      runtimeClassName: process
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        command: [sh, -c, 'while :; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 0.02; done']
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: busy}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: busy}
+  minReplicas: 1
+  maxReplicas: 2
+  metrics:
+  - type: Resource
+    resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}
+"#;
+
+#[test]
+fn an_autoscaler_follows_the_use_of_process_pods_and_says_what_it_assumes() {
+    let kapell = Kapell::start();
+    kapell.cli_with_input(&["apply", "-f", "-"], BUSY).ok();
+    eventually("the second replica is available", || {
+        (kapell.object("default", "deployment/busy")["status"]["availableReplicas"] == 2).then_some(())
+    });
+    let status = kapell.object("default", "hpa/busy")["status"].clone();
+    let used = &status["currentMetrics"][0]["resource"]["current"]["averageUtilization"];
+    assert!(used.as_i64() > Some(50), "{status:#}");
+    let conditions = status["conditions"].as_array().unwrap();
+    let holds = |type_: &str| conditions.iter().any(|c| c["type"] == type_ && c["status"] == "True");
+    assert!(holds("kapell.dev/AssumedRequests") && holds("ScalingActive"), "{status:#}");
 }

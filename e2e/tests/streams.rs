@@ -281,3 +281,39 @@ fn a_followed_log_survives_a_restart() {
     let said = kapell.cli(&["logs", "-f", "talker", "-c", "main"]).ok().stdout;
     assert!(said.ends_with("line 5\nsecond\n"), "{said}");
 }
+
+/// Burns what it can get of a processor.
+const BUSY: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: busy, labels: {app: busy}}
+spec:
+  runtimeClassName: process
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    resources: {limits: {cpu: 200m}}
+    command: [sh, -c, 'while :; do :; done']
+"#;
+
+#[test]
+fn top_shows_what_pods_and_nodes_use() {
+    need_kubectl!();
+    let kapell = Kapell::start();
+    kapell.cli_with_input(&["apply", "-f", "-"], BUSY).ok();
+    let cpu = eventually("the pod is measured", || {
+        let ran = kapell.kubectl(&["top", "pods", "--no-headers"]);
+        let line = ran.stdout.lines().find(|line| line.starts_with("busy"))?.to_owned();
+        line.split_whitespace().nth(1)?.strip_suffix('m')?.parse::<u64>().ok().filter(|milli| *milli > 0)
+    });
+    assert!(cpu > 0);
+    let raw = |path: &str| kapell.kubectl(&["get", "--raw", &format!("/apis/metrics.k8s.io/v1beta1/{path}")]);
+    let pod = raw("namespaces/default/pods/busy").ok().json();
+    assert_eq!((&pod["kind"], &pod["containers"][0]["name"]), (&"PodMetrics".into(), &"main".into()), "{pod}");
+    assert!(pod["containers"][0]["usage"]["memory"].as_str().unwrap().ends_with("Ki"), "{pod}");
+    let selected = raw("pods?labelSelector=app%3Dother").ok().json();
+    assert_eq!(selected["items"], serde_json::json!([]));
+    raw("namespaces/default/pods/none").exits(1).says("not found");
+    kapell.kubectl(&["top", "nodes"]).ok().says("%");
+    kapell.kubectl(&["api-resources", "--api-group=metrics.k8s.io"]).ok().says("PodMetrics");
+}

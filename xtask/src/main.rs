@@ -5,6 +5,8 @@
 
 mod clients;
 mod dependencies;
+mod fuzz;
+mod guide;
 mod kubectl;
 mod layers;
 mod metadata;
@@ -59,6 +61,16 @@ enum Chore {
     Check,
     /// Compares the crates and their dependencies with the table in ARCHITECTURE.md
     CheckLayers,
+    /// Writes the tables of the guide that tests prove (docs/guide/conformance.md, kubernetes.md)
+    Guide,
+    /// Runs the fuzz targets, two at a time, without a nightly toolchain
+    Fuzz {
+        /// Which (default: all)
+        targets: Vec<String>,
+        /// How long each of them runs
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
     /// Checks licences, banned crates and sources of all dependencies
     CheckDependencies,
     /// Writes the descriptors of Kubernetes' protobuf messages anew from the sources of its modules (needs Go)
@@ -85,6 +97,8 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::Ctk { path, examples } => ctk(&path, examples),
         Chore::Ci => ci(),
         Chore::Check => check(),
+        Chore::Guide => guide::write(),
+        Chore::Fuzz { targets, seconds } => fuzz::run(&targets, seconds),
         Chore::CheckLayers => check_layers(&Metadata::load()?),
         Chore::CheckDependencies => check_dependencies(&Metadata::load()?),
         Chore::ProtobufDescriptors => protobuf::write_descriptors(),
@@ -112,7 +126,8 @@ fn test(rest: &[String]) -> Result<()> {
     let _ = std::fs::remove_file(&skipped);
     tests.env("KAPELL_SKIPPED", &skipped);
     for (name, variable, path) in [
-        ("kubectl", "KAPELL_KUBECTL", kubectl::find_or_build()?),
+        ("kubectl", "KAPELL_KUBECTL", kubectl::oldest()),
+        ("the newest kubectl", "KAPELL_KUBECTL_NEWEST", kubectl::newest()),
         ("helm", "KAPELL_HELM", clients::helm()),
         ("python with the package kubernetes", "KAPELL_PYTHON", clients::python()),
     ] {
@@ -162,6 +177,7 @@ fn check() -> Result<()> {
     let metadata = Metadata::load()?;
     check_layers(&metadata)?;
     check_dependencies(&metadata)?;
+    guide::check()?;
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
 }
 

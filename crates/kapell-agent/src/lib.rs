@@ -46,6 +46,7 @@ mod start;
 mod status;
 mod stop;
 mod supervise;
+mod usage;
 mod volumes;
 mod worker;
 
@@ -53,6 +54,7 @@ pub use logs::{LogError, LogOptions, Logs, OutputStream, Restarts};
 pub use sessions::{Ended, ExecOptions, Input, Session, SessionEnd, SessionError, Sessions, Terminal};
 pub use stale::{Readiness, withdraw_stale_readiness};
 pub use stop::stop_pods;
+pub use usage::{Consumption, Usage};
 
 use address::Addresses;
 use node::OwnNode;

@@ -7,12 +7,14 @@
 pub mod decode;
 pub mod event_sink;
 mod field_path;
+pub mod jwt;
 pub mod kind;
 pub mod kinds;
 pub mod managed;
 pub mod metadata;
 pub mod names;
 pub mod net;
+pub mod page;
 pub mod patch;
 pub mod placement;
 pub mod problem;

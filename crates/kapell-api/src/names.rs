@@ -77,6 +77,21 @@ pub fn dns1035_label(v: &str) -> Vec<String> {
     )
 }
 
+/// Kernel parameters: `net.core.somaxconn`, also with slashes between the parts.
+pub fn sysctl(v: &str) -> Vec<String> {
+    let mut wrong: Vec<String> = too_long(v, SUBDOMAIN_MAX).into_iter().collect();
+    let parts = v.split(['.', '/']);
+    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    if !parts.into_iter().all(|part| shaped(part, letter, |c| matches!(c, b'-' | b'_'))) {
+        wrong.push(
+            "must consist of parts of lower case letters, digits, '-' or '_', each with a letter or digit at its ends, \
+             divided by '.' or '/' (e.g. 'net.core.somaxconn')"
+                .to_owned(),
+        );
+    }
+    wrong
+}
+
 /// Keys of labels and annotations, finalizers, extended resources: `[prefix/]name`.
 pub fn qualified_name(v: &str) -> Vec<String> {
     let (prefix, name) = match v.split_once('/') {

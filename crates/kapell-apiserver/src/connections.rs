@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -108,6 +108,13 @@ impl OpenConnection {
 /// A request under way.
 struct Busy(OpenConnection);
 
+impl Busy {
+    /// The session that begins with this answer takes the whole connection until it ends.
+    fn for_good(&self) {
+        self.0.0.activity.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         let Registered { all, activity, .. } = &*self.0.0;
@@ -150,6 +157,10 @@ where
         let answer = self.service.call(request);
         Box::pin(async move {
             let response = answer.await?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                busy.for_good();
+                return Ok(response);
+            }
             Ok(response.map(|body| Body::new(BusyBody { body, _busy: busy })))
         })
     }

@@ -7,7 +7,7 @@ use kapell_api::kind::{Kind, Subresource};
 use kapell_api::status::Status;
 use serde_json::{Value, json};
 
-use crate::engine::subresource_name;
+use crate::engine::{subresource_name, usage};
 use crate::negotiate::{self, Discovery};
 use crate::reply::Document;
 use crate::resources::Resources;
@@ -74,8 +74,13 @@ impl DiscoveryDocuments {
             json!({"metadata": metadata, "versions": versions})
         };
         let (core, named): (Vec<&str>, Vec<&str>) = names.iter().copied().partition(|group| group.is_empty());
-        let group_values: Vec<(String, Value)> =
+        let [metrics_aggregated, metrics_group, metrics_list] = usage::discovery();
+        let mut group_values: Vec<(String, Value)> =
             named.iter().map(|group| ((*group).to_owned(), api_group(group, &versions_of(group)))).collect();
+        group_values.push((usage::GROUP.to_owned(), metrics_group));
+        let mut named: Vec<Value> = named.iter().map(|group| aggregated(group)).collect();
+        named.push(metrics_aggregated);
+        let metrics_key = (usage::GROUP.to_owned(), usage::VERSION.to_owned());
         let core_versions = json!({
             "kind": "APIVersions", "versions": versions_of(""), "serverAddressByClientCIDRs": [],
         });
@@ -85,7 +90,7 @@ impl DiscoveryDocuments {
         });
         Self {
             core: Forms::new(&core.iter().map(|g| aggregated(g)).collect::<Vec<_>>(), &core_versions),
-            named: Forms::new(&named.iter().map(|g| aggregated(g)).collect::<Vec<_>>(), &group_list),
+            named: Forms::new(&named, &group_list),
             groups: group_values
                 .into_iter()
                 .map(|(name, mut value)| {
@@ -100,6 +105,7 @@ impl DiscoveryDocuments {
                     let list = resource_list(resources, group, version);
                     (((*group).to_owned(), (*version).to_owned()), Document::new(&list))
                 })
+                .chain([(metrics_key, Document::new(&metrics_list))])
                 .collect(),
         }
     }

@@ -16,6 +16,7 @@ mod eviction;
 mod feed;
 mod list;
 mod metadata;
+
 mod ownership;
 mod patch;
 mod read;
@@ -25,6 +26,7 @@ mod scale;
 mod selection;
 mod token;
 mod update;
+pub(crate) mod usage;
 mod watch;
 
 use std::collections::HashMap;
@@ -68,6 +70,7 @@ pub(crate) struct Engine {
     pub(crate) authorizer: Authorizer,
     pub(crate) metrics: Arc<Metrics>,
     connectors: RwLock<HashMap<(String, String), Arc<dyn Connect>>>,
+    usage: RwLock<Option<Arc<dyn usage::UsageSource>>>,
     feeds: RwLock<HashMap<GroupVersionPlural, Arc<dyn Feed>>>,
     intakes: RwLock<HashMap<(String, String), Arc<dyn Intake>>>,
     /// Creates hold it shared from the look at their namespace to the commit, the deletion of a namespace holds it
@@ -142,6 +145,7 @@ impl Engine {
             authorizer,
             metrics: Arc::default(),
             connectors: RwLock::default(),
+            usage: RwLock::default(),
             feeds: RwLock::default(),
             intakes: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
@@ -164,7 +168,9 @@ impl Engine {
     /// Performs a request. Every failure is a `Status`.
     pub(crate) async fn handle(&self, call: &Call) -> Result<Response<Body>, Status> {
         let path = &call.path;
-        let Ok(served) = self.served(call) else { return self.feed(call).await };
+        let Ok(served) = self.served(call) else {
+            return if path.group == usage::GROUP { self.usage(call).await } else { self.feed(call).await };
+        };
         let resource = self.kept(served);
         let scope_fits = match (resource.kind.namespaced, &path.namespace, &path.name) {
             (false, Some(_), _) | (true, None, Some(_)) => false,

@@ -25,6 +25,7 @@ mod connections;
 mod discovery;
 mod engine;
 mod form;
+mod held;
 mod key;
 mod listen;
 mod metrics;
@@ -42,6 +43,7 @@ mod service;
 mod spdy;
 mod stored;
 mod table;
+mod tls;
 mod websocket;
 
 use std::io;
@@ -63,12 +65,14 @@ pub use crate::audit::AuditConfig;
 pub use crate::auth::{Identity, KeyError, ServiceAccountKey};
 pub use crate::bootstrap::StartError;
 pub use crate::channels::{ChannelReader, ChannelWriter, Frame};
+pub use crate::engine::usage::{Consumption, UsageSource};
 pub use crate::metrics::MetricsSource;
 pub use crate::path::Query;
 pub use crate::portforward::{Dial, port_forward};
 pub use crate::remote_command::{Channel, RemoteCommand, outcome, remote_command};
 pub use crate::resources::Validator;
 pub use crate::service::ApiService;
+pub use crate::tls::Tls;
 pub use crate::websocket::Upgrade;
 
 use crate::addresses::ServiceAddresses;
@@ -249,6 +253,11 @@ impl ApiServer {
         self.0.engine.register_connect(plural, subresource, connect);
     }
 
+    /// Lets `source` say what `metrics.k8s.io` serves; until then such requests get 503.
+    pub fn register_usage(&self, source: Arc<dyn UsageSource>) {
+        self.0.engine.register_usage(source);
+    }
+
     /// Lets `feed` answer for the collection of this group, version and plural, which no kind may have.
     pub fn register_feed(&self, collection: [&str; 3], feed: Arc<dyn Feed>) {
         self.0.engine.register_feed(collection, feed);
@@ -266,12 +275,7 @@ impl ApiServer {
     }
 
     /// Serves HTTPS until `shutdown`, then ends watches, lets requests finish, and returns.
-    pub async fn serve(
-        &self,
-        listener: TcpListener,
-        tls: Arc<rustls::ServerConfig>,
-        shutdown: CancellationToken,
-    ) -> io::Result<()> {
+    pub async fn serve(&self, listener: TcpListener, tls: Tls, shutdown: CancellationToken) -> io::Result<()> {
         listen::run(self.clone(), listener, tls, shutdown).await
     }
 
@@ -302,7 +306,7 @@ impl ApiServer {
         self.0.audit.as_ref()
     }
 
-    pub(crate) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.engine.metrics
     }
 

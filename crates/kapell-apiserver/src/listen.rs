@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::ApiServer;
 use crate::auth::{Peer, certificate};
 use crate::connections::{OpenConnection, OpenConnections, Watched};
-use crate::metrics::Gauge;
+use crate::held::Held;
+use crate::metrics::CountedConnection;
+use crate::tls::Tls;
 
 /// Open connections. A busy `kubectl` user holds a handful, so this is room for hundreds of them while the memory for
 /// handshakes and buffers stays below 100 MB. When one more comes, the one that has been idle longest has to go.
@@ -37,17 +39,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(
     server: ApiServer,
     listener: TcpListener,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Tls,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let acceptor = TlsAcceptor::from(tls);
     let open = Arc::new(OpenConnections::default());
     let mut connections = JoinSet::new();
     while let Some(stream) = accept(&listener, &open, &shutdown).await {
-        let (server, acceptor, shutdown) = (server.clone(), acceptor.clone(), shutdown.clone());
+        let (server, tls, shutdown) = (server.clone(), tls.clone(), shutdown.clone());
         let connection = open.add(&shutdown);
         connections.spawn(async move {
-            if let Err(error) = serve_connection(server, stream, acceptor, shutdown, connection).await {
+            if let Err(error) = serve_connection(server, stream, tls, shutdown, connection).await {
                 tracing::debug!(error, "connection ended");
             }
         });
@@ -87,19 +88,20 @@ async fn accept(listener: &TcpListener, open: &OpenConnections, shutdown: &Cance
 async fn serve_connection(
     server: ApiServer,
     stream: TcpStream,
-    acceptor: TlsAcceptor,
+    tls: Tls,
     shutdown: CancellationToken,
     connection: OpenConnection,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let unwanted = connection.unwanted();
     stream.set_nodelay(true)?;
-    let _counted = Gauge::hold(&server.metrics().connections);
+    let counted = CountedConnection::begin(server.metrics());
+    let acceptor = TlsAcceptor::from(tls.config.clone());
     let stream = tokio::select! {
         () = unwanted.cancelled() => return Ok(()),
         stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)) => stream??,
     };
     let (socket, session) = stream.get_ref();
-    let certificate = session.peer_certificates().and_then(|chain| certificate::identity(chain.first()?));
+    let certificate = session.peer_certificates().and_then(|chain| certificate::identity(tls.trusted(chain)?));
     let peer = Peer { address: socket.peer_addr().ok(), certificate };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -112,8 +114,12 @@ async fn serve_connection(
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(Some(KEEP_ALIVE));
-    let service =
-        hyper_util::service::TowerToHyperService::new(Watched::new(server.remote_service(peer, shutdown), connection));
+    let service = hyper_util::service::TowerToHyperService::new(Watched::new(
+        server.remote_service(peer, shutdown),
+        connection.clone(),
+    ));
+    // Sessions that a request was upgraded to outlive this function; what holds their place goes along with the socket.
+    let stream = Held::new(stream, (connection, counted));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

@@ -102,6 +102,22 @@ impl Drop for Gauge<'_> {
     }
 }
 
+/// A connection that is counted until its socket is closed.
+pub(crate) struct CountedConnection(Arc<Metrics>);
+
+impl CountedConnection {
+    pub(crate) fn begin(metrics: &Arc<Metrics>) -> Self {
+        metrics.connections.fetch_add(1, Ordering::Relaxed);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for CountedConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A watch that is counted while it lasts.
 pub(crate) struct CountedWatch {
     metrics: Arc<Metrics>,

@@ -23,6 +23,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::auth::{KeyError, ServiceAccountKey};
+use crate::tls::{AnyCertificate, Tls};
 
 const CA_YEARS: i16 = 10;
 const SERVER_YEARS: i16 = 1;
@@ -105,7 +106,7 @@ impl Pki {
     }
 
     /// What [`ApiServer::serve`](crate::ApiServer::serve) listens with.
-    pub fn server_config(&self) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    pub fn server_config(&self) -> Result<Tls, PkiError> {
         let content = |detail: String| PkiError::Content { path: PathBuf::from("server.crt"), detail };
         let certificate = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes())
             .map_err(|error| content(error.to_string()))?;
@@ -121,12 +122,13 @@ impl Pki {
             .allow_unauthenticated()
             .build()
             .map_err(|error| content(error.to_string()))?;
+        let any = Arc::new(AnyCertificate(clients.clone()));
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_client_cert_verifier(clients).with_single_cert(vec![certificate], key))
+            .and_then(|builder| builder.with_client_cert_verifier(any).with_single_cert(vec![certificate], key))
             .map_err(|error| content(error.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
+        Ok(Tls::new(Arc::new(config), clients))
     }
 
     /// A kubeconfig with the CA and the administrator's token inline; `server` is the URL of the API server.

@@ -1,7 +1,9 @@
 //! Endpoints: the older form of a Service's EndpointSlices, kept for clients that still read it.
 //!
 //! They follow the slices, not the pods, so that both forms always tell the same. Endpoints of Services without a selector
-//! are their author's and are left alone.
+//! are their author's: there the slices follow, see [`mirror`].
+
+mod mirror;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt as _};
 
 use crate::caches::Caches;
+use crate::endpointslice;
 use crate::ownership::controller_reference;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -34,22 +37,46 @@ pub(crate) fn on_slice(queue: &Queue<ObjectKey>, change: &Change<EndpointSlice>)
 
 /// Keys are those of Services.
 pub(crate) async fn reconcile(client: Client, caches: Caches, key: ObjectKey) -> Result<Next, kube::Error> {
-    // Endpoints of a Service that is gone go with it by their owner reference.
-    let Some(service) = caches.services.get(&key) else { return Ok(Next::OnChange) };
-    let selects = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).is_some_and(|s| !s.is_empty());
-    let own = (key.namespace.as_str(), key.name.as_str()) == OWN_SERVICE;
-    if !(selects || own) || service.metadata.deletion_timestamp.is_some() {
-        return Ok(Next::OnChange);
-    }
+    let service = caches.services.get(&key);
+    let present = caches.workloads.endpoints.get(&key);
     let mut slices = caches.endpoint_slices.list_in(&key.namespace);
     slices.retain(|slice| slice.labels().get(SERVICE_NAME) == Some(&key.name));
-    let wanted = plan(&service, &slices);
+    let (mirrors, slices): (Vec<_>, Vec<_>) = slices.into_iter().partition(|slice| mirror::is_mirror(slice));
+    let selects = service.as_deref().is_some_and(|service| selects(service, &key));
+    // Whose the Endpoints are decides which of the two forms follows the other.
+    let original = present.as_deref().filter(|endpoints| !selects && !is_ours(endpoints));
+    let api = Api::namespaced(client.clone(), &key.namespace);
+    endpointslice::write(&api, mirror::plan(service.as_deref(), original, &mirrors)).await?;
+    // Endpoints of a Service that is gone go with it by their owner reference.
+    match service.filter(|service| selects && service.metadata.deletion_timestamp.is_none()) {
+        Some(service) => follow(client, &key, present.as_deref(), plan(&service, &slices)).await,
+        None => Ok(Next::OnChange),
+    }
+}
+
+fn selects(service: &Service, key: &ObjectKey) -> bool {
+    let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    let own = (key.namespace.as_str(), key.name.as_str()) == OWN_SERVICE;
+    own || selector.is_some_and(|selector| !selector.is_empty())
+}
+
+fn is_ours(endpoints: &Endpoints) -> bool {
+    endpoints.labels().get(MANAGED_BY.0).is_some_and(|by| by == MANAGED_BY.1)
+}
+
+/// Makes the Endpoints what they should be.
+async fn follow(
+    client: Client,
+    key: &ObjectKey,
+    present: Option<&Endpoints>,
+    wanted: Endpoints,
+) -> Result<Next, kube::Error> {
     let api: Api<Endpoints> = Api::namespaced(client, &key.namespace);
-    let result = match caches.workloads.endpoints.get(&key) {
+    let result = match present {
         None => api.create(&PostParams::default(), &wanted).await,
-        Some(present) if is_same(&present, &wanted) => return Ok(Next::OnChange),
+        Some(present) if is_same(present, &wanted) => return Ok(Next::OnChange),
         Some(present) => {
-            let mut changed = present.as_ref().clone();
+            let mut changed = present.clone();
             changed.subsets = wanted.subsets;
             changed.metadata.labels = wanted.metadata.labels;
             api.replace(&key.name, &PostParams::default(), &changed).await

@@ -3,7 +3,7 @@
 //! [`plan`] compares; this module writes. Slices that somebody else manages, and Services without a selector, are none
 //! of its business.
 
-mod plan;
+pub(crate) mod plan;
 #[cfg(test)]
 mod tests;
 
@@ -60,19 +60,25 @@ impl EndpointSliceController {
         let mut slices = self.caches.endpoint_slices.list_in(&key.namespace);
         slices.retain(|slice| service_of(slice) == Some(&key.name));
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
-        for action in plan::plan(&service, &pods, &slices) {
-            match action {
-                Action::Create(slice) => drop(api.create(&PostParams::default(), &slice).await?),
-                Action::Update(slice) => drop(api.replace(&slice.name_any(), &PostParams::default(), &slice).await?),
-                Action::Delete(slice) => {
-                    let only = Preconditions { uid: slice.uid(), resource_version: None };
-                    match api.delete(&slice.name_any(), &DeleteParams::default().preconditions(only)).await {
-                        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
-                        other => drop(other?),
-                    }
+        write(&api, plan::plan(&service, &pods, &slices)).await?;
+        Ok(Next::OnChange)
+    }
+}
+
+/// Carries out a plan.
+pub(crate) async fn write(api: &Api<EndpointSlice>, actions: Vec<Action>) -> Result<(), kube::Error> {
+    for action in actions {
+        match action {
+            Action::Create(slice) => drop(api.create(&PostParams::default(), &slice).await?),
+            Action::Update(slice) => drop(api.replace(&slice.name_any(), &PostParams::default(), &slice).await?),
+            Action::Delete(slice) => {
+                let only = Preconditions { uid: slice.uid(), resource_version: None };
+                match api.delete(&slice.name_any(), &DeleteParams::default().preconditions(only)).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+                    other => drop(other?),
                 }
             }
         }
-        Ok(Next::OnChange)
     }
+    Ok(())
 }

@@ -96,16 +96,15 @@ impl GarbageCollector {
                 uids.into_iter().for_each(|uid| self.queue.add(uid));
                 Ok(())
             }
-            Action::Delete(propagation) => {
-                let params = match propagation {
-                    Propagation::Background => DeleteParams::background(),
-                    Propagation::Foreground => DeleteParams::foreground(),
-                    Propagation::Orphan => DeleteParams::orphan(),
-                };
-                // A version too: an owner may have been added since we looked.
-                let only = Preconditions { uid: Some(uid.to_owned()), resource_version: live.resource_version() };
-                let api = self.kinds[node.kind].api(&self.client, &node.namespace);
-                gone_is_fine(api.delete(&node.name, &params.preconditions(only)).await)
+            Action::Delete(propagation) => self.delete(uid, node, live, propagation).await,
+            Action::DeleteUnawaited => {
+                let mut owners = live.owner_references().to_vec();
+                owners.iter_mut().for_each(|owner| owner.block_owner_deletion = Some(false));
+                match self.set_owners(uid, node, live, &owners).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                    Err(error) => Err(error),
+                    Ok(live) => self.delete(uid, node, &live, Propagation::Foreground).await,
+                }
             }
             Action::ReleaseFrom(owners) => self.release(uid, node, live, &owners).await,
             Action::Finalize(finalizer) => self.finalize(node, live, finalizer).await,
@@ -130,14 +129,43 @@ impl GarbageCollector {
     }
 
     async fn release(&self, uid: &str, node: &Node, live: &Metadata, owners: &[String]) -> Result<(), kube::Error> {
-        let kept: Vec<_> = live.owner_references().iter().filter(|owner| !owners.contains(&owner.uid)).collect();
+        let kept = live.owner_references().iter().filter(|owner| !owners.contains(&owner.uid));
+        let kept: Vec<OwnerReference> = kept.cloned().collect();
+        gone_is_fine(self.set_owners(uid, node, live, &kept).await)
+    }
+
+    async fn set_owners(
+        &self,
+        uid: &str,
+        node: &Node,
+        live: &Metadata,
+        owners: &[OwnerReference],
+    ) -> Result<Metadata, kube::Error> {
         let patch = json!({"metadata": {
             "uid": uid,
             "resourceVersion": live.resource_version(),
-            "ownerReferences": kept,
+            "ownerReferences": owners,
         }});
         let api = self.kinds[node.kind].api(&self.client, &node.namespace);
-        gone_is_fine(api.patch(&node.name, &PatchParams::default(), &Patch::Merge(&patch)).await)
+        api.patch(&node.name, &PatchParams::default(), &Patch::Merge(&patch)).await
+    }
+
+    async fn delete(
+        &self,
+        uid: &str,
+        node: &Node,
+        live: &Metadata,
+        propagation: Propagation,
+    ) -> Result<(), kube::Error> {
+        let params = match propagation {
+            Propagation::Background => DeleteParams::background(),
+            Propagation::Foreground => DeleteParams::foreground(),
+            Propagation::Orphan => DeleteParams::orphan(),
+        };
+        // A version too: an owner may have been added since we looked.
+        let only = Preconditions { uid: Some(uid.to_owned()), resource_version: live.resource_version() };
+        let api = self.kinds[node.kind].api(&self.client, &node.namespace);
+        gone_is_fine(api.delete(&node.name, &params.preconditions(only)).await)
     }
 
     async fn finalize(&self, node: &Node, live: &Metadata, finalizer: &str) -> Result<(), kube::Error> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use kapell_agent::{LogError, LogOptions, Logs, OutputStream, Restarts};
+use kapell_agent::{LogError, LogOptions, Logs, OutputStream, Restarts, Usage};
 use kapell_api::status::Status;
-use kapell_apiserver::{Connect, ConnectRequest, Intake, Query};
+use kapell_apiserver::{Connect, ConnectRequest, Consumption, Intake, Query, UsageSource};
 use kapell_workflow::Engine;
 use serde_json::Value;
 
@@ -22,8 +22,10 @@ impl Connect for PodLogs {
         let pod = &request.object;
         let container = container(pod, request.query.get("container"))?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+        // As upstream, a log that is followed ends with its container; `kapell logs` asks for more.
+        let restarts = if request.query.flag("restarts") { restarts(pod) } else { Restarts::Never };
         let stream =
-            self.0.open(uid, &container, log_options(&request.query, restarts(pod))?).map_err(|error| match error {
+            self.0.open(uid, &container, log_options(&request.query, restarts)?).map_err(|error| match error {
                 LogError::Io { .. } => Status::internal(error.to_string()),
                 _ => Status::bad_request(format!("container \"{container}\" in pod \"{}\": {error}", request.name)),
             })?;
@@ -120,4 +122,27 @@ impl Connect for Timeline {
             http::Response::builder().header("content-type", "application/json").body(Body::from(timeline.to_string()));
         response.map_err(|error| Status::internal(error.to_string()))
     }
+}
+
+/// What `metrics.k8s.io` tells: measured by this node's agent, of this node.
+pub(crate) struct NodeUsage {
+    pub(crate) usage: Usage,
+    pub(crate) node: String,
+}
+
+#[async_trait]
+impl UsageSource for NodeUsage {
+    async fn pods(&self, uids: &[String]) -> Vec<Vec<(String, Consumption)>> {
+        let pods = self.usage.pods(uids).await.into_iter();
+        pods.map(|containers| containers.into_iter().map(|(name, used)| (name, consumption(used))).collect()).collect()
+    }
+
+    async fn node(&self, name: &str) -> Option<Consumption> {
+        if name == self.node { self.usage.node().await.map(consumption) } else { None }
+    }
+}
+
+fn consumption(used: kapell_agent::Consumption) -> Consumption {
+    let kapell_agent::Consumption { cpu_nano, memory_bytes, window, timestamp } = used;
+    Consumption { cpu_nano, memory_bytes, window, timestamp }
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use kapell_agent::{AgentConfig, Logs, Sessions};
+use kapell_agent::{AgentConfig, Logs, Sessions, Usage};
 use kapell_api::net::LoopbackBlock;
 use kapell_apiserver::pki::Pki;
-use kapell_apiserver::{ApiServer, AuditConfig, Identity};
+use kapell_apiserver::{ApiServer, AuditConfig, Identity, Tls};
 use kapell_controllers::ControllersConfig;
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
@@ -17,13 +17,13 @@ use kapell_workflow::Engine;
 
 use crate::caller::Caller;
 use crate::cloud_events::CloudEvents;
-use crate::handles::{PodLogs, RunIntake, Timeline};
+use crate::handles::{NodeUsage, PodLogs, RunIntake, Timeline};
 use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
 pub(crate) struct Wired {
     pub(crate) api: ApiServer,
-    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) tls: Tls,
     pub(crate) kubeconfig: String,
     pub(crate) gateway: Gateway,
     pub(crate) workflows: Arc<Engine>,
@@ -71,6 +71,7 @@ pub(crate) async fn wire(
     api.add_metrics(Arc::new(move || of_workflows.metrics()));
     api.add_metrics(Arc::new(move || of_gateway.metrics()));
     api.register_connect("pods", "log", Arc::new(PodLogs(Logs::new(data))));
+    api.register_usage(Arc::new(NodeUsage { usage: Usage::new(data), node: node_name.to_owned() }));
     let sessions = Sessions::new(data);
     let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };
     api.register_connect("pods", "exec", Arc::new(PodExec(sessions)));

@@ -269,6 +269,13 @@ fn said(fault: &Fault) -> String {
     fault.detail.clone().or_else(|| fault.title.clone()).unwrap_or_else(|| fault.type_.clone())
 }
 
+/// What is heavier is described: a timeline of large data that goes from task to task would be many times as large. About 256 KiB.
+const HEAVIEST_SHOWN: u64 = 16_384;
+
+fn shown(datum: &Datum) -> Value {
+    if datum.weight() > HEAVIEST_SHOWN { json!(datum.to_string()) } else { datum.to_value() }
+}
+
 /// Which case a switch took.
 fn chosen(run: &Run, id: FrameId, case: usize) -> Option<String> {
     let Owner::Task(task) = run.frames.get(&id)?.owner else { return None };
@@ -288,8 +295,8 @@ impl Item {
             "outcome": self.outcome,
             "detail": self.detail,
             "retry": (self.retry > 0).then_some(self.retry),
-            "input": self.input.as_ref().map(Datum::to_value),
-            "output": self.output.as_ref().map(Datum::to_value),
+            "input": self.input.as_ref().map(shown),
+            "output": self.output.as_ref().map(shown),
             "spanId": self.span,
         })
     }

@@ -303,6 +303,86 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Lists that are merged by a key, and everything else that pods differ in.
+const KEYED: [(&str, &str); 3] = [("containers", "name"), ("env", "name"), ("ports", "containerPort")];
+
+/// The strategic patch that leads from one object to another, as kubectl computes it: items by their keys, those that go named
+/// as deleted, and the order of all.
+fn strategic_difference(from: &Value, to: &Value) -> Value {
+    let (Value::Object(before), Value::Object(after)) = (from, to) else { return to.clone() };
+    let mut patch = serde_json::Map::new();
+    for name in before.keys().filter(|name| !after.contains_key(*name)) {
+        patch.insert(name.clone(), Value::Null);
+    }
+    for (name, new) in after {
+        let old = before.get(name).unwrap_or(&Value::Null);
+        match (KEYED.iter().find(|(list, _)| list == name), new) {
+            _ if old == new => {}
+            (Some((_, key)), Value::Array(items)) => {
+                let none = Vec::new();
+                let (items, order) = keyed_difference(key, old.as_array().unwrap_or(&none), items);
+                patch.insert(name.clone(), items);
+                patch.insert(format!("$setElementOrder/{name}"), order);
+            }
+            (None, Value::Object(_)) if old.is_object() => {
+                patch.insert(name.clone(), strategic_difference(old, new));
+            }
+            _ => drop(patch.insert(name.clone(), new.clone())),
+        }
+    }
+    Value::Object(patch)
+}
+
+fn keyed_difference(key: &str, old: &[Value], new: &[Value]) -> (Value, Value) {
+    let mut items: Vec<Value> = old
+        .iter()
+        .filter(|item| !new.iter().any(|other| other[key] == item[key]))
+        .map(|item| json!({key: item[key], "$patch": "delete"}))
+        .collect();
+    for item in new {
+        let before = old.iter().find(|other| other[key] == item[key]).cloned().unwrap_or_else(|| json!({}));
+        let mut change = strategic_difference(&before, item);
+        change[key] = item[key].clone();
+        items.push(change);
+    }
+    let order: Vec<Value> = new.iter().map(|item| json!({key: item[key]})).collect();
+    (json!(items), json!(order))
+}
+
+/// Pods of a few containers in any order, with keyed, atomic and plain fields.
+fn pod() -> impl Strategy<Value = Value> {
+    let ports = proptest::collection::btree_map(1u16..5, "[ab]", 0..3).prop_map(|ports| {
+        let ports = ports.into_iter().map(|(n, name)| json!({"containerPort": n, "name": name}));
+        ports.collect::<Vec<_>>()
+    });
+    let env = proptest::collection::btree_map("[A-C]", "[01]", 0..3)
+        .prop_map(|env| env.into_iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>());
+    let command = proptest::collection::vec("[xyz]", 0..3);
+    let container =
+        (ports, env.prop_shuffle(), command, proptest::option::of("[ij]")).prop_map(|(ports, env, command, image)| {
+            let mut container = json!({"ports": ports, "env": env, "command": command});
+            if let Some(image) = image {
+                container["image"] = json!(image);
+            }
+            container
+        });
+    let containers = proptest::collection::btree_map("[a-d]", container, 0..4).prop_map(|containers| {
+        let named = containers.into_iter().map(|(name, mut container)| {
+            container["name"] = json!(name);
+            container
+        });
+        named.collect::<Vec<_>>()
+    });
+    let selector = proptest::option::of(proptest::collection::btree_map("[pq]", "[01]", 0..2));
+    (containers.prop_shuffle(), selector).prop_map(|(containers, selector)| {
+        let mut spec = json!({"containers": containers});
+        if let Some(selector) = selector {
+            spec["nodeSelector"] = json!(selector);
+        }
+        json!({"spec": spec})
+    })
+}
+
 proptest! {
     #[test]
     fn the_difference_leads_there(from in value(), to in value()) {
@@ -322,5 +402,13 @@ proptest! {
         let containers: Vec<Value> = names.iter().map(|n| json!({"name": n, "image": "x"})).collect();
         let pod = json!({"spec": {"containers": containers}});
         prop_assert_eq!(strategic_merge(&POD, &pod, &pod).unwrap(), pod);
+    }
+
+    #[test]
+    fn the_strategic_difference_of_pods_leads_there(from in pod(), to in pod()) {
+        let patch = strategic_difference(&from, &to);
+        let there = strategic_merge(&POD, &from, &patch).unwrap();
+        prop_assert_eq!(&there, &to, "{}", patch);
+        prop_assert_eq!(strategic_merge(&POD, &there, &patch).unwrap(), to, "a second time: {}", patch);
     }
 }

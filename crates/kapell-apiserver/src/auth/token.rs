@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use kapell_api::jwt::{self, Header, Jwt, JwtError};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
@@ -18,8 +19,6 @@ use sha2::{Digest as _, Sha256};
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 pub(crate) const AUDIENCE: &str = ISSUER;
 const ALGORITHM: &str = "ES256";
-/// Ours are below 2 KB; a longer one is not worth decoding.
-const LONGEST_TOKEN: usize = 16 << 10;
 /// How far the clock that issued a token may be ahead: both are ours, so only a step of the clock is forgiven.
 const LEEWAY_SECONDS: i64 = 10;
 
@@ -32,7 +31,7 @@ pub struct KeyError(String);
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     #[error("the token is malformed: {0}")]
-    Malformed(&'static str),
+    Malformed(#[from] JwtError),
     #[error("the token was signed with a key of another server, or changed since")]
     Signature,
     #[error("the token has expired")]
@@ -41,12 +40,6 @@ pub(crate) enum TokenError {
     Early,
     #[error("the token is for {0:?}")]
     Audience(Vec<String>),
-}
-
-#[derive(Serialize, Deserialize)]
-struct Header {
-    alg: String,
-    kid: String,
 }
 
 /// An object that a token is bound to.
@@ -125,36 +118,21 @@ impl ServiceAccountKey {
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, KeyError> {
         let failed = |error: &dyn std::fmt::Display| KeyError(error.to_string());
         let header = Header { alg: ALGORITHM.to_owned(), kid: self.id.clone() };
-        let part = |value: serde_json::Result<Vec<u8>>| value.map(|json| URL_SAFE_NO_PAD.encode(json));
-        let header = part(serde_json::to_vec(&header)).map_err(|error| failed(&error))?;
-        let claims = part(serde_json::to_vec(claims)).map_err(|error| failed(&error))?;
-        let signed = format!("{header}.{claims}");
+        let signed = jwt::unsigned(&header, claims).map_err(|error| failed(&error))?;
         let signature = self.pair.sign(&SystemRandom::new(), signed.as_bytes()).map_err(|error| failed(&error))?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        Ok(jwt::compact(&signed, signature.as_ref()))
     }
 
     /// The claims of a token with our signature; whether they hold now is for [`Claims::check`].
     pub(crate) fn open(&self, token: &str) -> Result<Claims, TokenError> {
-        if token.len() > LONGEST_TOKEN {
-            return Err(TokenError::Malformed("it is too long"));
-        }
-        let mut parts = token.split('.');
-        let (Some(header), Some(claims), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(TokenError::Malformed("it does not consist of three parts"));
-        };
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed("it is not base64"));
-        let head: Header =
-            serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed("its header is not known"))?;
-        if head.alg != ALGORITHM || head.kid != self.id {
+        let jwt = Jwt::parse(token)?;
+        if jwt.header.alg != ALGORITHM || jwt.header.kid != self.id {
             return Err(TokenError::Signature);
         }
-        let signed = &token[..header.len() + 1 + claims.len()];
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
-            .verify(signed.as_bytes(), &decode(signature)?)
+            .verify(jwt.signed.as_bytes(), &jwt.signature)
             .map_err(|_| TokenError::Signature)?;
-        serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Malformed("its claims are not known"))
+        Ok(jwt.claims()?)
     }
 
     /// The public key as a JSON Web Key Set (RFC 7517).

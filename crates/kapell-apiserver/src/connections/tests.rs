@@ -32,3 +32,19 @@ async fn shutdown_makes_all_unwanted() {
     shutdown.cancel();
     connection.unwanted().cancelled().await;
 }
+
+#[tokio::test]
+async fn a_session_is_never_idle() {
+    let (all, shutdown) = (Arc::<OpenConnections>::default(), CancellationToken::new());
+    let (session, other) = (all.add(&shutdown), all.add(&shutdown));
+    let upgraded = session.busy();
+    upgraded.for_good();
+    drop(upgraded);
+    drop(other.busy());
+    let waiter = all.clone();
+    let room = tokio::spawn(async move { waiter.make_room(2).await });
+    other.unwanted().cancelled().await;
+    assert!(!session.unwanted().is_cancelled());
+    drop(other);
+    room.await.unwrap();
+}

@@ -15,7 +15,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{ATTEMPTS, Committed, Engine, decode, name_of, read_failed};
 use crate::admission::priority::Class;
 use crate::admission::quota::{self, Verdict};
-use crate::admission::{Amounts, add, amounts, limits, priority};
+use crate::admission::{Amounts, add, amounts, limits, priority, runtime_class};
 use crate::resources::Resource;
 use crate::{key, stored};
 
@@ -41,7 +41,7 @@ pub(super) struct Change<'a> {
 }
 
 impl Engine {
-    /// Priority, and the defaults and bounds of LimitRanges.
+    /// Account, runtime class, priority, and the defaults and bounds of LimitRanges.
     pub(super) async fn admit(
         &self,
         resource: &Resource,
@@ -52,6 +52,13 @@ impl Engine {
         let is_pod = resource.is_core("Pod");
         let violations = if is_pod {
             self.admit_service_account(object, namespace).await?;
+            self.admit_runtime_class(object).await.map_err(|refusal| match refusal {
+                Ok(why) => {
+                    self.metrics.refused("RuntimeClass");
+                    Status::forbidden(resource.kind, name_of(object), &why)
+                }
+                Err(status) => status,
+            })?;
             let class = self.priority_class(object).await?;
             priority::admit(object, class).map_err(|why| {
                 self.metrics.refused("Priority");
@@ -72,6 +79,16 @@ impl Engine {
         };
         self.metrics.refused("LimitRanger");
         Err(Status::forbidden(resource.kind, name_of(object), &why))
+    }
+
+    /// The class that a pod names has to be there, and says what its pods cost beyond their containers.
+    async fn admit_runtime_class(&self, pod: &mut Value) -> Result<(), Result<String, Status>> {
+        let Some(name) = runtime_class::wanted(pod) else { return Ok(()) };
+        let Some(resource) = self.resources.find("node.k8s.io", "v1", "runtimeclasses") else { return Ok(()) };
+        let key = key::of_object(resource.kind, None, name);
+        let entry = self.store.get(key.as_bytes()).await.map_err(|error| Err(read_failed(error)))?;
+        let class = entry.map(|entry| decode(resource.kind, &entry)).transpose().map_err(Err)?;
+        runtime_class::admit(pod, class.as_ref()).map_err(Ok)
     }
 
     async fn priority_class(&self, pod: &Value) -> Result<Option<Class>, Status> {

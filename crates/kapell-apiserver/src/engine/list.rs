@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
 use kapell_api::kind::Kind;
+use kapell_api::page::Continue;
 use kapell_api::problem::Problem;
 use kapell_api::status::Status;
 use kapell_store::{Entry, ReadError, Revision};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::read::{now, parse_revision, shape_of};
@@ -34,18 +32,6 @@ struct Start {
     after: Option<String>,
     continued: bool,
 }
-
-/// What the `continue` parameter holds, in base64. `rv` -1 stands for the latest revision: the rest of a list whose
-/// own revision is gone.
-#[derive(Serialize, Deserialize)]
-struct Token {
-    v: String,
-    rv: i64,
-    /// The key after which the list goes on, without the kind's prefix.
-    start: String,
-}
-
-const TOKEN_VERSION: &str = "kapell.dev/v1";
 
 /// The selected entries of one page.
 pub(super) struct Selected {
@@ -200,23 +186,8 @@ fn start(kind: &Kind, query: &Query, limit: usize, latest: Revision) -> Result<S
 }
 
 fn continue_from(kind: &Kind, token: &str) -> Result<Start, Status> {
-    let invalid = || Status::bad_request("continue key is not valid");
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid())?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|_| invalid())?;
-    if token.v != TOKEN_VERSION {
-        return Err(invalid());
-    }
-    let at = match token.rv {
-        -1 => None,
-        revision => Some(Revision::try_from(revision).map_err(|_| invalid())?),
-    };
-    Ok(Start { at, after: Some(format!("{}{}", key::of_kind(kind), token.start)), continued: true })
-}
-
-fn token(revision: Option<Revision>, start: &str) -> String {
-    let rv = revision.and_then(|r| i64::try_from(r).ok()).unwrap_or(-1);
-    let token = Token { v: TOKEN_VERSION.to_owned(), rv, start: start.to_owned() };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    let token = Continue::parse(token).map_err(|error| Status::bad_request(error.to_string()))?;
+    Ok(Start { at: token.revision, after: Some(format!("{}{}", key::of_kind(kind), token.after)), continued: true })
 }
 
 /// 410 with a token for those who prefer an inconsistent rest to starting again.
@@ -229,7 +200,8 @@ fn continue_expired(start: &Start) -> Response<Body> {
     let mut body = serde_json::to_value(&status).unwrap_or_default();
     let after = start.after.as_deref().and_then(|key| key::namespace_and_name(key.as_bytes()));
     if let Some((namespace, name)) = after {
-        body["metadata"]["continue"] = json!(token(None, &format!("{namespace}/{name}")));
+        body["metadata"]["continue"] =
+            json!(Continue { revision: None, after: format!("{namespace}/{name}") }.to_string());
     }
     reply::value(StatusCode::GONE, &body, &[])
 }
@@ -241,7 +213,8 @@ fn list_metadata(kind: &Kind, selected: &Selected, everything: bool) -> Map<Stri
         && let Some(last) = selected.entries.last()
         && let Some(start) = std::str::from_utf8(&last.key).ok().and_then(|k| k.strip_prefix(&key::of_kind(kind)))
     {
-        metadata.insert("continue".to_owned(), Value::String(token(Some(selected.revision), start)));
+        let token = Continue { revision: Some(selected.revision), after: start.to_owned() };
+        metadata.insert("continue".to_owned(), Value::String(token.to_string()));
         // With a selector nobody has counted the rest.
         if everything {
             metadata.insert("remainingItemCount".to_owned(), json!(selected.remaining));

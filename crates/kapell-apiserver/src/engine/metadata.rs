@@ -22,11 +22,28 @@ pub(crate) fn of(object: &mut Value) -> &mut Map<String, Value> {
     object["metadata"].as_object_mut().expect("made an object above")
 }
 
+/// Lists and maps of which nothing is left, which upstream does not write.
+const OMITTED_WHEN_EMPTY: [&str; 4] = ["annotations", "finalizers", "labels", "ownerReferences"];
+
+fn drop_empty(metadata: &mut Map<String, Value>) {
+    for field in OMITTED_WHEN_EMPTY {
+        let empty = match metadata.get(field) {
+            Some(Value::Array(list)) => list.is_empty(),
+            Some(Value::Object(map)) => map.is_empty(),
+            _ => false,
+        };
+        if empty {
+            metadata.shift_remove(field);
+        }
+    }
+}
+
 /// Gives a new object its identity. The name is there already, unless it is to be generated.
 pub(crate) fn begin(resource: &Resource, object: &mut Value, namespace: Option<&str>, now: Timestamp) {
     let uid = Uuid::new_v4().to_string();
     let has_generation = resource.kind.has_generation;
     let metadata = of(object);
+    drop_empty(metadata);
     for field in NEVER_STORED.iter().chain(&["deletionTimestamp", "deletionGracePeriodSeconds", "generation"]) {
         metadata.shift_remove(*field);
     }
@@ -58,6 +75,7 @@ pub(crate) fn carry_over(resource: &Resource, new: &mut Value, old: &Value) {
         new[field] = old[field].clone();
     }
     let metadata = of(new);
+    drop_empty(metadata);
     for field in NEVER_STORED {
         metadata.shift_remove(field);
     }

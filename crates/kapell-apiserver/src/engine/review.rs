@@ -13,6 +13,7 @@ use crate::auth::token::AUDIENCE;
 use crate::authorize::attributes::OnResource;
 use crate::authorize::{Action, Decision};
 use crate::body::{self, FieldValidation};
+use crate::negotiate::{self, Shape};
 use crate::reply;
 use crate::resources::Resource;
 
@@ -20,6 +21,10 @@ impl Engine {
     pub(super) async fn review(&self, call: &Call, resource: &Resource) -> Result<Response<Body>, Status> {
         let validation = FieldValidation::from_query(&call.query)?;
         body::dry_run(&call.query)?;
+        // An answer to a question is no row of a table.
+        if negotiate::shape(&call.headers, true) != Some(Shape::Object) {
+            return Err(Status::not_acceptable(&["application/json"]));
+        }
         let (mut review, warnings) = body::object(resource, &call.headers, &call.body, validation)?;
         let complain = |problem: Problem| Status::invalid(resource.kind, name_of(&review), &[problem]);
         let status = match resource.kind.kind {

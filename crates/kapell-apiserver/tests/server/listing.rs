@@ -27,6 +27,7 @@ async fn pages_show_one_revision_while_others_write() {
     assert_eq!((names(&third), &third["metadata"]["continue"]), (vec!["e"], &Value::Null));
 }
 
+/// Conformance: [sig-api-machinery] Servers with support for API chunking should support continue listing from the last key if the original version has been compacted away, though the list is inconsistent [Slow]
 #[tokio::test]
 async fn a_page_of_a_forgotten_revision_is_gone_but_the_rest_can_be_had() {
     let api = Api::start().await;

@@ -108,7 +108,8 @@ async fn a_client_certificate_of_our_ca_says_who_one_is() {
 
     let other = directory.path().join("other");
     Pki::load_or_create(&other, today, &[]).unwrap();
-    who_am_i(with_certificate(&other)).await.expect_err("the CA is another");
+    let stranger = who_am_i(with_certificate(&other)).await.expect_err("the CA is another");
+    assert!(matches!(&stranger, kube::Error::Api(status) if status.code == 401), "{stranger}");
     shutdown.cancel();
     serving.await.unwrap().unwrap();
 }

@@ -12,8 +12,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::ownership::controller_reference;
 use crate::pod;
 
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+pub(crate) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const OURSELVES: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
@@ -21,7 +21,7 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 const MOST_ENDPOINTS: usize = 100;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Create(Box<EndpointSlice>),
     /// Carries the version of the slice that it replaces.
     Update(Box<EndpointSlice>),

@@ -26,6 +26,8 @@ pub(super) enum Propagation {
 pub(super) enum Action {
     Nothing,
     Delete(Propagation),
+    /// Deletes in the foreground an object that its owners shall not wait for: it is part of a circle in which everybody waits.
+    DeleteUnawaited,
     /// Drops the references to these owners' uids.
     ReleaseFrom(Vec<String>),
     /// Drops a finalizer of ours, whose work is done.
@@ -59,6 +61,10 @@ pub(super) fn plan(node: &Node, owners: &[(String, Owner)], dependents: &BTreeMa
         return if others.is_empty() { Action::Nothing } else { Action::ReleaseFrom(others) };
     }
     let awaited = of(Owner::Waiting).next().is_some();
+    // As upstream, this may also meet a line of owners; then its end merely goes a little later than its beginning.
+    if awaited && dependents.values().any(|(dependent, _)| dependent.deleting && dependent.waits_for_dependents()) {
+        return Action::DeleteUnawaited;
+    }
     Action::Delete(if node.has_finalizer(ORPHAN) {
         Propagation::Orphan
     } else if node.has_finalizer(FOREGROUND) || (awaited && !dependents.is_empty()) {

@@ -50,6 +50,17 @@ fn an_object_goes_when_its_last_owner_has_gone() {
 }
 
 #[test]
+fn a_circle_in_which_everybody_waits_is_broken() {
+    let object = node("ns", "o", owned_by("a", true));
+    let waiting = (node("ns", "d", deleting(FOREGROUND)), true);
+    let dependents = BTreeMap::from([("d".to_owned(), waiting)]);
+    let owners = [("a".to_owned(), Owner::Waiting)];
+    assert_eq!(plan::plan(&object, &owners, &dependents), Action::DeleteUnawaited);
+    let owners = [("a".to_owned(), Owner::Absent)];
+    assert_eq!(plan::plan(&object, &owners, &dependents), Action::Delete(Propagation::Background));
+}
+
+#[test]
 fn foreground_deletion_waits_for_blocking_dependents_only() {
     let owner = node("ns", "o", deleting(FOREGROUND));
     assert_eq!(planned(&owner, &[], &[("a", true), ("b", false)]), Action::Await(vec!["a".to_owned()]));

@@ -54,7 +54,14 @@ async fn print_log(
         ("sinceTime", args.since_time.as_deref()),
     ];
     let mut pairs: Vec<(&str, &str)> = values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    for (name, wanted) in [("follow", args.follow), ("previous", args.previous), ("timestamps", args.timestamps)] {
+    // A server that is not Kapell does not know `restarts` and ends the log with its container.
+    let flags = [
+        ("follow", args.follow),
+        ("restarts", args.follow),
+        ("previous", args.previous),
+        ("timestamps", args.timestamps),
+    ];
+    for (name, wanted) in flags {
         if wanted {
             pairs.push((name, "true"));
         }

@@ -114,6 +114,9 @@ pub(super) fn check_security(context: &Field<'_, '_>, process: bool, problems: &
     for name in ["runAsUser", "runAsGroup", "fsGroup"] {
         context.field(name).not_negative(problems);
     }
+    for sysctl in context.field("sysctls").items() {
+        meta::check_required(&sysctl.field("name"), names::sysctl, problems);
+    }
     if !process {
         return;
     }

@@ -27,7 +27,10 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
             carry_over(spec, at(old, "/spec"), "clusterIP");
             carry_over(spec, at(old, "/spec"), "clusterIPs");
         }
-    } else if has_cluster_ip(&old_type) && same(at(spec, "/clusterIP"), at(old, "/spec/clusterIP")) {
+    } else if has_cluster_ip(&old_type)
+        // Who takes the one address away means the list of them, too.
+        && (!is_set_text(spec, "/clusterIP") || same(at(spec, "/clusterIP"), at(old, "/spec/clusterIP")))
+    {
         release(spec, old, &["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"]);
     }
     if has_node_ports(&old_type) && has_node_ports(&type_) {
