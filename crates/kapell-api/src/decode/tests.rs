@@ -229,3 +229,10 @@ proptest! {
         let _ = documents(&text);
     }
 }
+
+#[test]
+fn numbers_of_many_digits_come_back_as_they_were() {
+    let read = |text: &str| from_json(text.as_bytes()).unwrap().value;
+    let number = read("444444444444444444444444444434444444434444444");
+    assert_eq!(read(&number.to_string()), number);
+}
