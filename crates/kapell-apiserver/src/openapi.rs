@@ -16,6 +16,7 @@ use kapell_api::protobuf;
 use kapell_api::status::Status;
 use serde_json::{Map, Value, json};
 
+use crate::engine::usage;
 use crate::negotiate;
 use crate::path::Query;
 use crate::reply::Document;
@@ -44,8 +45,9 @@ pub(crate) struct OpenApi {
 impl OpenApi {
     fn documents(&self, resources: &Resources) -> &[((&'static str, &'static str), Document)] {
         self.documents.get_or_init(|| {
-            let pairs = resources.group_versions();
-            pairs.into_iter().map(|(g, v)| ((g, v), Document::new(&document(resources, g, v)))).collect()
+            let stored = resources.group_versions().into_iter().map(|(g, v)| ((g, v), document(resources, g, v)));
+            let measured = ((usage::GROUP, usage::VERSION), usage_document(resources));
+            stored.chain([measured]).map(|(of, document)| (of, Document::new(&document))).collect()
         })
     }
 
@@ -118,9 +120,25 @@ fn document(resources: &Resources, group: &str, version: &str) -> Value {
         components.extend(schemas::of(resource, "#/components/schemas/"));
         add_paths(&mut paths, resource.kind);
     }
+    version_3(&json!(paths), &json!(components))
+}
+
+/// The document of what is measured, whose kinds are no rows of the table. What metadata is, it has from the row of pods.
+fn usage_document(resources: &Resources) -> Value {
+    const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    const PREFIX: &str = "#/components/schemas/";
+    let (paths, mut components) = usage::openapi(&json!({"$ref": format!("{PREFIX}{OBJECT_META}")}));
+    let pods = resources.find("", "v1", "pods").map(|pods| schemas::of(pods, PREFIX)).unwrap_or_default();
+    for (name, schema) in pods.into_iter().filter(|(name, _)| name.starts_with("io.k8s.apimachinery.")) {
+        components[name] = schema;
+    }
+    version_3(&paths, &components)
+}
+
+fn version_3(paths: &Value, schemas: &Value) -> Value {
     json!({
         "openapi": "3.0.0", "info": {"title": "Kapell", "version": env!("CARGO_PKG_VERSION")},
-        "paths": paths, "components": {"schemas": components},
+        "paths": paths, "components": {"schemas": schemas},
     })
 }
 

@@ -142,11 +142,13 @@ fn amounts(used: &Consumption) -> Value {
     })
 }
 
+/// Plural, kind and whether it is in a namespace.
+const ROWS: [(&str, &str, bool); 2] = [("nodes", "NodeMetrics", false), ("pods", "PodMetrics", true)];
+
 /// What discovery tells of the group: the aggregated form, `APIGroup`, `APIResourceList`.
 pub(crate) fn discovery() -> [Value; 3] {
     const VERBS: [&str; 2] = ["get", "list"];
-    let rows = [("nodes", "NodeMetrics", false), ("pods", "PodMetrics", true)];
-    let aggregated: Vec<Value> = rows
+    let aggregated: Vec<Value> = ROWS
         .iter()
         .map(|(plural, kind, namespaced)| {
             json!({
@@ -155,7 +157,7 @@ pub(crate) fn discovery() -> [Value; 3] {
             })
         })
         .collect();
-    let legacy: Vec<Value> = rows
+    let legacy: Vec<Value> = ROWS
         .iter()
         .map(|(plural, kind, namespaced)| {
             json!({"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": VERBS})
@@ -171,4 +173,47 @@ pub(crate) fn discovery() -> [Value; 3] {
         json!({"name": GROUP, "versions": [entry], "preferredVersion": entry}),
         json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": legacy}),
     ]
+}
+
+/// The paths of the group's OpenAPI document, and the schemas of its kinds by name. `object_meta` refers to the schema of metadata.
+pub(crate) fn openapi(object_meta: &Value) -> (Value, Value) {
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let usage = json!({
+        "type": "object", "additionalProperties": {"type": "string"},
+        "description": "What is used, by resource: `cpu` in processors, `memory` in bytes, as quantities.",
+    });
+    let container = json!({
+        "type": "object", "required": ["name", "usage"],
+        "properties": {"name": text("Name of the container."), "usage": usage},
+    });
+    let mut paths = json!({});
+    let mut schemas = json!({});
+    for (plural, kind, namespaced) in ROWS {
+        let mut properties = json!({
+            "apiVersion": text("Version of this schema."), "kind": text("Kind of the object."),
+            "metadata": object_meta, "timestamp": text("When the span that was measured ended."),
+            "window": text("How long the span was, e.g. `15s`."),
+        });
+        if namespaced {
+            properties["containers"] = json!({
+                "type": "array", "items": container, "description": "Usage of each container that runs.",
+            });
+        } else {
+            properties["usage"] = usage.clone();
+        }
+        let of_kind = json!({"group": GROUP, "version": VERSION, "kind": kind});
+        let name = format!("io.k8s.metrics.pkg.apis.metrics.{VERSION}.{kind}");
+        schemas[&name] = json!({
+            "type": "object", "properties": properties, "x-kubernetes-group-version-kind": [of_kind],
+        });
+        let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+        let scope = if namespaced { "/namespaces/{namespace}" } else { "" };
+        for (object, action) in [("", "list"), ("/{name}", "get")] {
+            paths[format!("/apis/{GROUP}/{VERSION}{scope}/{plural}{object}")] = json!({"get": {
+                "x-kubernetes-action": action, "x-kubernetes-group-version-kind": of_kind,
+                "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": schema}}}},
+            }});
+        }
+    }
+    (paths, schemas)
 }
