@@ -48,24 +48,26 @@ fn open(directory: &Path) -> Arc<dyn Store> {
 async fn main() {
     let count = number("SLEEPERS").unwrap_or(100_000);
     let nap = Duration::from_secs(45 + count as u64 / 5_000);
-    // The second half runs in a process of its own, whose memory no former run has touched.
+    // The first half runs in a process of its own, whose end gives up the store, and whose memory the second does not see.
     if let Some(directory) = std::env::var_os("SLEEPERS_IN") {
-        return wake_up(Path::new(&directory), count, nap).await;
+        return fall_asleep(Path::new(&directory), count, nap).await;
     }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let asleep = std::env::current_exe()
+        .and_then(|program| std::process::Command::new(program).env("SLEEPERS_IN", directory.path()).status());
+    assert!(asleep.expect("this program").success());
+    wake_up(directory.path(), count, nap).await;
+}
+
+async fn fall_asleep(directory: &Path, count: usize, nap: Duration) {
     let head = json!({ "dsl": "1.0.0", "namespace": "bench", "name": "bench", "version": "1.0.0" });
     let document = json!({ "document": head, "do": [{ "sleep": { "wait": { "seconds": nap.as_secs() } } }] });
-    let directory = tempfile::tempdir().expect("a temporary directory");
-
     let begun = Instant::now();
-    let engine = bench::Bench::new(open(directory.path()), Arc::new(Nobody));
+    let engine = bench::Bench::new(open(directory), Arc::new(Nobody));
     engine.begin(&document, &json!({ "n": 0 }), count);
     engine.chilled(count).await;
     let took = begun.elapsed().as_secs_f64();
     println!("{count} sleeping runs: begun and out of memory in {took:.1} s ({:.0}/s)", count as f64 / took);
-    drop(engine);
-    let again = std::env::current_exe()
-        .and_then(|program| std::process::Command::new(program).env("SLEEPERS_IN", directory.path()).status());
-    assert!(again.expect("this program").success());
 }
 
 async fn wake_up(directory: &Path, count: usize, nap: Duration) {
