@@ -82,7 +82,7 @@ async fn updates_do_not_rewrite_what_the_server_owns() {
     let made = api.config_map("m", json!({})).await;
     let path = "/api/v1/namespaces/default/configmaps/m";
     for (field, value, code) in [
-        ("creationTimestamp", json!("2001-01-01T00:00:00Z"), 422),
+        ("creationTimestamp", json!("2001-01-01T00:00:00Z"), 200),
         ("deletionTimestamp", json!("2001-01-01T00:00:00Z"), 422),
         ("deletionGracePeriodSeconds", json!(5), 422),
         ("uid", json!("another"), 409),
@@ -105,4 +105,22 @@ async fn updates_do_not_rewrite_what_the_server_owns() {
     }
     let after = api.put(path, &bare).await.expect(200);
     assert_eq!(after["metadata"]["creationTimestamp"], made["metadata"]["creationTimestamp"]);
+}
+
+/// `kubectl apply` sends what the manifest says, also of an object that is being deleted.
+#[tokio::test]
+async fn timestamps_that_are_there_stay_whatever_an_update_says() {
+    let api = Api::start().await;
+    api.config_map("m", json!({})).await;
+    let path = "/api/v1/namespaces/default/configmaps/m";
+    api.patch(path, "merge", &json!({"metadata": {"finalizers": ["test/hold"]}})).await.expect(200);
+    let held = api.delete(path, &Value::Null).await.expect(200)["metadata"].clone();
+    assert!(held["deletionTimestamp"].is_string(), "{held}");
+    let long_ago = json!("2001-01-01T00:00:00Z");
+    let said = json!({"metadata": {"creationTimestamp": long_ago, "deletionTimestamp": long_ago, "labels": {"a": "b"}}});
+    let after = api.patch(path, "merge", &said).await.expect(200)["metadata"].clone();
+    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        assert_eq!(after[field], held[field], "{field}");
+    }
+    assert_eq!(after["labels"], json!({"a": "b"}));
 }
