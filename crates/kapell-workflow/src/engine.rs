@@ -37,6 +37,7 @@ mod committer;
 mod effects;
 mod events;
 pub(crate) mod exchange;
+mod flights;
 mod headless;
 mod intake;
 mod jobs;
