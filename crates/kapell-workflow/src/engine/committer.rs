@@ -13,6 +13,7 @@ use kapell_store::{CommitError, JournalWrite, StreamId, Transaction};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use super::cold::Place;
 use super::pace::Pace;
 use super::partition::Command;
 use super::{Notice, Shared, effects, rescue};
@@ -32,6 +33,8 @@ pub(super) struct Work {
     pub(super) effects: Vec<Effect>,
     pub(super) notice: Option<Notice>,
     pub(super) pace: Arc<Pace>,
+    /// Given back when all of this is done.
+    pub(super) place: Option<Place>,
 }
 
 /// Where commits wait for the disk.
@@ -140,4 +143,5 @@ fn finish(shared: &Arc<Shared>, step: Work) {
     if step.pace.committed() {
         shared.tell(stream, Command::Committed { stream });
     }
+    drop(step.place);
 }

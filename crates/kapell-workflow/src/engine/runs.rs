@@ -348,7 +348,6 @@ impl Desk {
     fn forget(&self, stream: StreamId) {
         self.shared.notices.lock().remove(stream);
         self.shared.falls.lock().remove(&stream);
-        self.shared.tell(stream, Command::Forget { stream });
     }
 
     fn api(&self, run: &WorkflowRun) -> Api<WorkflowRun> {
