@@ -10,59 +10,13 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Resource, ResourceExt as _};
+use kube::{Api, Resource};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Namespace (empty for cluster-scoped kinds) and name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectKey {
-    pub namespace: String,
-    pub name: String,
-}
-
-impl ObjectKey {
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-
-    pub fn of<K: Resource>(object: &K) -> Self {
-        Self::new(object.meta().namespace.clone().unwrap_or_default(), object.name_any())
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
-    }
-}
-
-/// An object, or what a follower keeps of one.
-pub trait Followed: Send + Sync + 'static {
-    fn key(&self) -> ObjectKey;
-
-    /// The uid: a later object of the same name has another one.
-    fn incarnation(&self) -> &str;
-
-    /// The `resourceVersion`.
-    fn version(&self) -> &str;
-}
-
-impl<K: Resource + Send + Sync + 'static> Followed for K {
-    fn key(&self) -> ObjectKey {
-        ObjectKey::of(self)
-    }
-
-    fn incarnation(&self) -> &str {
-        self.meta().uid.as_deref().unwrap_or_default()
-    }
-
-    fn version(&self) -> &str {
-        self.meta().resource_version.as_deref().unwrap_or_default()
-    }
-}
+use crate::identity::{Followed, IdentityRef, ObjectKey};
 
 /// What happened to one object, seen after the informer's own copy has changed.
 #[derive(Clone, Debug)]
@@ -81,7 +35,7 @@ impl<K: Followed> Change<K> {
     }
 
     pub fn key(&self) -> ObjectKey {
-        self.object().as_ref().key()
+        self.object().identity().key()
     }
 }
 
@@ -150,7 +104,7 @@ impl<V: Followed> Informer<V> {
                     Some(Ok(Event::Init)) => listed.clear(),
                     Some(Ok(Event::InitApply(object))) => {
                         let kept = keep(object);
-                        listed.insert(kept.key(), Arc::new(kept));
+                        listed.insert(kept.identity().key(), Arc::new(kept));
                     }
                     Some(Ok(Event::InitDone)) => {
                         let old = std::mem::replace(&mut *objects.write(), std::mem::take(&mut listed));
@@ -161,12 +115,12 @@ impl<V: Followed> Informer<V> {
                     }
                     Some(Ok(Event::Apply(object))) => {
                         let new = Arc::new(keep(object));
-                        let old = objects.write().insert(new.key(), new.clone());
+                        let old = objects.write().insert(new.identity().key(), new.clone());
                         replacement(old, new).into_iter().for_each(&mut on_change);
                     }
                     Some(Ok(Event::Delete(object))) => {
                         let gone = keep(object);
-                        objects.write().remove(&gone.key());
+                        objects.write().remove(&gone.identity().key());
                         on_change(Change::Deleted(Arc::new(gone)));
                     }
                 }
@@ -213,10 +167,10 @@ fn without_managed_fields<K: Resource>(mut event: Event<K>) -> Event<K> {
 
 /// The changes that lead from one complete list to the next: vanished objects first, then new and changed ones.
 fn difference<V: Followed>(old: &BTreeMap<ObjectKey, Arc<V>>, new: &BTreeMap<ObjectKey, Arc<V>>) -> Vec<Change<V>> {
-    let same = |a: &V, b: &V| a.incarnation() == b.incarnation() && a.version() == b.version();
+    let same = |a: IdentityRef<'_>, b: IdentityRef<'_>| a.uid == b.uid && a.version == b.version;
     let gone = old.iter().filter(|(key, _)| !new.contains_key(*key)).map(|(_, object)| Change::Deleted(object.clone()));
     let applied = new.iter().flat_map(|(key, object)| match old.get(key) {
-        Some(before) if same(before, object) => Vec::new(),
+        Some(before) if same(before.identity(), object.identity()) => Vec::new(),
         before => replacement(before.cloned(), object.clone()),
     });
     gone.chain(applied).collect()
@@ -225,7 +179,7 @@ fn difference<V: Followed>(old: &BTreeMap<ObjectKey, Arc<V>>, new: &BTreeMap<Obj
 /// An object of the same name but another uid is another object: the old one's end must not go unnoticed.
 fn replacement<V: Followed>(old: Option<Arc<V>>, new: Arc<V>) -> Vec<Change<V>> {
     match old {
-        Some(old) if old.incarnation() != new.incarnation() => {
+        Some(old) if old.identity().uid != new.identity().uid => {
             vec![Change::Deleted(old), Change::Applied { old: None, new }]
         }
         old => vec![Change::Applied { old, new }],

@@ -10,6 +10,7 @@
 //! Nothing in here knows where the API server is, so the same service runs against a real Kubernetes.
 
 pub mod events;
+mod identity;
 pub mod informer;
 mod interner;
 pub mod lean;
@@ -17,6 +18,7 @@ pub mod queue;
 pub mod reconcile;
 
 pub use events::{Recorder, Severity};
-pub use informer::{Change, Followed, Informer, ObjectKey};
+pub use identity::{Followed, Identity, IdentityRef, ObjectKey};
+pub use informer::{Change, Informer};
 pub use interner::Interner;
 pub use queue::Queue;

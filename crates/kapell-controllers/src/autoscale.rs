@@ -249,7 +249,7 @@ fn usage_of(metrics: &Value) -> Usage {
 
 fn facts(pod: &KnownPod, usage: &Usage) -> PodFacts {
     let containers = pod.template.containers.iter().map(|container| {
-        let used = usage.get(&(pod.name.to_string(), container.name.clone()));
+        let used = usage.get(&(pod.id.name.to_string(), container.name.clone()));
         ContainerFacts {
             name: container.name.clone(),
             cpu: used.and_then(|(cpu, _)| *cpu),

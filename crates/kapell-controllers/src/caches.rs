@@ -222,13 +222,13 @@ impl PodWakes {
             Change::Deleted(pod) => (pod, None),
         };
         for pod in [Some(now), before].into_iter().flatten() {
-            let (namespace, owner) = (&pod.namespace, pod.controller());
+            let (namespace, owner) = (&pod.id.namespace, pod.controller());
             wake_owner(&self.queues.replica_set, "ReplicaSet", namespace, owner);
             wake_owner(&self.queues.stateful_set, "StatefulSet", namespace, owner);
             wake_owner(&self.queues.daemon_set, "DaemonSet", namespace, owner);
             wake_owner(&self.queues.replication_controller, "ReplicationController", namespace, owner);
         }
-        let namespace = &*now.namespace;
+        let namespace = &*now.id.namespace;
         match now.controller() {
             Some(owner) if matches!(change, Change::Deleted(_)) => {
                 // A Deployment that recreates waits for the end of its last old pod.

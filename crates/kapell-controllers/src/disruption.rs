@@ -23,7 +23,7 @@ pub(crate) fn on_pod(budgets: &Informer<PodDisruptionBudget>, queue: &Queue<Obje
         Change::Applied { old, new } => (new, old.as_ref()),
         Change::Deleted(pod) => (pod, None),
     };
-    for budget in budgets.list_in(&new.namespace) {
+    for budget in budgets.list_in(&new.id.namespace) {
         if [Some(new), old].into_iter().flatten().any(|pod| plan::selects(&budget, pod)) {
             queue.add(ObjectKey::of(budget.as_ref()));
         }
@@ -53,7 +53,7 @@ fn expected(caches: &Caches, namespace: &str, pods: &[Arc<KnownPod>]) -> Result<
     let mut seen = Vec::new();
     let mut total = 0;
     for pod in pods {
-        let name = &pod.name;
+        let name = &pod.id.name;
         let owner = pod.controller();
         let owner = owner.ok_or_else(|| format!("found no controllers for pod \"{name}\""))?;
         let key = ObjectKey::new(namespace, &owner.name);

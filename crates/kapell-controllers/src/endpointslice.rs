@@ -30,7 +30,7 @@ pub(crate) fn on_pod(services: &Informer<Service>, queue: &Queue<ObjectKey>, cha
         Change::Applied { old, new } => (new, old.as_ref()),
         Change::Deleted(pod) => (pod, None),
     };
-    for service in services.list_in(&new.namespace) {
+    for service in services.list_in(&new.id.namespace) {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
         let Some(selector) = selector.filter(|selector| !selector.is_empty()) else { continue };
         if [Some(new), old].into_iter().flatten().any(|pod| plan::is_selected(pod, selector)) {

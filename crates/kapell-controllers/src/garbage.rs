@@ -42,7 +42,7 @@ impl Known {
     pub(crate) fn observe(&self, change: &Change<Node>) {
         let look = match change {
             Change::Applied { new, .. } => self.graph.lock().insert(new),
-            Change::Deleted(old) => self.graph.lock().remove(&old.uid),
+            Change::Deleted(old) => self.graph.lock().remove(&old.id.uid),
         };
         look.into_iter().for_each(|uid| self.queue.add(uid));
     }
@@ -66,8 +66,8 @@ impl GarbageCollector {
         if !known.deleting && known.owners.iter().all(is_solid) {
             return Ok(Next::OnChange);
         }
-        let api = self.kinds[known.kind].api(&self.client, &known.namespace);
-        let live = api.get_opt(&known.name).await?.filter(|live| live.uid().as_deref() == Some(&*uid));
+        let api = self.kinds[known.kind].api(&self.client, &known.id.namespace);
+        let live = api.get_opt(&known.id.name).await?.filter(|live| live.uid().as_deref() == Some(&*uid));
         let Some(live) = live else {
             // Gone already; its own deletion event will say so too.
             let look = self.known.graph.lock().remove(&uid);
@@ -92,9 +92,9 @@ impl GarbageCollector {
             return Some(if waiting { Owner::Waiting } else { Owner::Solid });
         }
         let place = self.kinds.iter().position(|kind| kind.is_meant_by(reference))?;
-        let namespace = if self.kinds[place].namespaced { &*dependent.namespace } else { "" };
+        let namespace = if self.kinds[place].namespaced { &*dependent.id.namespace } else { "" };
         let owner = self.informers[place].as_ref()?.get(&ObjectKey::new(namespace, &*reference.name))?;
-        (*owner.uid == *reference.uid).then_some(Owner::Solid)
+        (*owner.id.uid == *reference.uid).then_some(Owner::Solid)
     }
 
     async fn owner(&self, reference: &OwnerReference, dependent: &Node) -> Result<Owner, GarbageError> {
@@ -106,10 +106,10 @@ impl GarbageCollector {
             api_version: reference.api_version.clone(),
             kind: reference.kind.clone(),
         })?;
-        if kind.namespaced && dependent.namespace.is_empty() {
+        if kind.namespaced && dependent.id.namespace.is_empty() {
             return Ok(Owner::Absent);
         }
-        let live = kind.api(&self.client, &dependent.namespace).get_opt(&reference.name).await?;
+        let live = kind.api(&self.client, &dependent.id.namespace).get_opt(&reference.name).await?;
         let is_there = live.is_some_and(|live| live.uid().as_ref() == Some(&reference.uid));
         Ok(if is_there { Owner::Solid } else { Owner::Absent })
     }
@@ -144,8 +144,8 @@ impl GarbageCollector {
 
     async fn orphan(&self, dependent: &str, owner: &str) -> Result<(), kube::Error> {
         let Some(node) = self.known.graph.lock().get(dependent).cloned() else { return Ok(()) };
-        let api = self.kinds[node.kind].api(&self.client, &node.namespace);
-        match api.get_opt(&node.name).await? {
+        let api = self.kinds[node.kind].api(&self.client, &node.id.namespace);
+        match api.get_opt(&node.id.name).await? {
             Some(live) if live.uid().as_deref() == Some(dependent) => {
                 self.release(dependent, &node, &live, &[owner.to_owned()]).await
             }
@@ -171,8 +171,8 @@ impl GarbageCollector {
             "resourceVersion": live.resource_version(),
             "ownerReferences": owners,
         }});
-        let api = self.kinds[node.kind].api(&self.client, &node.namespace);
-        api.patch(&node.name, &PatchParams::default(), &Patch::Merge(&patch)).await
+        let api = self.kinds[node.kind].api(&self.client, &node.id.namespace);
+        api.patch(&node.id.name, &PatchParams::default(), &Patch::Merge(&patch)).await
     }
 
     async fn delete(
@@ -189,8 +189,8 @@ impl GarbageCollector {
         };
         // A version too: an owner may have been added since we looked.
         let only = Preconditions { uid: Some(uid.to_owned()), resource_version: live.resource_version() };
-        let api = self.kinds[node.kind].api(&self.client, &node.namespace);
-        gone_is_fine(api.delete(&node.name, &params.preconditions(only)).await)
+        let api = self.kinds[node.kind].api(&self.client, &node.id.namespace);
+        gone_is_fine(api.delete(&node.id.name, &params.preconditions(only)).await)
     }
 
     async fn finalize(&self, node: &Node, live: &Metadata, finalizer: &str) -> Result<(), kube::Error> {
@@ -200,8 +200,8 @@ impl GarbageCollector {
             "resourceVersion": live.resource_version(),
             "finalizers": kept,
         }});
-        let api = self.kinds[node.kind].api(&self.client, &node.namespace);
-        gone_is_fine(api.patch(&node.name, &PatchParams::default(), &Patch::Merge(&patch)).await)
+        let api = self.kinds[node.kind].api(&self.client, &node.id.namespace);
+        gone_is_fine(api.patch(&node.id.name, &PatchParams::default(), &Patch::Merge(&patch)).await)
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct NamespaceController {
 
 /// Queues a Terminating namespace when something in it has changed or gone.
 pub(crate) fn on_content(namespaces: &Informer<Namespace>, queue: &Queue<ObjectKey>, change: &Change<Node>) {
-    let namespace = &*change.object().namespace;
+    let namespace = &*change.object().id.namespace;
     if namespace.is_empty() {
         return;
     }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kapell_client::reconcile::Next;
-use kapell_client::{Change, Followed as _, ObjectKey, Queue, Recorder, Severity};
+use kapell_client::{Change, ObjectKey, Queue, Recorder, Severity};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use parking_lot::Mutex;
@@ -109,13 +109,13 @@ impl NodeController {
     }
 
     async fn evict(&self, pod: &KnownPod) -> Result<(), kube::Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.id.namespace);
         match pods::delete_pod(&api, pod).await {
             Err(error) if pods::is_gone(&error) => Ok(()),
             Err(error) => Err(error),
             Ok(()) => {
-                let message = format!("Marking for deletion Pod {}", pod.key());
-                self.events.record(&pod.reference(), Severity::Normal, "TaintManagerEviction", message);
+                let message = format!("Marking for deletion Pod {}", pod.id.key());
+                self.events.record(&pod.id.reference::<Pod>(), Severity::Normal, "TaintManagerEviction", message);
                 Ok(())
             }
         }

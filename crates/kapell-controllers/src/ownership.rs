@@ -91,7 +91,7 @@ impl Claimable for KnownPod {
     type Kind = Pod;
 
     fn names(&self) -> Names<'_> {
-        Names { name: &self.name, uid: &self.uid, version: &self.version }
+        Names { name: &self.id.name, uid: &self.id.uid, version: &self.id.version }
     }
 
     fn labels(&self) -> Option<&BTreeMap<String, String>> {

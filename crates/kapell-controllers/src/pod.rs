@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Toleration};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kapell_api::quantity::Quantity;
-use kapell_client::{Followed, Interner, ObjectKey};
+use kapell_client::{Followed, Identity, IdentityRef, Interner};
 
 /// A pod that costs less to delete goes first.
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -20,10 +20,7 @@ pub(crate) type Labels = BTreeMap<String, String>;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct KnownPod {
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Box<str>,
-    pub(crate) uid: Box<str>,
-    pub(crate) version: Box<str>,
+    pub(crate) id: Identity,
     pub(crate) labels: Arc<Labels>,
     pub(crate) owners: Arc<[OwnerReference]>,
     pub(crate) template: Arc<Template>,
@@ -111,6 +108,7 @@ pub(crate) struct PodReader {
 impl PodReader {
     pub(crate) fn read(&mut self, pod: Pod) -> KnownPod {
         let Pod { metadata: meta, spec, status } = pod;
+        let id = Identity::of(&meta, &mut self.texts);
         let (spec, status) = (spec.unwrap_or_default(), status.unwrap_or_default());
         let cost = meta.annotations.as_ref().and_then(|annotations| annotations.get(DELETION_COST)?.parse().ok());
         let labels = meta.labels.unwrap_or_default();
@@ -118,14 +116,10 @@ impl PodReader {
         let first_owner = owners.first().map(|owner| owner.uid.clone());
         let template = Template::of(&spec);
         let first_container = template.containers.first().map(|container| container.name.clone());
-        let boxed = |text: Option<String>| text.unwrap_or_default().into_boxed_str();
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         let node = filled(spec.node_name.clone());
         KnownPod {
-            namespace: self.texts.text(meta.namespace.as_deref().unwrap_or_default()),
-            name: boxed(meta.name),
-            uid: boxed(meta.uid),
-            version: boxed(meta.resource_version),
+            id,
             labels: self.labels.share(&labels.clone(), Arc::new(labels)),
             owners: self.owners.share(&first_owner, owners),
             template: self.templates.share(&first_container, Arc::new(template)),
@@ -169,16 +163,8 @@ fn named_by_affinity(spec: &PodSpec) -> Option<&str> {
 }
 
 impl Followed for KnownPod {
-    fn key(&self) -> ObjectKey {
-        ObjectKey::new(&*self.namespace, &*self.name)
-    }
-
-    fn incarnation(&self) -> &str {
-        &self.uid
-    }
-
-    fn version(&self) -> &str {
-        &self.version
+    fn identity(&self) -> IdentityRef<'_> {
+        self.id.borrowed()
     }
 }
 
@@ -190,17 +176,6 @@ impl KnownPod {
 
     pub(crate) fn is_controlled_by(&self, uid: &str) -> bool {
         self.controller().is_some_and(|owner| owner.uid == uid)
-    }
-
-    /// The pod by its names alone, as events mean it.
-    pub(crate) fn reference(&self) -> Pod {
-        let metadata = ObjectMeta {
-            name: Some(self.name.to_string()),
-            namespace: Some(self.namespace.to_string()),
-            uid: Some(self.uid.to_string()),
-            ..ObjectMeta::default()
-        };
-        Pod { metadata, ..Pod::default() }
     }
 }
 

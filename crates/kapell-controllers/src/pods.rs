@@ -36,7 +36,7 @@ pub(crate) struct PodControl {
 pub(crate) fn observe(expectations: &Expectations, change: &Change<KnownPod>) {
     let pod = change.object();
     let Some(owner) = pod.controller() else { return };
-    let uid = &*pod.uid;
+    let uid = &*pod.id.uid;
     match change {
         Change::Applied { old, new } => {
             if old.is_none() {
@@ -89,17 +89,17 @@ impl PodControl {
     pub(crate) async fn delete<O: Namespaced>(&self, owner: &O, pods: Vec<Arc<KnownPod>>) -> Option<Failure> {
         let uid = owner.uid().unwrap_or_default();
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &owner.namespace().unwrap_or_default());
-        self.expectations.expect(&uid, 0, pods.iter().map(|pod| pod.uid.to_string()).collect());
+        self.expectations.expect(&uid, 0, pods.iter().map(|pod| pod.id.uid.to_string()).collect());
         let results = join_all(pods.iter().map(|pod| delete_pod(&api, pod))).await;
         let mut failure = None;
         for (pod, result) in pods.iter().zip(results) {
             match result {
                 Ok(()) => {
-                    let message = format!("Deleted pod: {}", pod.name);
+                    let message = format!("Deleted pod: {}", pod.id.name);
                     self.events.record(owner, Severity::Normal, "SuccessfulDelete", message);
                 }
                 Err(error) => {
-                    self.expectations.deleted(&uid, &pod.uid);
+                    self.expectations.deleted(&uid, &pod.id.uid);
                     // Gone or replaced already: the cache will say so.
                     if !is_gone(&error) {
                         let message = explain(&error);
@@ -116,8 +116,8 @@ impl PodControl {
 
 /// Deletes this pod, and no other of its name.
 pub(crate) async fn delete_pod(api: &Api<Pod>, pod: &KnownPod) -> Result<(), kube::Error> {
-    let only = Preconditions { uid: Some(pod.uid.to_string()), resource_version: None };
-    api.delete(&pod.name, &DeleteParams::default().preconditions(only)).await.map(drop)
+    let only = Preconditions { uid: Some(pod.id.uid.to_string()), resource_version: None };
+    api.delete(&pod.id.name, &DeleteParams::default().preconditions(only)).await.map(drop)
 }
 
 /// Whether a deletion failed because its object is gone or is another one by now.

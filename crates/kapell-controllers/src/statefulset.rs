@@ -45,7 +45,7 @@ impl StatefulSetController {
         let Some(spec) = &set.spec else { return Ok(Next::OnChange) };
         let Some(selector) = ownership::selector(&spec.selector) else { return Ok(Next::OnChange) };
         let named = self.caches.pods.list_in(&key.namespace);
-        let named = named.into_iter().filter(|pod| plan::ordinal(&key.name, &pod.name).is_some());
+        let named = named.into_iter().filter(|pod| plan::ordinal(&key.name, &pod.id.name).is_some());
         let claim = ownership::claim(&set.metadata, &selector, named.collect());
         ownership::settle(&self.client, set.as_ref(), &claim).await?;
         let mut pods = claim.owned;
@@ -118,7 +118,7 @@ impl StatefulSetController {
             }
             Action::Delete(pod) => match pods::delete_pod(&api, pod).await {
                 Err(error) if pods::is_gone(&error) => return Ok(()),
-                result => ("delete", pod.name.to_string(), result),
+                result => ("delete", pod.id.name.to_string(), result),
             },
         };
         let (reason, failed) = match action {

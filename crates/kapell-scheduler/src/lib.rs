@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kapell_client::lean::LeanPod;
-use kapell_client::{Followed as _, Informer, Recorder, Severity};
+use kapell_client::{Informer, Recorder, Severity};
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
 use kube::{Api, Client};
@@ -123,33 +123,26 @@ async fn carry_out(client: &Client, shared: &Shared, events: &Recorder, decision
     match decision {
         Decision::Bind { pod, node } => match bind(client, &pod, &node).await {
             Ok(()) => {
-                let message = format!("Successfully assigned {} to {node}", pod.key());
-                events.record(&pod.reference(), Severity::Normal, "Scheduled", message);
+                let message = format!("Successfully assigned {} to {node}", pod.id.key());
+                events.record(&pod.id.reference::<Pod>(), Severity::Normal, "Scheduled", message);
             }
             Err(error) => {
-                tracing::debug!(pod = %pod.name, %node, error = &error as &dyn std::error::Error, "binding failed");
+                tracing::debug!(pod = %pod.id.name, %node, error = &error as &dyn std::error::Error, "binding failed");
                 shared.change(|state, now| state.forget(&pod, now));
             }
         },
         Decision::Report { pod, why } => {
-            events.record(&pod.reference(), Severity::Warning, "FailedScheduling", why.explanation());
+            events.record(&pod.id.reference::<Pod>(), Severity::Warning, "FailedScheduling", why.explanation());
             if let Err(error) = report(client, &pod, why.summary()).await {
-                tracing::debug!(pod = %pod.name, error = &error as &dyn std::error::Error, "condition not written");
+                tracing::debug!(pod = %pod.id.name, error = &error as &dyn std::error::Error, "condition not written");
             }
         }
     }
 }
 
 async fn bind(client: &Client, pod: &PodFacts, node: &str) -> Result<(), kube::Error> {
-    let PodFacts { namespace, name, uid, .. } = pod;
     let binding = Binding {
-        metadata: ObjectMeta {
-            name: Some(name.to_string()),
-            namespace: Some(namespace.to_string()),
-            // Not a pod that has taken this one's name meanwhile.
-            uid: Some(uid.to_string()),
-            ..ObjectMeta::default()
-        },
+        metadata: pod.id.metadata(),
         target: ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Node".to_owned()),
@@ -158,7 +151,7 @@ async fn bind(client: &Client, pod: &PodFacts, node: &str) -> Result<(), kube::E
         },
     };
     let body = serde_json::to_vec(&binding).map_err(kube::Error::SerdeError)?;
-    let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/pods/{name}/binding"))
+    let request = http::Request::post(format!("/api/v1/namespaces/{}/pods/{}/binding", pod.id.namespace, pod.id.name))
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(body)
         .map_err(kube::Error::HttpError)?;
@@ -179,7 +172,7 @@ async fn report(client: &Client, pod: &PodFacts, message: String) -> Result<(), 
         last_transition_time: before.and_then(|before| before.since.clone()).or(Some(Time(Timestamp::now()))),
         ..PodCondition::default()
     };
-    let patch = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}});
-    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
-    api.patch_status(&pod.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(drop)
+    let patch = json!({"metadata": {"uid": pod.id.uid}, "status": {"conditions": [condition]}});
+    let api: Api<Pod> = Api::namespaced(client.clone(), &pod.id.namespace);
+    api.patch_status(&pod.id.name, &PatchParams::default(), &Patch::Strategic(&patch)).await.map(drop)
 }

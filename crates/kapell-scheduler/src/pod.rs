@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use kapell_client::{Followed, Interner, ObjectKey};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kapell_client::{Followed, Identity, IdentityRef, Interner};
 
 use crate::request::PodRequest;
 
 /// One pod.
 #[derive(Debug)]
 pub(crate) struct PodFacts {
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Box<str>,
-    pub(crate) uid: Box<str>,
-    version: Box<str>,
+    pub(crate) id: Identity,
     /// The node that it is bound to.
     pub(crate) node: Option<Arc<str>>,
     /// Neither gated nor on its way out.
@@ -44,7 +41,6 @@ pub(crate) struct PodReader {
 impl PodReader {
     pub(crate) fn read(&mut self, pod: &Pod) -> PodFacts {
         let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
-        let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
         let node = spec.and_then(|spec| spec.node_name.as_deref()).filter(|node| !node.is_empty());
         let mut request = PodRequest::of(pod);
         if node.is_some() {
@@ -57,10 +53,7 @@ impl PodReader {
         let gated = spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
         let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or("default-scheduler");
         PodFacts {
-            namespace: self.texts.text(meta.namespace.as_deref().unwrap_or_default()),
-            name: text(&meta.name),
-            uid: text(&meta.uid),
-            version: text(&meta.resource_version),
+            id: Identity::of(meta, &mut self.texts),
             node: node.map(|node| self.texts.text(node)),
             may_be_placed: spec.is_some() && !gated && meta.deletion_timestamp.is_none(),
             ended: matches!(status.and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed")),
@@ -75,28 +68,7 @@ impl PodReader {
 }
 
 impl Followed for PodFacts {
-    fn key(&self) -> ObjectKey {
-        ObjectKey::new(&*self.namespace, &*self.name)
-    }
-
-    fn incarnation(&self) -> &str {
-        &self.uid
-    }
-
-    fn version(&self) -> &str {
-        &self.version
-    }
-}
-
-impl PodFacts {
-    /// The pod by its names alone, as events and bindings mean it.
-    pub(crate) fn reference(&self) -> Pod {
-        let metadata = ObjectMeta {
-            name: Some(self.name.to_string()),
-            namespace: Some(self.namespace.to_string()),
-            uid: Some(self.uid.to_string()),
-            ..ObjectMeta::default()
-        };
-        Pod { metadata, ..Pod::default() }
+    fn identity(&self) -> IdentityRef<'_> {
+        self.id.borrowed()
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
-use kapell_client::{Change, Followed as _, ObjectKey};
+use kapell_client::{Change, ObjectKey};
 use kube::ResourceExt as _;
 use rand::Rng;
 use tokio::time::Instant;
@@ -58,24 +58,24 @@ impl State {
         let (key, pod) = (change.key(), change.object());
         if pod.ended || matches!(change, Change::Deleted(_)) {
             self.stop_waiting(&key);
-            self.assumed.remove(&*pod.uid);
-            if self.snapshot.remove_pod(&pod.uid) {
+            self.assumed.remove(&*pod.id.uid);
+            if self.snapshot.remove_pod(&pod.id.uid) {
                 self.queue.wake(now);
             }
         } else if let Some(node) = &pod.node {
             self.stop_waiting(&key);
-            self.assumed.remove(&*pod.uid);
-            self.snapshot.set_pod(&pod.uid, node, pod.request.clone());
+            self.assumed.remove(&*pod.id.uid);
+            self.snapshot.set_pod(&pod.id.uid, node, pod.request.clone());
         } else if !pod.may_be_placed || *pod.scheduler != *self.scheduler_name {
             self.stop_waiting(&key);
-        } else if !self.assumed.contains(&*pod.uid) {
+        } else if !self.assumed.contains(&*pod.id.uid) {
             self.wait(key, pod.clone());
         }
     }
 
     fn wait(&mut self, key: ObjectKey, pod: Arc<PodFacts>) {
         let before = self.waiting.insert(key.clone(), pod.clone());
-        let same = before.is_some_and(|before| before.uid == pod.uid && before.request == pod.request);
+        let same = before.is_some_and(|before| before.id.uid == pod.id.uid && before.request == pod.request);
         // A change of anything else (above all the condition that we write) is no reason to try again.
         if !same {
             self.queue.add(key, pod.request.priority);
@@ -97,8 +97,8 @@ impl State {
             };
             return Some(match place(&pod.request, &self.snapshot, rng) {
                 Ok(node) => {
-                    self.snapshot.set_pod(&pod.uid, &node, pod.request.clone());
-                    self.assumed.insert(pod.uid.to_string());
+                    self.snapshot.set_pod(&pod.id.uid, &node, pod.request.clone());
+                    self.assumed.insert(pod.id.uid.to_string());
                     Decision::Bind { pod, node }
                 }
                 Err(why) => {
@@ -121,9 +121,9 @@ impl State {
     /// The binding was refused: the place is free again and the pod tried later.
     pub(crate) fn forget(&mut self, pod: &PodFacts, now: Instant) {
         // If the watch has shown the pod on a node meanwhile, the binding has worked whatever its answer was.
-        if self.assumed.remove(&*pod.uid) {
-            self.snapshot.remove_pod(&pod.uid);
-            self.queue.retry(&pod.key(), now);
+        if self.assumed.remove(&*pod.id.uid) {
+            self.snapshot.remove_pod(&pod.id.uid);
+            self.queue.retry(&pod.id.key(), now);
             self.queue.wake(now);
         }
     }

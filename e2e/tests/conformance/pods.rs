@@ -199,11 +199,15 @@ async fn restarts(case: &Case, name: &str) -> i64 {
 async fn who_fails_his_liveness_probe_is_restarted_and_nobody_else() {
     let case = Case::new().await;
     let pods = case.path("v1", "pods");
-    let each_second = |probe: Value| {
-        let mut probe = probe;
-        probe["periodSeconds"] = json!(1);
-        probe["failureThreshold"] = json!(1);
-        json!({"livenessProbe": probe, "ports": [{"containerPort": 8080}]})
+    // One failure is enough to be restarted; a slow machine is none: the first success may take its time, and so may each answer.
+    let strict = |probe: &Value| {
+        let (mut liveness, mut startup) = (probe.clone(), probe.clone());
+        for (probe, failures) in [(&mut liveness, 1), (&mut startup, 600)] {
+            probe["periodSeconds"] = json!(1);
+            probe["timeoutSeconds"] = json!(60);
+            probe["failureThreshold"] = json!(failures);
+        }
+        (liveness, startup)
     };
     let (file, http, tcp) = (
         json!({"exec": {"command": ["cat", "health"]}}),
@@ -211,14 +215,14 @@ async fn who_fails_his_liveness_probe_is_restarted_and_nobody_else() {
         json!({"tcpSocket": {"port": 8080}}),
     );
     let serves = "touch health; exec kapell-e2e-pod";
-    for (name, script, probe) in [
-        ("file", serves, &file),
-        ("http", serves, &http),
-        ("tcp", serves, &tcp),
-        ("no-file", "rm -f health; sleep 1000", &file),
-        ("no-http", "sleep 1000", &http),
-    ] {
-        let spec = serving(script, each_second(probe.clone()));
+    let port = json!([{"containerPort": 8080}]);
+    for (name, script, probe) in [("file", serves, &file), ("http", serves, &http), ("tcp", serves, &tcp)] {
+        let (liveness, startup) = strict(probe);
+        let spec = serving(script, json!({"livenessProbe": liveness, "startupProbe": startup, "ports": port}));
+        case.post(&pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
+    }
+    for (name, script, probe) in [("no-file", "rm -f health; sleep 1000", &file), ("no-http", "sleep 1000", &http)] {
+        let spec = serving(script, json!({"livenessProbe": strict(probe).0, "ports": port}));
         case.post(&pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
     }
     for name in ["no-file", "no-http"] {

@@ -1,5 +1,6 @@
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};

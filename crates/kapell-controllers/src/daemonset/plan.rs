@@ -156,7 +156,7 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> (Action, Option<Duration>) {
         }
         // The oldest stays.
         let mut living: Vec<_> = living;
-        living.sort_by_key(|pod| (pod.created, pod.name.clone()));
+        living.sort_by_key(|pod| (pod.created, pod.id.name.clone()));
         surplus.extend(living.iter().skip(1).map(|pod| Arc::clone(pod)));
         if place.wanted && place.pods.is_empty() {
             missing.push(place.node.to_owned());

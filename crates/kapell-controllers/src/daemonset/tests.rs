@@ -44,7 +44,7 @@ fn planned(set: &DaemonSet, nodes: &[Arc<Node>], state: &str) -> String {
     match plan::plan(&Snapshot { set, nodes, pods: &pods, hash: "new", now }).0 {
         Action::Nothing => String::new(),
         Action::Create(nodes) => format!("+{}", nodes.join(" +")),
-        Action::Delete(pods) => pods.iter().map(|pod| format!("-{}", pod.name)).collect::<Vec<_>>().join(" "),
+        Action::Delete(pods) => pods.iter().map(|pod| format!("-{}", pod.id.name)).collect::<Vec<_>>().join(" "),
     }
 }
 

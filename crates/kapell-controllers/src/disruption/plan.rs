@@ -33,7 +33,7 @@ pub(super) fn status(
     let before = budget.status.clone().unwrap_or_default();
     let (evicted, next) = still_evicted(&before, pods, now);
     let is_healthy =
-        |pod: &Arc<KnownPod>| pod::is_ready(pod) && !pod::is_terminating(pod) && !evicted.contains_key(&*pod.name);
+        |pod: &Arc<KnownPod>| pod::is_ready(pod) && !pod::is_terminating(pod) && !evicted.contains_key(&*pod.id.name);
     let healthy = count(pods.iter().filter(|pod| is_healthy(pod)));
     let counted = bounds(budget, count(pods.iter()), expected);
     let (expected, desired) = counted.clone().unwrap_or((count(pods.iter()), healthy));
@@ -86,7 +86,7 @@ fn still_evicted(
     let mut kept = BTreeMap::new();
     let mut next: Option<Duration> = None;
     for (name, since) in before.disrupted_pods.iter().flatten() {
-        let stays = pods.iter().any(|pod| *pod.name == **name && !pod::is_terminating(pod));
+        let stays = pods.iter().any(|pod| *pod.id.name == **name && !pod::is_terminating(pod));
         let age = Duration::try_from(now.duration_since(since.0)).unwrap_or_default();
         if let Some(left) = EVICTION_TAKES.checked_sub(age).filter(|left| stays && !left.is_zero()) {
             kept.insert(name.clone(), since.clone());

@@ -43,7 +43,7 @@ pub(super) fn plan(service: &Service, pods: &[Arc<KnownPod>], slices: &[Arc<Endp
     let mut desired: BTreeMap<Group, BTreeMap<String, Endpoint>> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| is_selected(pod, &selector) && !pod::is_terminal(pod)) {
         if let Some((group, endpoint)) = endpoint_of(service, pod) {
-            let uid = pod.uid.to_string();
+            let uid = pod.id.uid.to_string();
             desired.entry(group).or_default().insert(uid, endpoint);
         }
     }
@@ -215,9 +215,9 @@ fn endpoint_of(service: &Service, pod: &KnownPod) -> Option<(Group, Endpoint)> {
         node_name: pod.node.as_deref().map(str::to_owned),
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),
-            name: Some(pod.name.to_string()),
-            namespace: Some(pod.namespace.to_string()),
-            uid: Some(pod.uid.to_string()),
+            name: Some(pod.id.name.to_string()),
+            namespace: Some(pod.id.namespace.to_string()),
+            uid: Some(pod.id.uid.to_string()),
             ..ObjectReference::default()
         }),
         ..Endpoint::default()

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kapell_client::{Followed, Interner, ObjectKey};
+use kapell_client::{Followed, Identity, IdentityRef, Interner};
 
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) const ORPHAN: &str = "orphan";
@@ -17,11 +17,7 @@ pub(crate) const ORPHAN: &str = "orphan";
 pub(crate) struct Node {
     /// Place in the list of kinds.
     pub(crate) kind: usize,
-    /// Empty for objects outside namespaces.
-    pub(crate) namespace: Arc<str>,
-    pub(crate) name: Box<str>,
-    pub(crate) uid: Arc<str>,
-    version: Box<str>,
+    pub(crate) id: Identity,
     pub(crate) owners: Arc<[OwnerReference]>,
     pub(crate) finalizers: Arc<[String]>,
     pub(crate) deleting: bool,
@@ -41,16 +37,13 @@ impl NodeReader {
     }
 
     pub(crate) fn read(&mut self, meta: ObjectMeta) -> Node {
-        let boxed = |text: Option<String>| text.unwrap_or_default().into_boxed_str();
+        let id = Identity::of(&meta, &mut self.texts);
         let owners: Arc<[OwnerReference]> = meta.owner_references.unwrap_or_default().into();
         let first_owner = owners.first().map(|owner| owner.uid.clone());
         let finalizers: Arc<[String]> = meta.finalizers.unwrap_or_default().into();
         Node {
             kind: self.kind,
-            namespace: self.texts.text(meta.namespace.as_deref().unwrap_or_default()),
-            name: boxed(meta.name),
-            uid: meta.uid.unwrap_or_default().into(),
-            version: boxed(meta.resource_version),
+            id,
             owners: self.owners.share(&first_owner, owners),
             finalizers: self.finalizers.share(&finalizers.clone(), finalizers),
             deleting: meta.deletion_timestamp.is_some(),
@@ -59,16 +52,8 @@ impl NodeReader {
 }
 
 impl Followed for Node {
-    fn key(&self) -> ObjectKey {
-        ObjectKey::new(&*self.namespace, &*self.name)
-    }
-
-    fn incarnation(&self) -> &str {
-        &self.uid
-    }
-
-    fn version(&self) -> &str {
-        &self.version
+    fn identity(&self) -> IdentityRef<'_> {
+        self.id.borrowed()
     }
 }
 
@@ -97,7 +82,7 @@ impl Node {
 
     /// Whether an owner of that place is one at all: owners in another namespace are not.
     fn can_be_owned_from(&self, namespace: &str) -> bool {
-        namespace.is_empty() || *namespace == *self.namespace
+        namespace.is_empty() || *namespace == *self.id.namespace
     }
 }
 
@@ -110,7 +95,7 @@ pub(crate) struct Graph {
 impl Graph {
     /// Takes in an object as it is now. Gives the uids that have to be looked at because of it.
     pub(crate) fn insert(&mut self, node: &Arc<Node>) -> Vec<Arc<str>> {
-        let uid = &node.uid;
+        let uid = &node.id.uid;
         let before = self.nodes.remove(uid);
         if before.is_none() && node.is_plain() {
             return Vec::new();
@@ -127,7 +112,7 @@ impl Graph {
         }
         // An owner that waits may have waited for a reference that is gone now.
         let lost = before.iter().flat_map(|node| &*node.owners).filter_map(|owner| self.get(&owner.uid));
-        look.extend(lost.filter(|owner| owner.waits_for_dependents()).map(|owner| owner.uid.clone()));
+        look.extend(lost.filter(|owner| owner.waits_for_dependents()).map(|owner| owner.id.uid.clone()));
         if node.waits_for_dependents() {
             look.extend(self.dependents_of(uid).cloned());
         }
@@ -144,7 +129,7 @@ impl Graph {
         for owner in &*node.owners {
             self.unlink(&owner.uid, uid);
             look.extend(
-                self.get(&owner.uid).filter(|owner| owner.waits_for_dependents()).map(|owner| owner.uid.clone()),
+                self.get(&owner.uid).filter(|owner| owner.waits_for_dependents()).map(|owner| owner.id.uid.clone()),
             );
         }
         look
@@ -172,13 +157,13 @@ impl Graph {
         let Some(owner) = self.get(uid) else { return BTreeMap::new() };
         let nodes = self.dependents_of(uid).filter_map(|dependent| self.get(dependent));
         nodes
-            .filter(|node| node.can_be_owned_from(&owner.namespace))
-            .map(|node| (node.uid.to_string(), (node.as_ref().clone(), node.blocks(uid))))
+            .filter(|node| node.can_be_owned_from(&owner.id.namespace))
+            .map(|node| (node.id.uid.to_string(), (node.as_ref().clone(), node.blocks(uid))))
             .collect()
     }
 
     /// The owner if there is something to decide about it, and if a reference from the dependent can mean it.
     pub(crate) fn owner(&self, reference: &OwnerReference, dependent: &Node) -> Option<&Node> {
-        self.get(&reference.uid).map(Arc::as_ref).filter(|owner| dependent.can_be_owned_from(&owner.namespace))
+        self.get(&reference.uid).map(Arc::as_ref).filter(|owner| dependent.can_be_owned_from(&owner.id.namespace))
     }
 }

@@ -34,7 +34,7 @@ fn planned(node: &Node, pods: &[Arc<KnownPod>], silent_for: u64) -> (Vec<String>
         Action::SetTaints(taints) => {
             taints.iter().fold("taints".to_owned(), |text, taint| format!("{text} {}:{}", taint.key, taint.effect))
         }
-        Action::Evict(pod) => format!("evict {}", pod.name),
+        Action::Evict(pod) => format!("evict {}", pod.id.name),
     });
     (words.collect(), plan.look_again.map(|left| left.as_secs()))
 }

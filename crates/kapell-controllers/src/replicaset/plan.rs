@@ -70,7 +70,7 @@ pub(super) fn victims(
             (pod.node.is_some(), phase, pod::is_ready(pod), pod.deletion_cost),
             (Reverse(doubled), Reverse(pod::ready_since(pod)), Reverse(pod.restarts)),
             // The name only makes the order total.
-            (Reverse(pod.created), pod.name.clone()),
+            (Reverse(pod.created), pod.id.name.clone()),
         )
     });
     pods.truncate(count);

@@ -33,7 +33,7 @@ fn planned(replicas: i32, pods: &[Arc<KnownPod>]) -> String {
     match plan::plan(&Snapshot { rs: &rs(replicas), pods, family_by_node: &BTreeMap::new() }) {
         Action::Nothing => "nothing".to_owned(),
         Action::Create(count) => format!("create {count}"),
-        Action::Delete(pods) => pods.iter().fold("delete".to_owned(), |text, pod| text + " " + &*pod.name),
+        Action::Delete(pods) => pods.iter().fold("delete".to_owned(), |text, pod| text + " " + &*pod.id.name),
     }
 }
 
@@ -73,7 +73,7 @@ fn victims_are_ranked_as_upstream() {
     for (first, second) in pairs {
         let pods = vec![pod("a-stays", second.clone()), pod("b-goes", first.clone())];
         let victims = plan::victims(pods, &by_node, 1);
-        assert_eq!(&*victims[0].name, "b-goes", "{first} before {second}");
+        assert_eq!(&*victims[0].id.name, "b-goes", "{first} before {second}");
     }
 }
 
@@ -112,7 +112,7 @@ fn pods_are_adopted_and_released_by_selector_and_owner() {
     let pods = vec![pod("own", json!({})), orphan, foreign, renamed, going];
     let owner = rs(1);
     let selector = ownership::selector(&owner.spec.as_ref().unwrap().selector).unwrap();
-    let names = |pods: &[Arc<KnownPod>]| pods.iter().map(|pod| pod.name.to_string()).collect::<Vec<_>>();
+    let names = |pods: &[Arc<KnownPod>]| pods.iter().map(|pod| pod.id.name.to_string()).collect::<Vec<_>>();
     let claim = ownership::claim(&owner.metadata, &selector, pods.clone());
     assert_eq!(
         (names(&claim.owned), names(&claim.adopt), names(&claim.release)),

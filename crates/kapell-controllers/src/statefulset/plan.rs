@@ -53,7 +53,7 @@ impl Snapshot<'_> {
     /// By number.
     fn by_ordinal(&self) -> BTreeMap<i32, &Arc<KnownPod>> {
         let name = self.set.name_any();
-        self.pods.iter().filter_map(|pod| Some((ordinal(&name, &pod.name)?, pod))).collect()
+        self.pods.iter().filter_map(|pod| Some((ordinal(&name, &pod.id.name)?, pod))).collect()
     }
 }
 

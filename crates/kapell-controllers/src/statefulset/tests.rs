@@ -44,7 +44,7 @@ fn planned(set: &StatefulSet, state: &str) -> String {
     let actions = plan::plan(&Snapshot { set, pods: &pods, current: "old", update: "new", now });
     let words = actions.iter().map(|action| match action {
         Action::Create { ordinal, revision } => format!("+{ordinal}:{revision}"),
-        Action::Delete(pod) => format!("-{}", pod.uid),
+        Action::Delete(pod) => format!("-{}", pod.id.uid),
     });
     words.collect::<Vec<_>>().join(" ")
 }

@@ -50,8 +50,8 @@ impl World {
         let mut told = Vec::new();
         while let Some(decision) = self.state.next(self.now, &mut self.rng) {
             told.push(match decision {
-                Decision::Bind { pod, node } => format!("{}>{node}", pod.name),
-                Decision::Report { pod, .. } => format!("{}!", pod.name),
+                Decision::Bind { pod, node } => format!("{}>{node}", pod.id.name),
+                Decision::Report { pod, .. } => format!("{}!", pod.id.name),
             });
         }
         told
