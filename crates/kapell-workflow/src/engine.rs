@@ -202,6 +202,8 @@ struct Shared {
     orders: mpsc::UnboundedSender<jobs::Order>,
     jobs: jobs::Jobs,
     active: AtomicUsize,
+    /// Transactions of steps that could not be written and are tried again.
+    unwritten: AtomicUsize,
     metrics: metrics::Metrics,
     /// Runs that are read from their journals at a time because they are to wake up.
     wakers: tokio::sync::Semaphore,
@@ -254,6 +256,7 @@ impl Shared {
             orders,
             jobs: jobs::Jobs::default(),
             active: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
             metrics: metrics::Metrics::default(),
             wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
             gate: Mutex::default(),

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use kapell_api::workflow::{RUN_FINALIZER, Workflow, WorkflowRun};
 use kapell_client::reconcile::{self, Next};
-use kapell_client::{Change, Followed as _, Informer, ObjectKey};
+use kapell_client::{Change, Informer, ObjectKey};
 use kapell_store::{CommitError, ReadError, StreamId};
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;

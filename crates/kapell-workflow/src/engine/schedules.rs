@@ -272,7 +272,8 @@ fn after_the_last(
         return None;
     }
     // Of a run that was deleted nobody knows when it ended.
-    let ended = started.ended.get(name).copied().or(last).unwrap_or(anchor);
+    // Statuses have whole seconds, at the end of which it may have ended.
+    let ended = started.ended.get(name).map(|second| second + 999).or(last).unwrap_or(anchor);
     // Names have whole seconds, and each start needs one of its own.
     let at = (ended + after.0 + 999).div_euclid(1000) * 1000;
     Some(last.map_or(at, |last| at.max(last + 1000)))

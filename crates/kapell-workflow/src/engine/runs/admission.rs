@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kapell_api::workflow::{Workflow, WorkflowRun};
-use kapell_client::{Followed as _, ObjectKey};
+use kapell_client::ObjectKey;
 use kapell_store::StreamId;
 use kube::api::{Api, DeleteParams, Preconditions};
 use serde_json::{Value, json};

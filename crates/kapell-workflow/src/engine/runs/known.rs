@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kapell_api::workflow::{SCHEDULE_LABEL, WorkflowRun, WorkflowRunPhase};
-use kapell_client::{Followed, Interner, ObjectKey};
+use kapell_client::{Followed, Identity, IdentityRef, Interner, ObjectKey};
 use kapell_store::StreamId;
 use kube::Api;
 
@@ -14,10 +14,7 @@ use crate::core::record::Time;
 /// A WorkflowRun.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct KnownRun {
-    namespace: Arc<str>,
-    name: Box<str>,
-    uid: Box<str>,
-    version: Box<str>,
+    id: Identity,
     workflow: Arc<str>,
     pub(in crate::engine) phase: Option<WorkflowRunPhase>,
     /// `status.completionTime`.
@@ -35,15 +32,11 @@ pub(in crate::engine) struct RunReader {
 
 impl RunReader {
     pub(in crate::engine) fn read(&mut self, run: WorkflowRun) -> KnownRun {
-        let boxed = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
         let (metadata, status) = (&run.metadata, run.status.as_ref());
         let phase = status.and_then(|status| status.phase);
         let ended_at = status.and_then(|status| Some(status.completion_time.as_ref()?.0.as_millisecond()));
         let mut known = KnownRun {
-            namespace: self.texts.text(metadata.namespace.as_deref().unwrap_or_default()),
-            name: boxed(&metadata.name),
-            uid: boxed(&metadata.uid),
-            version: boxed(&metadata.resource_version),
+            id: Identity::of(metadata, &mut self.texts),
             workflow: self.texts.text(&run.spec.workflow),
             phase,
             ended_at,
@@ -58,35 +51,31 @@ impl RunReader {
 }
 
 impl Followed for KnownRun {
-    fn key(&self) -> ObjectKey {
-        ObjectKey::new(&*self.namespace, &*self.name)
-    }
-
-    fn incarnation(&self) -> &str {
-        &self.uid
-    }
-
-    fn version(&self) -> &str {
-        &self.version
+    fn identity(&self) -> IdentityRef<'_> {
+        self.id.borrowed()
     }
 }
 
 impl KnownRun {
+    pub(in crate::engine) fn key(&self) -> ObjectKey {
+        self.id.key()
+    }
+
     pub(in crate::engine) fn name(&self) -> &str {
-        &self.name
+        &self.id.name
     }
 
     pub(in crate::engine) fn uid(&self) -> &str {
-        &self.uid
+        &self.id.uid
     }
 
     pub(in crate::engine) fn stream(&self) -> Option<StreamId> {
-        stream_of(&self.uid)
+        stream_of(&self.id.uid)
     }
 
     /// The Workflow that it is a run of.
     pub(in crate::engine) fn workflow(&self) -> ObjectKey {
-        ObjectKey::new(&*self.namespace, &*self.workflow)
+        ObjectKey::new(&*self.id.namespace, &*self.workflow)
     }
 
     /// The Workflow whose schedule has started it.
@@ -110,8 +99,8 @@ impl KnownRun {
 
     /// The object as it stands now; `None`: it is gone, or another one has its name.
     pub(in crate::engine) async fn fetch(&self, client: &kube::Client) -> Result<Option<WorkflowRun>, kube::Error> {
-        let api: Api<WorkflowRun> = Api::namespaced(client.clone(), &self.namespace);
-        match api.get(&self.name).await {
+        let api: Api<WorkflowRun> = Api::namespaced(client.clone(), &self.id.namespace);
+        match api.get(&self.id.name).await {
             Ok(run) => Ok(Some(run).filter(|run| run.metadata.uid.as_deref() == Some(self.uid()))),
             Err(error) if code(&error) == Some(404) => Ok(None),
             Err(error) => Err(error),

@@ -24,7 +24,7 @@ fn of_an_ended_run_only_what_is_read_of_thousands_is_kept() {
     assert!(run.whole().is_none() && run.is_final());
     assert_eq!((run.key(), run.workflow()), (ObjectKey::new("n", "r"), ObjectKey::new("n", "w")));
     assert_eq!(run.scheduled_by(), Some(run.workflow()));
-    assert_eq!((run.stream(), run.version()), (stream_of("00000000-0000-0000-0000-000000000007"), "9"));
+    assert_eq!((run.stream(), run.identity().version), (stream_of("00000000-0000-0000-0000-000000000007"), "9"));
     assert_eq!(run.ended_at, Some(1_767_225_600_000));
     // The texts of their own are the name, the UID and the version.
     assert!(size_of::<KnownRun>() <= 128, "{}", size_of::<KnownRun>());
