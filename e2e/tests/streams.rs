@@ -1,6 +1,6 @@
 //! `exec`, `attach`, `cp`, `port-forward` and `logs` with the real kubectl and with our own command line.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use kapell_e2e::{Forward, Kapell, Ran, eventually, kubectl_binary, need_kubectl, run, skip};
