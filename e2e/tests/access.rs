@@ -1,19 +1,11 @@
 //! Who may do what, as kubectl's users meet it: tokens, roles, `--as`, quotas, eviction, and what is recorded of it.
 
-use kapell_e2e::{Kapell, eventually, kubectl_binary, skip};
+use kapell_e2e::{Kapell, eventually, need_kubectl};
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 const WEB: &str = include_str!("files/web.yaml");
 const ROBOT: &str = "system:serviceaccount:default:robot";
-
-macro_rules! need_kubectl {
-    () => {
-        if kubectl_binary().is_none() {
-            skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
-        }
-    };
-}
 
 #[test]
 fn an_account_that_views_reads_and_does_not_write() {

@@ -133,7 +133,7 @@ impl Interest {
         self.dependencies = dependencies;
     }
 
-    /// Returns when there is a copy of each of them that exists; at once when there was one before.
+    /// Returns when it is known of each of them whether it exists, and what it says; at once when that was so before.
     pub(crate) async fn known(&self) {
         for dependency in &self.dependencies {
             let copy = self.register.lock().used.get(dependency).and_then(|used| match &used.copy {

@@ -1,5 +1,6 @@
 //! One pod's task: looks at everything, carries out the plan, publishes the status, and sleeps until something changes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
@@ -182,7 +183,7 @@ impl Worker {
         if let Err(error) = self.prepare().await {
             let changed = self.observed.blocked.as_ref() != Some(&error);
             if changed {
-                self.context.events.record(&*self.pod, Severity::Warning, error.reason.clone(), error.message.clone());
+                self.tell(Severity::Warning, error.reason.clone(), error.message.clone());
             }
             self.observed.blocked = Some(error);
             self.retry();
@@ -238,7 +239,7 @@ impl Worker {
     async fn prepare(&mut self) -> Result<(), Trouble> {
         if missing_runtime(&self.pod).is_some() {
             if let (Some(trouble), None) = (missing_runtime(&self.pod), &self.published) {
-                self.context.events.record(&*self.pod, Severity::Warning, trouble.reason, trouble.message);
+                self.tell(Severity::Warning, trouble.reason, trouble.message);
             }
             return Ok(());
         }
@@ -266,7 +267,7 @@ impl Worker {
             let client = client.map_err(|error| unable("cannot start the pod's shim", &error))?;
             if self.shim.is_some() {
                 let message = "the pod's shim had died; a new one has taken over its processes";
-                self.context.events.record(&*self.pod, Severity::Warning, "ShimReplaced", message);
+                self.tell(Severity::Warning, "ShimReplaced", message);
             }
             self.shim_state = Some(client.state());
             self.shim = Some(client);
@@ -342,7 +343,7 @@ impl Worker {
                 && self.backing_off.insert(name.clone(), exit.attempt) != Some(exit.attempt)
             {
                 let message = format!("Back-off restarting failed container {name}");
-                self.context.events.record(&*self.pod, Severity::Warning, "BackOff", message);
+                self.tell(Severity::Warning, "BackOff", message);
             }
         }
     }
@@ -368,12 +369,7 @@ impl Worker {
             Action::Start { container, attempt } => self.start(&container, attempt).await,
             Action::Stop { container, grace, why } => self.stop(&container, grace, &why).await,
             Action::Fail(trouble) => {
-                self.context.events.record(
-                    &*self.pod,
-                    Severity::Warning,
-                    trouble.reason.clone(),
-                    trouble.message.clone(),
-                );
+                self.tell(Severity::Warning, trouble.reason.clone(), trouble.message.clone());
                 self.observed.failed = Some(trouble);
                 self.wake(Timestamp::now());
                 Ok(())
@@ -409,29 +405,14 @@ impl Worker {
             &host,
             self.context.objects.as_ref(),
         );
-        let seen = self.observed.containers.entry(name.to_owned()).or_default();
         let spec = match spec {
             Ok(spec) => spec,
             Err(error) => {
-                let reason = match error {
-                    PrepareError::Config(_) => "CreateContainerConfigError",
-                    _ => "CreateContainerError",
-                };
-                let trouble = Trouble::new(reason, error.to_string());
-                if seen.config_error.as_ref().is_none_or(|(before, _)| *before != trouble) {
-                    self.context.events.record(
-                        &*self.pod,
-                        Severity::Warning,
-                        "Failed",
-                        format!("Error: {}", trouble.message),
-                    );
-                }
-                let retry_at = Timestamp::now().saturating_add(CONFIG_RETRY).unwrap_or(Timestamp::MAX);
-                seen.config_error = Some((trouble, retry_at));
-                self.wake(retry_at);
+                self.not_prepared(name, &error);
                 return Ok(());
             }
         };
+        let seen = self.observed.containers.entry(name.to_owned()).or_default();
         seen.config_error = None;
         if let Some(exit) = seen.exit() {
             seen.restarts_in_row = backoff::next_row(exit, seen.restarts_in_row);
@@ -446,16 +427,9 @@ impl Worker {
         drop(permit);
         let failure = state?.containers.remove(name).and_then(|state| state.exit).and_then(|exit| exit.start_error);
         match failure {
-            None => {
-                self.context.events.record(&*self.pod, Severity::Normal, "Started", format!("Started container {name}"))
-            }
+            None => self.tell(Severity::Normal, "Started", format!("Started container {name}")),
             Some(error) => {
-                self.context.events.record(
-                    &*self.pod,
-                    Severity::Warning,
-                    "Failed",
-                    format!("Error: container {name}: {error}"),
-                );
+                self.tell(Severity::Warning, "Failed", format!("Error: container {name}: {error}"));
                 // The shim's notice about it may be here already.
                 self.wake(Timestamp::now());
             }
@@ -465,9 +439,31 @@ impl Worker {
                 "container {name}: mountPath {path} is absolute, which a process on the host's file system cannot have; \
                  read the volume through $KAPELL_VOLUME_<NAME> or use a relative mountPath"
             );
-            self.context.events.record(&*self.pod, Severity::Warning, "MountPathIgnored", message);
+            self.tell(Severity::Warning, "MountPathIgnored", message);
         }
         Ok(())
+    }
+
+    /// A container's start cannot be described as the objects are; told once, and tried again.
+    fn not_prepared(&mut self, name: &str, error: &PrepareError) {
+        let reason = match error {
+            PrepareError::Config(_) => "CreateContainerConfigError",
+            _ => "CreateContainerError",
+        };
+        let trouble = Trouble::new(reason, error.to_string());
+        let seen = self.observed.containers.entry(name.to_owned()).or_default();
+        let is_new = seen.config_error.as_ref().is_none_or(|(before, _)| *before != trouble);
+        let message = format!("Error: {}", trouble.message);
+        let retry_at = Timestamp::now().saturating_add(CONFIG_RETRY).unwrap_or(Timestamp::MAX);
+        seen.config_error = Some((trouble, retry_at));
+        if is_new {
+            self.tell(Severity::Warning, "Failed", message);
+        }
+        self.wake(retry_at);
+    }
+
+    fn tell(&self, severity: Severity, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) {
+        self.context.events.record(&*self.pod, severity, reason, message);
     }
 
     /// Nothing will run any more. The shim's state file stays and still tells how it ended.

@@ -16,7 +16,6 @@ mod eviction;
 mod feed;
 mod list;
 mod metadata;
-
 mod ownership;
 mod patch;
 mod read;

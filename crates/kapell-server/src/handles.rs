@@ -1,4 +1,5 @@
-//! What services lend each other besides objects: log streams and run timelines. Calls to Services are in `caller`.
+//! What services lend each other besides objects: log streams, run timelines, usage, and whether there is room for one more
+//! run. Calls to Services are in `caller`, sessions inside pods in `streams`.
 
 use std::sync::Arc;
 

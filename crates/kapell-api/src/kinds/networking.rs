@@ -89,6 +89,7 @@ pub(super) const INGRESS_CLASS: Kind = Kind {
         meta::immutable(&spec.field("controller"), at(old, "/spec/controller"), &mut problems);
         problems
     },
+    warnings: |_| vec!["ingress classes are stored but nothing serves their ingresses yet".to_owned()],
     ..PLAIN
 };
 
