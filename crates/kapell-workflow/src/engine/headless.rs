@@ -77,6 +77,12 @@ impl Headless {
         stream
     }
 
+    #[cfg(test)]
+    pub(crate) fn cancel(&self, stream: StreamId) {
+        let event = crate::core::Event::Cancel { reason: "a test".to_owned() };
+        self.shared.tell(stream, Command::Event { stream, event });
+    }
+
     /// Publishes events, which must be valid.
     #[cfg(test)]
     pub(crate) async fn publish(&self, events: &[Value]) {
@@ -105,6 +111,11 @@ impl Headless {
         }
     }
 
+    /// Runs that have begun and not ended.
+    pub(crate) fn active(&self) -> usize {
+        self.shared.active.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Waits for the next run to end, and closes it.
     pub(crate) async fn ended(&self) -> Option<Notice> {
         loop {
@@ -117,7 +128,6 @@ impl Headless {
                 if ended { notices.remove(stream) } else { None }
             };
             if ended.is_some() {
-                self.shared.tell(stream, Command::Forget { stream });
                 return ended;
             }
         }
