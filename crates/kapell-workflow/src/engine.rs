@@ -37,6 +37,7 @@ mod committer;
 mod effects;
 mod events;
 pub(crate) mod exchange;
+mod flights;
 mod headless;
 mod intake;
 mod jobs;
@@ -230,6 +231,7 @@ impl Shared {
         let (timers, timer_receiver) = accounted_channel();
         let (signals, signal_receiver) = accounted_channel();
         let (orders, order_receiver) = accounted_channel();
+        let queue = Queue::in_turns(|key: &ObjectKey| &key.namespace);
         let turns = turns::Turns::new(config.max_calls);
         let books = books::Books::new(store.clone());
         let intake = intake::Intake::new(config.max_waiting, config.max_runs);
@@ -239,7 +241,7 @@ impl Shared {
             caller,
             secrets,
             tokens: authentication::Tokens::default(),
-            fetched: link::Fetched::default(),
+            fetched: link::Fetched::new(queue.clone()),
             programs: Programs::default(),
             partitions: senders,
             timers,
@@ -251,7 +253,7 @@ impl Shared {
             gone: Mutex::default(),
             books,
             intake,
-            queue: Queue::in_turns(|key: &ObjectKey| &key.namespace),
+            queue,
             schedules: Queue::new(),
             orders,
             jobs: jobs::Jobs::default(),

@@ -8,13 +8,13 @@ use kapell_store::{Store, StreamId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Linked, link};
+use super::link::{LinkError, Linked, link};
 use super::partition::Command;
 use super::secrets::Given;
 use super::{Config, Notice, Parts, ServiceCaller, Shared};
 use crate::core::record::Identity;
 use crate::expression::Datum;
-use crate::fault::Fault;
+use crate::fault::{Fault, Standard};
 
 pub(crate) struct Headless {
     shared: Arc<Shared>,
@@ -53,8 +53,12 @@ impl Headless {
 
     /// Begins a run once its resources are there.
     pub(crate) async fn begin_with_resources(&self, document: &Value, input: &Value) -> Result<StreamId, Fault> {
-        let linked = link(&self.shared, "default", document.clone()).await?;
-        Ok(self.begin_linked(linked, input))
+        let who = ObjectKey::new("default", "headless");
+        match link(&self.shared, &who, document.clone()).await {
+            Ok(linked) => Ok(self.begin_linked(linked, input)),
+            Err(LinkError::Fault(fault)) => Err(fault),
+            Err(passing) => Err(Fault::new(Standard::Runtime, "/", passing.to_string())),
+        }
     }
 
     fn begin_linked(&self, linked: Linked, input: &Value) -> StreamId {

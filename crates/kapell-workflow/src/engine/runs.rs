@@ -31,6 +31,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::jobs::{self, Order};
+use super::link::LinkError;
 use super::notices::SHORT;
 use super::partition::Command;
 use super::rescue::Recovered;
@@ -167,6 +168,8 @@ enum ReconcileError {
     Commit(#[from] CommitError),
     #[error("the journal cannot be read")]
     Read(#[from] ReadError),
+    #[error("the run cannot be prepared")]
+    Link(#[from] LinkError),
 }
 
 impl From<kube::Error> for ReconcileError {
@@ -318,9 +321,12 @@ impl Desk {
             return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
         };
         let Prepared { program, hash, input, standing, secrets } =
-            match admission::prepare(&self.shared, &key.namespace, &workflow, run.spec.input.clone()).await {
+            match admission::prepare(&self.shared, &key, &workflow, run.spec.input.clone()).await {
                 Ok(prepared) => prepared,
-                Err(fault) => {
+                // It is looked at again.
+                Err(LinkError::Busy) => return Ok(()),
+                Err(passing @ LinkError::Secret { .. }) => return Err(passing.into()),
+                Err(LinkError::Fault(fault)) => {
                     let detail = fault.detail.unwrap_or_default();
                     let fault = Fault { detail: Some(format!("Workflow {}: {detail}", run.spec.workflow)), ..fault };
                     return self.write_status(run, refused(&fault)).await;

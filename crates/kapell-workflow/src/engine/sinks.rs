@@ -30,6 +30,7 @@ use super::runs::code;
 use super::{Shared, exchange, now};
 use crate::cloud_event::CloudEvent;
 use crate::core::exchange::{Reply, Unanswered};
+use crate::secrets::Disclosure;
 use delivery::Verdict;
 
 /// How long a sink may take for one request.
@@ -247,9 +248,11 @@ impl Courier {
         let mut delay = FIRST_RETRY;
         while let Some(events) = rest.front().copied() {
             let Some(first) = events.first() else { return };
-            let verdict = match self.send(events).await {
-                Ok(reply) => delivery::judge(&self.sink.spec, &reply, events.len()),
-                Err(failure) => Verdict::Again { why: failure.to_string(), after: None },
+            // What the sink says must not bring a secret into its status.
+            let mut disclosure = Disclosure::default();
+            let verdict = match self.send(events, &mut disclosure).await {
+                Ok(reply) => delivery::judge(&self.sink.spec, &reply, events.len(), &disclosure),
+                Err(failure) => Verdict::Again { why: failure.blotted(&disclosure).to_string(), after: None },
             };
             match verdict {
                 Verdict::Taken => {
@@ -281,7 +284,7 @@ impl Courier {
         }
     }
 
-    async fn send(&self, events: &[CloudEvent]) -> Result<Reply, Unanswered> {
+    async fn send(&self, events: &[CloudEvent], disclosure: &mut Disclosure) -> Result<Reply, Unanswered> {
         let shared = &self.desk.shared;
         let mut headers = Vec::new();
         for header in &self.sink.spec.headers {
@@ -296,7 +299,12 @@ impl Courier {
                         Unanswered::Misconfigured(what)
                     };
                     let bytes = data.get(&reference.key).ok_or_else(missing)?;
-                    String::from_utf8_lossy(bytes).trim_end().to_owned()
+                    let value = String::from_utf8_lossy(bytes).trim_end().to_owned();
+                    if let Some((_scheme, parameter)) = value.split_once(' ') {
+                        disclosure.learn_authorization(parameter);
+                    }
+                    disclosure.learn(&reference.name, [(reference.key.clone(), value.clone().into_bytes())].into())?;
+                    value
                 }
             };
             headers.push((header.name.clone(), value));

@@ -15,7 +15,7 @@ use super::gate::{Request, Verdict};
 use super::{Desk, KnownRun, ReconcileError, code, date, refused, retention};
 use crate::compile;
 use crate::core::state::Run;
-use crate::engine::link::{Linked, link};
+use crate::engine::link::{LinkError, Linked, link};
 use crate::engine::{Shared, now};
 use crate::expression::Datum;
 use crate::expression::meter::on_deep_stack;
@@ -39,10 +39,10 @@ pub(super) struct Prepared {
 /// Compiles, with all that the document needs, reads the input and evaluates what the settings say of this run.
 pub(super) async fn prepare(
     shared: &Arc<Shared>,
-    namespace: &str,
+    who: &ObjectKey,
     workflow: &Workflow,
     input: Option<Value>,
-) -> Result<Prepared, Fault> {
+) -> Result<Prepared, LinkError> {
     let version = workflow.metadata.uid.clone().zip(workflow.metadata.generation);
     let known = version.as_ref().and_then(|(uid, generation)| shared.programs.of_workflow(uid, *generation));
     if let Some((hash, program)) = known.filter(|(_, program)| program.settings.is_plain()) {
@@ -50,8 +50,7 @@ pub(super) async fn prepare(
         let (input, standing) = (datum(input)?, Standing::default());
         return Ok(Prepared { program, hash, input, standing, secrets: None });
     }
-    let Linked { hash, program, secrets, pinned } =
-        link(shared, namespace, Value::Object(workflow.spec.clone())).await?;
+    let Linked { hash, program, secrets, pinned } = link(shared, who, Value::Object(workflow.spec.clone())).await?;
     if let Some((uid, generation)) = version.filter(|_| !pinned && !program.sealed) {
         shared.programs.note_workflow(uid, generation, (hash.clone(), program.clone()));
     }
@@ -63,9 +62,10 @@ pub(super) async fn prepare(
             on_deep_stack(|| program.settings.standing(&input))
                 .map_err(|error| Fault::new(Standard::Expression, "/document/metadata", error.to_string()))?
         };
-        Ok(Prepared { program, hash, input, standing, secrets })
+        Ok::<_, Fault>(Prepared { program, hash, input, standing, secrets })
     });
-    prepared.await.unwrap_or_else(|error| Err(Fault::new(Standard::Configuration, "/", error.to_string())))
+    let prepared = prepared.await;
+    Ok(prepared.unwrap_or_else(|error| Err(Fault::new(Standard::Configuration, "/", error.to_string())))?)
 }
 
 fn datum(input: Option<Value>) -> Result<Datum, Fault> {

@@ -9,6 +9,7 @@ use kapell_api::event_sink::{EventSinkMode, EventSinkSpec, OnRefusal};
 use crate::cloud_event::{CloudEvent, LIFECYCLE, is_json};
 use crate::core::exchange::Reply;
 use crate::expression::Datum;
+use crate::secrets::Disclosure;
 
 /// Events in one request, and their bytes as they stand in the log: what most services take, and little enough to be sent
 /// again. The longest event alone may be a quarter of that.
@@ -81,8 +82,8 @@ pub(super) fn is_wanted(spec: &EventSinkSpec, event: &CloudEvent) -> bool {
     spec.types.iter().any(fits)
 }
 
-/// What the answer to so many events means.
-pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply, count: usize) -> Verdict {
+/// What the answer to so many events means. `disclosure`: what the sink was sent and is not to be repeated.
+pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply, count: usize, disclosure: &Disclosure) -> Verdict {
     if (200..300).contains(&reply.status) {
         return Verdict::Taken;
     }
@@ -91,7 +92,8 @@ pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply, count: usize) -> Verdic
     if count > 1 && (skipped || reply.status == 413) {
         return Verdict::Apart;
     }
-    let said: String = String::from_utf8_lossy(&reply.body).trim().chars().take(LONGEST_EXCERPT).collect();
+    let said = disclosure.blotted(&String::from_utf8_lossy(&reply.body));
+    let said: String = said.trim().chars().take(LONGEST_EXCERPT).collect();
     let why = format!("the sink answered {}: {said}", reply.status);
     let why = why.trim_end_matches(": ").to_owned();
     if skipped {

@@ -99,7 +99,7 @@ fn answers_are_judged() {
         (&skip, reply(500, &[], ""), again("the sink answered 500", None)),
         (&skip, reply(302, &[], ""), again("the sink answered 302", None)),
     ] {
-        assert_eq!(judge(spec, &reply, 1), expected);
+        assert_eq!(judge(spec, &reply, 1, &Disclosure::default()), expected);
     }
     let (skip, retry) = (batches(OnRefusal::Skip), batches(OnRefusal::Retry));
     for (spec, status, expected) in [
@@ -110,6 +110,10 @@ fn answers_are_judged() {
         (&skip, 429, again("the sink answered 429", None)),
         (&skip, 503, again("the sink answered 503", None)),
     ] {
-        assert_eq!(judge(spec, &reply(status, &[], ""), 7), expected, "{status}");
+        assert_eq!(judge(spec, &reply(status, &[], ""), 7, &Disclosure::default()), expected, "{status}");
     }
+    let mut disclosure = Disclosure::default();
+    disclosure.learn("sink", [("token".to_owned(), b"swordfish".to_vec())].into()).unwrap();
+    let told = judge(&retry, &reply(401, &[], "no such token: swordfish"), 1, &disclosure);
+    assert_eq!(told, again("the sink answered 401: no such token: [redacted]", None));
 }
