@@ -49,7 +49,8 @@ pub struct EventSinkSpec {
     /// events of workflows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<String>,
-    /// How an event is written: `Structured` (one JSON document) or `Binary` (attributes as headers).
+    /// How events are written: `Structured` (one JSON document each), `Binary` (attributes as headers) or `Batched` (as many as
+    /// there are, at most 64 and about 1 MiB, in one request).
     #[serde(default)]
     pub mode: EventSinkMode,
     /// Which events count for a new sink: `Latest` (those to come) or `Earliest` (all that the log has).
@@ -74,6 +75,7 @@ pub enum EventSinkMode {
     #[default]
     Structured,
     Binary,
+    Batched,
 }
 
 /// Which events count for a new sink.
