@@ -101,7 +101,7 @@ pub struct Kind {
     pub subresources: &'static [Subresource],
     pub columns: &'static [Column],
     pub selectable_fields: &'static [SelectableField],
-    /// The structural schema: JSON Schema as `schemars` writes it for this type (compiled lazily by `schema`).
+    /// The structural schema: JSON Schema as `schemars` writes it for this type, see [`schema_of`](crate::schema::schema_of).
     pub schema: fn() -> Value,
     /// Whether `metadata.generation` counts changes of everything outside `metadata` and `status`.
     pub has_generation: bool,

@@ -40,10 +40,10 @@ mod share;
 mod storage;
 mod workflow;
 
-use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::kind::{ALL_VERBS, Kind, ScalePaths};
+use crate::schema::{own_schema, schema_of};
 
 pub use self::review::REVIEWS;
 
@@ -150,11 +150,6 @@ const PLAIN: Kind = Kind {
 /// Where kinds with `spec.replicas` keep what `Scale` shows.
 const REPLICAS: ScalePaths =
     ScalePaths { spec_replicas: "/spec/replicas", status_replicas: "/status/replicas", selector: "/spec/selector" };
-
-/// The JSON Schema of a type, as `schemars` writes it.
-fn schema_of<T: JsonSchema>() -> Value {
-    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
-}
 
 /// `prepare_create` of kinds whose status is somebody else's to write.
 fn empty_status(object: &mut Value) {

@@ -117,7 +117,17 @@ pub(crate) fn client(api: &ApiServer, user: &str) -> kube::Client {
 /// What the language says about a Workflow object's document, and whether this server runs what it asks for.
 fn workflow_validator(allow_run: bool) -> kapell_apiserver::Validator {
     Arc::new(move |object: &serde_json::Value| {
-        let problems = kapell_workflow::validate(&object["spec"]);
-        if allow_run || !problems.is_empty() { problems } else { kapell_workflow::processes(&object["spec"]) }
+        beside_async_work(|| {
+            let problems = kapell_workflow::validate(&object["spec"]);
+            if allow_run || !problems.is_empty() { problems } else { kapell_workflow::processes(&object["spec"]) }
+        })
     })
+}
+
+/// A large document is compiled for longer than others should wait for this worker.
+fn beside_async_work<R>(work: impl FnOnce() -> R) -> R {
+    match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }

@@ -1,7 +1,5 @@
 //! ServiceAccounts.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-
 use super::cells::{AGE, NAME};
 use super::field::{Field, items, truth};
 use super::meta::{self, Names};
@@ -21,7 +19,7 @@ pub(super) const SERVICE_ACCOUNT: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<ServiceAccount>,
+    schema: || schema_of("io.k8s.api.core.v1.ServiceAccount"),
     validate: |account| meta::validate(&Field::root(account), Names::Subdomain),
     warnings: |account| {
         let warning =
