@@ -17,8 +17,8 @@ pub const VERSION: &str = "v1alpha1";
 /// Both, as objects say it.
 pub const API_VERSION: &str = "kapell.dev/v1alpha1";
 
-/// The finalizer that every [`WorkflowRun`] is created with: a run that is deleted is cancelled first, and its journal
-/// goes before it does.
+/// The finalizer that every [`WorkflowRun`] has until it ends: a run that is deleted before is cancelled first. Its journal
+/// goes after it.
 pub const RUN_FINALIZER: &str = "kapell.dev/run";
 
 /// The label of a run that a schedule has started: the name of its Workflow.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::autoscale::History;
-use crate::node::Heartbeats;
+use crate::node::{Heartbeats, Residents};
 use crate::pod::{KnownPod, Labels, PodReader};
 use crate::pods::expectations::Expectations;
 use crate::{daemonset, disruption, endpoints, endpointslice, ownership, pods, serviceaccount};
@@ -39,6 +39,7 @@ pub(crate) struct Caches {
     pub(crate) nodes: Informer<Node>,
     leases: Informer<Lease>,
     pub(crate) pods: Informer<KnownPod>,
+    pub(crate) residents: Residents,
     pub(crate) workloads: Workloads,
 }
 
@@ -58,6 +59,7 @@ pub(crate) struct Queues {
     pub(crate) autoscaler: Queue<ObjectKey>,
     pub(crate) endpoints: Queue<ObjectKey>,
     pub(crate) root_certificate: Queue<ObjectKey>,
+    pub(crate) certificate: Queue<ObjectKey>,
 }
 
 impl Caches {
@@ -123,7 +125,9 @@ impl Caches {
             replica_sets: replica_sets.clone(),
             services: services.clone(),
             workloads: workloads.clone(),
+            residents: Residents::default(),
         };
+        let residents = wake.residents.clone();
         let mut reader = PodReader::default();
         let pods = Informer::start_keeping(
             Api::<LeanPod>::all(all()),
@@ -143,6 +147,7 @@ impl Caches {
             nodes,
             leases,
             pods,
+            residents,
             workloads,
         }
     }
@@ -209,12 +214,14 @@ struct PodWakes {
     replica_sets: Informer<ReplicaSet>,
     services: Informer<Service>,
     workloads: Workloads,
+    residents: Residents,
 }
 
 impl PodWakes {
     fn on_pod(&self, change: &Change<KnownPod>) {
         // Ticked off first, so that the reconcile woken next finds it so.
         pods::observe(&self.expectations, change);
+        self.residents.observe(change);
         endpointslice::on_pod(&self.services, &self.queues.endpoint_slice, change);
         disruption::on_pod(&self.workloads.budgets, &self.queues.disruption, change);
         let (now, before) = match change {
