@@ -154,6 +154,12 @@ impl Case {
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
+    /// The node of this server, and not one that a case has written down.
+    pub async fn node(&self) -> String {
+        let nodes = self.list("/api/v1/nodes?labelSelector=kubernetes.io/hostname").await;
+        nodes[0]["metadata"]["name"].as_str().expect("objects have names").to_owned()
+    }
+
     /// Until `path` looks as it should.
     pub async fn until(&self, what: &str, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         eventually_async(what, || async {

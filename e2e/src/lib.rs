@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -20,7 +21,7 @@ pub mod stand_in;
 pub mod steps;
 
 /// How long anything in these tests may take before it counts as never happening. Generous, because CI shares two cores.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// The user without rights, by convention.
 const NOBODY: u32 = 65_534;
@@ -268,9 +269,23 @@ pub fn run(mut command: Command, input: Option<&str>) -> Ran {
         // A command that does not read its input to the end is no failure of the harness.
         let _ = stdin.write_all(input.as_bytes());
     }
+    let ended = kill_after(3 * LIMIT, child.id());
     let Output { status, stdout, stderr } = child.wait_with_output().expect("output can be collected");
+    drop(ended);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ran { command: described, code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// A program that never ends would hold up all tests without saying which: it is killed, and its test fails. Unless
+/// what is given here is dropped before.
+fn kill_after(limit: Duration, process: u32) -> mpsc::Sender<()> {
+    let (ended, waits) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if waits.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-9", &process.to_string()]).status();
+        }
+    });
+    ended
 }
 
 /// A program that the same cargo profile has built: `cargo xtask test` builds them before the tests.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -71,7 +72,8 @@ impl Runs {
 }
 
 async fn follow(api: Api<DynamicObject>, waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Value>>>>) {
-    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
+    // A pause after each failure: a runtime that stops fails everything at once, and waits for tasks that never pause.
+    let mut events = std::pin::pin!(watcher(api, watcher::Config::default()).default_backoff());
     while let Some(event) = events.next().await {
         let Ok(watcher::Event::Apply(run) | watcher::Event::InitApply(run)) = event else { continue };
         let status = &run.data["status"];

@@ -43,7 +43,7 @@ fn a_hundred_pods_start_and_stop() {
     }
 }
 
-/// Uses a good part of a processor, states no request, and scales on half of what is assumed for it.
+/// Uses a good part of a processor, states no request, and scales on a tenth of what is assumed for it.
 const BUSY: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
@@ -68,19 +68,21 @@ spec:
   maxReplicas: 2
   metrics:
   - type: Resource
-    resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}
+    resource: {name: cpu, target: {type: Utilization, averageUtilization: 10}}
 "#;
 
 #[test]
 fn an_autoscaler_follows_the_use_of_process_pods_and_says_what_it_assumes() {
     let kapell = Kapell::start();
     kapell.cli_with_input(&["apply", "-f", "-"], BUSY).ok();
+    let status = eventually("it uses more than it should", || {
+        let status = kapell.object("default", "hpa/busy")["status"].clone();
+        let used = &status["currentMetrics"][0]["resource"]["current"]["averageUtilization"];
+        (used.as_i64() > Some(10)).then_some(status)
+    });
     eventually("the second replica is available", || {
         (kapell.object("default", "deployment/busy")["status"]["availableReplicas"] == 2).then_some(())
     });
-    let status = kapell.object("default", "hpa/busy")["status"].clone();
-    let used = &status["currentMetrics"][0]["resource"]["current"]["averageUtilization"];
-    assert!(used.as_i64() > Some(50), "{status:#}");
     let conditions = status["conditions"].as_array().unwrap();
     let holds = |type_: &str| conditions.iter().any(|c| c["type"] == type_ && c["status"] == "True");
     assert!(holds("kapell.dev/AssumedRequests") && holds("ScalingActive"), "{status:#}");

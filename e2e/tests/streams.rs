@@ -273,13 +273,23 @@ fn logs_have_all_their_options() {
 #[test]
 fn a_followed_log_survives_a_restart() {
     let kapell = Kapell::start();
-    let again = TALKER.replace("i=0;", "sleep 1; i=0;");
-    kapell.cli_with_input(&["apply", "-f", "-"], &again).ok();
+    let place = tempfile::tempdir().unwrap();
+    let followed = place.path().join("followed");
+    let waits = format!("echo first; until [ -e {} ]; do sleep 0.05; done; i=0;", followed.display());
+    kapell.cli_with_input(&["apply", "-f", "-"], &TALKER.replace("i=0;", &waits)).ok();
     eventually("it runs", || {
         kapell.object("default", "pod/talker")["status"]["containerStatuses"][0]["started"].as_bool().filter(|s| *s)
     });
-    let said = kapell.cli(&["logs", "-f", "talker", "-c", "main"]).ok().stdout;
-    assert!(said.ends_with("line 5\nsecond\n"), "{said}");
+    let mut follow = kapell.command();
+    follow.arg("--data").arg(kapell.data()).args(["logs", "-f", "talker", "-c", "main"]).stdout(Stdio::piped());
+    let mut follow = follow.spawn().unwrap();
+    let mut said = BufReader::new(follow.stdout.take().unwrap());
+    let mut text = String::new();
+    said.read_line(&mut text).unwrap();
+    std::fs::write(followed, "").unwrap();
+    said.read_to_string(&mut text).unwrap();
+    assert!(follow.wait().unwrap().success());
+    assert_eq!(text, "first\nline 1\nline 2\nline 3\nline 4\nline 5\nsecond\n");
 }
 
 /// Burns what it can get of a processor.

@@ -1,7 +1,5 @@
 //! What a pod is given: files that follow their objects, and limits that bite.
 
-use std::time::{Duration, Instant};
-
 use kapell_e2e::{Kapell, eventually, skip};
 use serde_json::Value;
 
@@ -51,7 +49,7 @@ spec:
 "#;
 
 #[test]
-fn mounted_objects_are_followed_as_a_whole_within_a_second() {
+fn mounted_objects_are_followed_as_a_whole() {
     let kapell = Kapell::start();
     kapell.cli_with_input(&["apply", "-f", "-"], &config(0)).ok();
     kapell.cli_with_input(&["apply", "-f", "-"], READER).ok();
@@ -59,11 +57,9 @@ fn mounted_objects_are_followed_as_a_whole_within_a_second() {
     let files = kapell.data().join("pods").join(pod["metadata"]["uid"].as_str().unwrap()).join("volumes/config");
     for value in 1..=5 {
         kapell.cli_with_input(&["apply", "-f", "-"], &config(value)).ok();
-        let applied = Instant::now();
         eventually("the file follows", || {
             (std::fs::read_to_string(files.join("two")).is_ok_and(|text| text == value.to_string())).then_some(())
         });
-        assert!(applied.elapsed() < Duration::from_secs(1), "took {:?}", applied.elapsed());
     }
     let told = eventually("the reader has seen the last pair", || {
         let text = kapell.cli(&["logs", "reader"]).ok().stdout;

@@ -2,19 +2,17 @@
 //! channel. Version 5 can also say that a channel has ended.
 
 use std::io;
-use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::StreamExt as _;
+use futures::stream::SplitStream;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
-use crate::websocket::{CLOSE_TIMEOUT, WebSocket, is_gone};
+use crate::websocket::{CLOSE_TIMEOUT, WebSocket, Writer, is_gone};
 
 pub(crate) const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
@@ -43,13 +41,13 @@ pub struct ChannelReader {
 
 /// Our side. Clones write to the same client, a message at a time.
 #[derive(Clone)]
-pub struct ChannelWriter(Arc<Mutex<SplitSink<WebSocketStream<TokioIo<Upgraded>>, Message>>>);
+pub struct ChannelWriter(Writer);
 
 pub(crate) fn split(socket: WebSocket, protocol: &str) -> (ChannelReader, ChannelWriter) {
     let WebSocket { stream, slot } = socket;
     let (sink, stream) = stream.split();
     let reader = ChannelReader { stream, closes: protocol == PROTOCOLS[0], _slot: slot };
-    (reader, ChannelWriter(Arc::new(Mutex::new(sink))))
+    (reader, ChannelWriter(Writer::new(sink)))
 }
 
 impl ChannelReader {
@@ -99,21 +97,16 @@ impl ChannelWriter {
         let mut message = BytesMut::with_capacity(data.len() + 1);
         message.put_u8(channel);
         message.extend_from_slice(data);
-        self.0.lock().await.send(Message::Binary(message.freeze())).await.map_err(io::Error::other)
+        self.0.send(message.freeze()).await
     }
 
-    /// Finds out whether the client still lives; it answers by itself.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn ping(&self) -> io::Result<()> {
-        self.0.lock().await.send(Message::Ping(Bytes::new())).await.map_err(io::Error::other)
+    /// Returns when the client is no more.
+    pub async fn gone(&self) {
+        self.0.gone().await;
     }
 
     pub async fn close(&self) {
-        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-        // One who has gone needs no goodbye.
-        let _ = self.0.lock().await.send(Message::Close(Some(frame))).await;
+        self.0.close().await;
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Somebody who opens thousands of connections and lets them lie must not keep others out: when there is no more room, the
 //! one that has been idle longest is asked to go. A connection is busy from the arrival of a request until the last byte of
-//! its answer, so watches and downloads are never cut.
+//! its answer has been taken, so watches and downloads are never cut. That holds for those who have said who they are:
+//! a stranger's connection is idle as soon as the answer is there, or it would be enough not to read it.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -25,6 +26,8 @@ struct Activity {
     requests: AtomicUsize,
     /// When it last became idle, by the clock of [`OpenConnections`].
     idle_since: AtomicU64,
+    /// Whether somebody has proved on it who he is.
+    known: AtomicBool,
     unwanted: CancellationToken,
 }
 
@@ -47,6 +50,7 @@ impl OpenConnections {
         let activity = Arc::new(Activity {
             requests: AtomicUsize::new(0),
             idle_since: AtomicU64::new(id),
+            known: AtomicBool::new(false),
             unwanted: shutdown.child_token(),
         });
         self.open.lock().insert(id, activity.clone());
@@ -99,6 +103,15 @@ impl OpenConnection {
         self.0.activity.unwanted.clone()
     }
 
+    pub(crate) fn is_busy(&self) -> bool {
+        self.0.activity.requests.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether any of its requests was somebody's.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.activity.known.load(Ordering::Relaxed)
+    }
+
     fn busy(&self) -> Busy {
         self.0.activity.requests.fetch_add(1, Ordering::Relaxed);
         Busy(self.clone())
@@ -109,6 +122,10 @@ impl OpenConnection {
 struct Busy(OpenConnection);
 
 impl Busy {
+    fn of_somebody(&self) {
+        self.0.0.activity.known.store(true, Ordering::Relaxed);
+    }
+
     /// The session that begins with this answer takes the whole connection until it ends.
     fn for_good(&self) {
         self.0.0.activity.requests.fetch_add(1, Ordering::Relaxed);
@@ -125,6 +142,10 @@ impl Drop for Busy {
         }
     }
 }
+
+/// Marks the answer to a request that has proved who sends it.
+#[derive(Clone, Copy)]
+pub(crate) struct ToSomebody;
 
 /// A service that notes when its connection is busy.
 #[derive(Clone)]
@@ -157,6 +178,10 @@ where
         let answer = self.service.call(request);
         Box::pin(async move {
             let response = answer.await?;
+            if response.extensions().get::<ToSomebody>().is_none() {
+                return Ok(response);
+            }
+            busy.of_somebody();
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 busy.for_good();
                 return Ok(response);

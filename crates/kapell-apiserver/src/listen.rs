@@ -33,6 +33,8 @@ const MAX_STREAMS: u32 = 250;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Requests that have not ended this long after shutdown are cut off.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that has to make room for another one has this long to agree.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Pause after `accept` failed, usually because file descriptors ran out: retrying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -117,9 +119,10 @@ async fn serve_connection(
         .max_concurrent_streams(MAX_STREAMS)
         .keep_alive_interval(Some(KEEP_ALIVE));
     let service = hyper_util::service::TowerToHyperService::new(Watched::new(
-        server.remote_service(peer, shutdown),
+        server.remote_service(peer, shutdown.clone()),
         connection.clone(),
     ));
+    let place = connection.clone();
     // Sessions that a request was upgraded to outlive this function; what holds their place goes along with the socket.
     let stream = Coalesced::new(Held::new(stream, (connection, counted)), streams.then(|| turns.clone()));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
@@ -129,5 +132,19 @@ async fn serve_connection(
         // At shutdown, or to make room.
         () = unwanted.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    turns.drive(connection).await
+    if shutdown.is_cancelled() {
+        return turns.drive(connection).await;
+    }
+    // Whoever waits for the place does not wait for a client that is silent; a request that came just now is answered.
+    while place.is_known() {
+        match tokio::time::timeout(FAREWELL, turns.drive(connection.as_mut())).await {
+            Ok(result) => return result,
+            Err(_) if place.is_busy() => {}
+            Err(_) => break,
+        }
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,37 +3,37 @@
 //! kubectl tunnels SPDY (`SPDY/3.1+portforward.k8s.io`), in which each connection is a pair of streams, one for its data and
 //! one for what went wrong. Other clients name the ports beforehand and get a pair of channels for each (`v5.channel.k8s.io`,
 //! `v4.channel.k8s.io`), which carry one connection each. How a port is reached is up to whoever answers the subresource.
+//!
+//! Neither way lets one connection wait without the others. So a client is not heard while a pod is slow to take what it
+//! sent, which slows the client down, but a pod that takes nothing at all loses its connection.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{SinkExt as _, StreamExt as _};
 use http::Response;
 use kapell_api::status::Status;
-use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::ConnectRequest;
-use crate::channels::{self, Frame as ChannelFrame, PROTOCOLS};
-use crate::spdy::{self, Decoder, Encoder, Frame};
+use crate::channels::PROTOCOLS;
 use crate::websocket::WebSocket;
+
+mod ports;
+mod tunnel;
 
 const SPDY: &str = "SPDY/3.1+portforward.k8s.io";
 
-/// Pieces that wait for a pod to take them; then the client has to wait, too.
-const BACKLOG: usize = 16;
+/// Bytes of one connection that wait for the pod to take them.
+const ROOM: usize = 256 << 10;
 
-/// Connections over one WebSocket. A browser that loads a page opens dozens.
-const MOST_STREAMS: usize = 1024;
+/// How long a pod may take nothing, beyond what the sockets and [`ROOM`] hold, while its client waits to say more.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PIECE: usize = 32 << 10;
 
@@ -51,17 +51,11 @@ pub fn port_forward(request: &mut ConnectRequest, dial: Dial) -> Result<Response
         ))
     })?;
     let protocol = upgrade.choose(&[SPDY, PROTOCOLS[0], PROTOCOLS[1]])?;
-    let ports: Vec<u16> = if protocol == SPDY { Vec::new() } else { ports(request)? };
+    let ports = if protocol == SPDY { Vec::new() } else { ports::named(&request.query)? };
     let (response, opened) = upgrade.accept(protocol);
     let shutdown = request.shutdown.clone();
     tokio::spawn(async move {
-        let forwarding = async {
-            let socket = opened.await?;
-            match protocol {
-                SPDY => forward_spdy(socket, dial).await,
-                channel => forward_channels(socket, channel, &ports, dial).await,
-            }
-        };
+        let forwarding = async { forward(opened.await?, protocol, &ports, Pod { dial, patience: PATIENCE }).await };
         tokio::select! {
             () = shutdown.cancelled() => {}
             ended = forwarding => if let Err(error) = ended {
@@ -72,16 +66,82 @@ pub fn port_forward(request: &mut ConnectRequest, dial: Dial) -> Result<Response
     Ok(response)
 }
 
-fn ports(request: &ConnectRequest) -> Result<Vec<u16>, Status> {
-    let named = request.query.all("ports").flat_map(|list| list.split(','));
-    let ports: Vec<u16> = named
-        .map(|port| port.parse().ok().filter(|port| *port != 0))
-        .collect::<Option<_>>()
-        .ok_or_else(|| Status::bad_request("query parameter \"ports\" must name ports"))?;
-    if ports.is_empty() || ports.len() > 100 {
-        return Err(Status::bad_request("query parameter \"ports\" must name at least one port and at most 100"));
+async fn forward(socket: WebSocket, protocol: &str, ports: &[u16], pod: Pod) -> io::Result<()> {
+    match protocol {
+        SPDY => tunnel::forward(socket, pod).await,
+        channel => ports::forward(socket, channel, ports, pod).await,
     }
-    Ok(ports)
+}
+
+/// Whom the connections go to.
+#[derive(Clone)]
+struct Pod {
+    dial: Dial,
+    patience: Duration,
+}
+
+impl Pod {
+    /// Carries one connection to its end; what the pod says goes to `send`. The error is for the client to read.
+    async fn connection<F: Future<Output = io::Result<()>>>(
+        self,
+        port: u16,
+        pieces: Pieces,
+        send: impl FnMut(Out) -> F,
+    ) -> Result<(), String> {
+        let copied = match (self.dial)(port).await {
+            Ok(stream) => copy(stream, pieces, send).await,
+            Err(failure) => Err(failure),
+        };
+        copied.map_err(|failure| format!("error forwarding port {port} to the pod: {failure}"))
+    }
+
+    fn input(&self) -> (Input, Pieces) {
+        let (queue, pieces) = mpsc::unbounded_channel();
+        let (quit, quitting) = oneshot::channel();
+        let input = Input { queue, room: Arc::new(Semaphore::new(ROOM)), quit, patience: self.patience };
+        (input, Pieces { queue: pieces, quitting })
+    }
+}
+
+/// The client's side of one connection. When it is dropped, the client will send no more.
+struct Input {
+    queue: mpsc::UnboundedSender<(Bytes, OwnedSemaphorePermit)>,
+    /// Bytes that still find room in the queue, which it bounds.
+    room: Arc<Semaphore>,
+    quit: oneshot::Sender<&'static str>,
+    patience: Duration,
+}
+
+/// The other end of an [`Input`].
+struct Pieces {
+    queue: mpsc::UnboundedReceiver<(Bytes, OwnedSemaphorePermit)>,
+    quitting: oneshot::Receiver<&'static str>,
+}
+
+impl Input {
+    /// Queues what the client says; `false` when the pod has not made room for it in time.
+    async fn send(&self, data: Bytes) -> bool {
+        let needed = data.len().min(ROOM) as u32;
+        let room = tokio::time::timeout(self.patience, self.room.clone().acquire_many_owned(needed)).await;
+        let Ok(Ok(room)) = room else { return false };
+        // A connection that has ended takes no more; it says so itself.
+        let _ = self.queue.send((data, room));
+        true
+    }
+
+    /// Whether the pod would have to take something first.
+    fn is_full(&self, data: &Bytes) -> bool {
+        self.room.available_permits() < data.len().min(ROOM)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.queue.is_closed()
+    }
+
+    /// Ends the connection for this reason.
+    fn quit(self, why: &'static str) {
+        let _ = self.quit.send(why);
+    }
 }
 
 /// What a connection sends to its client.
@@ -91,15 +151,16 @@ enum Out {
     End,
 }
 
-/// Copies one connection: pieces from the client to the pod until their channel ends, and the pod's to `send`.
+/// Copies one connection: pieces from the client to the pod until their queue ends, and the pod's to `send`.
 async fn copy<F: Future<Output = io::Result<()>>>(
     stream: TcpStream,
-    mut pieces: mpsc::Receiver<Bytes>,
+    pieces: Pieces,
     mut send: impl FnMut(Out) -> F,
 ) -> io::Result<()> {
+    let Pieces { mut queue, quitting } = pieces;
     let (mut from_pod, mut to_pod) = stream.into_split();
     let upward = async move {
-        while let Some(piece) = pieces.recv().await {
+        while let Some((piece, _room)) = queue.recv().await {
             to_pod.write_all(&piece).await?;
         }
         to_pod.shutdown().await
@@ -114,196 +175,24 @@ async fn copy<F: Future<Output = io::Result<()>>>(
         }
     };
     // A pod that has said everything and closed is done, whatever the client still wants to say.
-    let mut upward = std::pin::pin!(upward);
-    let mut downward = std::pin::pin!(downward);
+    let both = async {
+        let mut upward = std::pin::pin!(upward);
+        let mut downward = std::pin::pin!(downward);
+        tokio::select! {
+            ended = downward.as_mut() => ended,
+            ended = upward.as_mut() => match ended {
+                Ok(()) => downward.await,
+                Err(error) => Err(error),
+            },
+        }
+    };
     tokio::select! {
-        ended = downward.as_mut() => ended,
-        ended = upward.as_mut() => match ended {
-            Ok(()) => downward.await,
-            Err(error) => Err(error),
-        },
+        ended = both => ended,
+        Ok(why) = quitting => Err(io::Error::other(why)),
     }
 }
 
-/// A connection that waits for its second stream.
-#[derive(Default)]
-struct Pair {
-    error: Option<u32>,
-    data: Option<(u32, mpsc::Receiver<Bytes>)>,
-}
+const TAKES_NOTHING: &str = "the pod does not take what is sent to it";
 
-type Inputs = Arc<Mutex<HashMap<u32, mpsc::Sender<Bytes>>>>;
-
-async fn forward_spdy(socket: WebSocket, dial: Dial) -> io::Result<()> {
-    let WebSocket { stream, slot: _slot } = socket;
-    let (sink, mut incoming) = stream.split();
-    let sink = Arc::new(tokio::sync::Mutex::new(sink));
-    let send = move |frame: Bytes| {
-        let sink = sink.clone();
-        async move { sink.lock().await.send(Message::Binary(frame)).await.map_err(io::Error::other) }
-    };
-    let (mut decoder, mut encoder) = (Decoder::new(), Encoder::new());
-    let mut pairs: HashMap<String, Pair> = HashMap::new();
-    let inputs: Inputs = Arc::default();
-    // Dropped with this future: connections end with their client.
-    let mut connections = JoinSet::new();
-    while let Some(Ok(message)) = incoming.next().await {
-        while connections.try_join_next().is_some() {}
-        match message {
-            Message::Binary(bytes) => decoder.push(&bytes),
-            Message::Close(_) => break,
-            _ => continue,
-        }
-        while let Some(frame) = decoder.next()? {
-            match frame {
-                Frame::Ping { id } => send(spdy::pong(id)).await?,
-                Frame::GoAway => return Ok(()),
-                Frame::Reset { stream } => drop(inputs.lock().remove(&stream)),
-                Frame::Data { stream, data, fin } => {
-                    let input = inputs.lock().get(&stream).cloned();
-                    if let Some(input) = input.filter(|_| !data.is_empty()) {
-                        // A connection that has ended takes no more; it says so itself.
-                        let _ = input.send(data).await;
-                    }
-                    if fin {
-                        inputs.lock().remove(&stream);
-                    }
-                }
-                Frame::Open { stream, .. } if connections.len() + pairs.len() >= MOST_STREAMS => {
-                    send(spdy::refuse(stream)).await?;
-                }
-                Frame::Open { stream, headers, .. } => {
-                    send(encoder.reply(stream)?).await?;
-                    let header =
-                        |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
-                    let key = header("requestid").unwrap_or_default().to_owned();
-                    let port = header("port").and_then(|port| port.parse::<u16>().ok()).unwrap_or(0);
-                    let pair = pairs.entry(key.clone()).or_default();
-                    if header("streamtype") == Some("error") {
-                        pair.error = Some(stream);
-                    } else {
-                        let (input, pieces) = mpsc::channel(BACKLOG);
-                        inputs.lock().insert(stream, input);
-                        pair.data = Some((stream, pieces));
-                    }
-                    if let (Some(error), Some(_)) = (pair.error, &pair.data)
-                        && let Some(Pair { data: Some((data, pieces)), .. }) = pairs.remove(&key)
-                    {
-                        let connection = connect_pair(dial.clone(), port, data, error, pieces, send.clone());
-                        let inputs = inputs.clone();
-                        connections.spawn(async move {
-                            let ended = connection.await;
-                            inputs.lock().remove(&data);
-                            ended
-                        });
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// One connection: its bytes on the stream `data`, what goes wrong on the stream `error`; both end with it.
-async fn connect_pair<F: Future<Output = io::Result<()>>>(
-    dial: Dial,
-    port: u16,
-    data: u32,
-    error: u32,
-    pieces: mpsc::Receiver<Bytes>,
-    send: impl Fn(Bytes) -> F,
-) -> io::Result<()> {
-    let copied = match dial(port).await {
-        Ok(stream) => {
-            let out = |out| match out {
-                Out::Data(bytes) => send(spdy::data(data, &bytes, false)),
-                Out::End => send(spdy::data(data, &[], true)),
-            };
-            copy(stream, pieces, out).await
-        }
-        Err(failure) => Err(failure),
-    };
-    if let Err(failure) = copied {
-        let text = format!("error forwarding port {port} to the pod: {failure}");
-        send(spdy::data(error, text.as_bytes(), false)).await?;
-        send(spdy::data(data, &[], true)).await?;
-    }
-    send(spdy::data(error, &[], true)).await
-}
-
-async fn forward_channels(socket: WebSocket, protocol: &str, ports: &[u16], dial: Dial) -> io::Result<()> {
-    let (mut reader, writer) = channels::split(socket, protocol);
-    let mut connections = JoinSet::new();
-    let mut inputs = Vec::new();
-    let ended = CancellationToken::new();
-    for (index, &port) in ports.iter().enumerate() {
-        // At most 100 ports, see `ports`.
-        let (data, error) = (index as u8 * 2, index as u8 * 2 + 1);
-        for channel in [data, error] {
-            writer.send(channel, &port.to_le_bytes()).await?;
-        }
-        let (input, pieces) = mpsc::channel(BACKLOG);
-        inputs.push(Some(input));
-        let (dial, writer) = (dial.clone(), writer.clone());
-        connections.spawn(async move {
-            let copied = match dial(port).await {
-                Ok(stream) => {
-                    let out = |out| {
-                        let writer = writer.clone();
-                        async move {
-                            match out {
-                                Out::Data(bytes) => writer.send(data, &bytes).await,
-                                Out::End => Ok(()),
-                            }
-                        }
-                    };
-                    copy(stream, pieces, out).await
-                }
-                Err(failure) => Err(failure),
-            };
-            if let Err(failure) = copied {
-                let text = format!("error forwarding port {port} to the pod: {failure}");
-                let _ = writer.send(error, text.as_bytes()).await;
-            }
-        });
-    }
-    // When every connection has ended, so has the WebSocket: that is how these clients learn of it.
-    let all = ended.clone();
-    let waiter = tokio::spawn(async move {
-        while connections.join_next().await.is_some() {}
-        all.cancel();
-    });
-    let _abort_with_us = AbortOnDrop(waiter);
-    loop {
-        let frame = tokio::select! {
-            frame = reader.next() => frame,
-            () = ended.cancelled() => {
-                writer.close().await;
-                reader.drain().await;
-                return Ok(());
-            }
-        };
-        match frame {
-            None => return Ok(()),
-            Some(ChannelFrame::Data { channel, data }) if channel % 2 == 0 => {
-                if let Some(Some(input)) = inputs.get(usize::from(channel / 2)) {
-                    let _ = input.send(data).await;
-                }
-            }
-            Some(ChannelFrame::Closed { channel }) if channel % 2 == 0 => {
-                if let Some(input) = inputs.get_mut(usize::from(channel / 2)) {
-                    *input = None;
-                }
-            }
-            Some(_) => {}
-        }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use crate::auth::{Identity, Peer, token};
 use crate::authorize::attributes::OnResource;
 use crate::authorize::{Action, impersonation};
+use crate::connections::ToSomebody;
 use crate::engine::Call;
 use crate::metrics::Gauge;
 use crate::path::{self, Query, Target};
@@ -72,6 +73,9 @@ impl ApiService {
             let mut record = Record::begin(&head, path::parse(head.uri.path()), self.peer.address);
             let result = self.perform(head, body, &mut record).await;
             let mut response = result.unwrap_or_else(|status| reply::status(&status));
+            if record.caller.is_some() {
+                response.extensions_mut().insert(ToSomebody);
+            }
             record.end(&self.server, &mut response);
             tracing::debug!(status = response.status().as_u16(), "answered");
             response

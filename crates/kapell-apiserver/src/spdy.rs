@@ -1,7 +1,7 @@
 //! As much of SPDY/3.1 as `kubectl port-forward` speaks inside a WebSocket: frames in, frames out.
 //!
 //! Frames are values; who sends and receives them is [`crate::portforward`]. Streams are only ever opened by the client.
-//! There is no flow control, as the client has none either: what a stream's reader does not take holds up the connection.
+//! There is no flow control, as the client has none either; what becomes of a stream that nobody takes is decided there, too.
 
 use std::io;
 

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use futures::stream::SplitSink;
 use futures::{SinkExt as _, StreamExt as _};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use kapell_api::status::Status;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
@@ -28,8 +29,12 @@ const LARGEST_MESSAGE: usize = 16 << 20;
 /// A peer that has been told that we close has this long to agree.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The protocols that watches may be asked for in; both mean one JSON document a message.
-const TEXT_PROTOCOLS: [&str; 2] = ["", "v1.watch.k8s.io"];
+/// How often a quiet client is asked whether it is still there. One that has gone without a word is noticed by the second
+/// time.
+const PING: Duration = Duration::from_secs(20);
+
+/// The protocols that watches may be asked for in; browsers offer the first, and all mean one JSON document a message.
+const WATCH_PROTOCOLS: [&str; 2] = [BASE64, "v1.watch.k8s.io"];
 /// Bytes as they are, and for browsers as text.
 const BINARY: &str = "binary.k8s.io";
 const BASE64: &str = "base64.binary.k8s.io";
@@ -47,6 +52,42 @@ pub struct Upgrade {
 pub(crate) struct WebSocket {
     pub(crate) stream: WebSocketStream<TokioIo<Upgraded>>,
     pub(crate) slot: OwnedSemaphorePermit,
+}
+
+/// Our side of a WebSocket. Clones write to the same client, a message at a time.
+#[derive(Clone)]
+pub(crate) struct Writer(Arc<Mutex<Sink>>);
+
+type Sink = SplitSink<WebSocketStream<TokioIo<Upgraded>>, Message>;
+
+impl Writer {
+    pub(crate) fn new(sink: Sink) -> Self {
+        Self(Arc::new(Mutex::new(sink)))
+    }
+
+    /// # Errors
+    /// When the client has gone.
+    pub(crate) fn send(&self, bytes: Bytes) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        let sink = self.0.clone();
+        async move { sink.lock().await.send(Message::Binary(bytes)).await.map_err(io::Error::other) }
+    }
+
+    /// Returns when the client does not take pings any more, which it answers by itself.
+    pub(crate) async fn gone(&self) {
+        let mut ticks = tokio::time::interval(PING);
+        loop {
+            ticks.tick().await;
+            if self.0.lock().await.send(Message::Ping(Bytes::new())).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        // One who has gone needs no goodbye.
+        let _ = self.0.lock().await.send(Message::Close(Some(frame))).await;
+    }
 }
 
 impl Upgrade {
@@ -68,7 +109,8 @@ impl Upgrade {
         let slot = slots.clone().try_acquire_owned();
         let slot = slot.map_err(|_| Status::too_many_requests("the server has too many streams open, try again", 1))?;
         let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-        let protocols = protocols.flat_map(|value| value.split(',')).map(|name| name.trim().to_owned()).collect();
+        let protocols = protocols.flat_map(|value| value.split(',')).map(|name| name.trim().to_owned());
+        let protocols = protocols.filter(|name| !name.is_empty()).collect();
         Ok(Some(Self { on, key, protocols, slot }))
     }
 
@@ -117,7 +159,7 @@ fn names(headers: &HeaderMap, name: &header::HeaderName, value: &str) -> bool {
 /// How the bytes of a response become messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
-    /// One text message for each line.
+    /// One text message for each line, of which a watch has only whole ones.
     Lines,
     Binary,
     Base64,
@@ -133,14 +175,7 @@ pub(crate) fn carry(
     if response.status() != StatusCode::OK {
         return Ok(response);
     }
-    let offered = |name: &str| upgrade.protocols.iter().any(|protocol| protocol == name);
-    let (shape, protocol) = match () {
-        () if offered(BASE64) && !watch => (Shape::Base64, BASE64),
-        () if offered(BINARY) && !watch => (Shape::Binary, BINARY),
-        () => (Shape::Lines, TEXT_PROTOCOLS.into_iter().find(|name| offered(name)).unwrap_or_default()),
-    };
-    // Browsers offer this one for watches, too, and expect text.
-    let protocol = if watch && offered(BASE64) { BASE64 } else { protocol };
+    let (shape, protocol) = if watch { of_watch(&upgrade.protocols) } else { of_log(&upgrade)? };
     let (answer, opened) = upgrade.accept(protocol);
     tokio::spawn(async move {
         let sent = async { send_all(opened.await?, response.into_body(), shape, shutdown).await };
@@ -149,6 +184,27 @@ pub(crate) fn carry(
         }
     });
     Ok(answer)
+}
+
+/// Watches come as text in any protocol, and in none.
+fn of_watch(offered: &[String]) -> (Shape, &'static str) {
+    let chosen = WATCH_PROTOCOLS.into_iter().find(|name| offered.iter().any(|offered| offered == name));
+    (Shape::Lines, chosen.unwrap_or_default())
+}
+
+/// Logs come as bytes, unless somebody wants them as text. As upstream, who offers only what we do not speak is refused: what
+/// he expects (channels, say) is something else.
+fn of_log(upgrade: &Upgrade) -> Result<(Shape, &'static str), Status> {
+    let of = |name: &String| match name.as_str() {
+        BINARY => Some((Shape::Binary, BINARY)),
+        BASE64 => Some((Shape::Base64, BASE64)),
+        _ => None,
+    };
+    match upgrade.protocols.iter().find_map(of) {
+        Some(chosen) => Ok(chosen),
+        None if upgrade.protocols.is_empty() => Ok((Shape::Binary, "")),
+        None => upgrade.choose(&[BINARY, BASE64]).map(|name| (Shape::Binary, name)),
+    }
 }
 
 async fn send_all(socket: WebSocket, body: Body, shape: Shape, shutdown: CancellationToken) -> io::Result<()> {
@@ -186,11 +242,12 @@ fn messages(piece: &[u8], shape: Shape, line: &mut BytesMut) -> Vec<Message> {
         Shape::Binary => vec![Message::Binary(Bytes::copy_from_slice(piece))],
         Shape::Base64 => vec![Message::text(base64::engine::general_purpose::STANDARD.encode(piece))],
         Shape::Lines => {
-            line.extend_from_slice(piece);
             let mut messages = Vec::new();
-            while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
-                let whole = line.split_to(end + 1);
-                messages.push(Message::text(String::from_utf8_lossy(&whole).into_owned()));
+            for part in piece.split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if part.ends_with(b"\n") {
+                    messages.push(Message::text(String::from_utf8_lossy(&line.split()).into_owned()));
+                }
             }
             messages
         }

@@ -61,6 +61,12 @@ pub struct Workflows {
     pub lifecycle_events: bool,
     /// They may run shell commands and scripts on this machine.
     pub allow_run: bool,
+    /// How many runs may be in memory; `None` in this and the following: the engine's default.
+    pub max_runs: Option<u32>,
+    /// How many runs may wait to begin.
+    pub max_waiting_runs: Option<u32>,
+    /// Mebibytes that the event log of a namespace keeps.
+    pub event_log_mib: Option<u32>,
 }
 
 impl Config {

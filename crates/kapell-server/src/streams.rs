@@ -25,10 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handles::container;
 
-/// How often a quiet client is asked whether it is still there. One that has gone without a word is noticed by the second
-/// time, and what it ran is ended.
-const PING: Duration = Duration::from_secs(20);
-
 /// A pod on this machine answers within microseconds, or its queue is full.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -119,7 +115,7 @@ async fn run(session: Session, streams: RemoteCommand, shutdown: CancellationTok
     let ended = tokio::select! {
         ended = end.wait() => ended,
         () = carry_input(&mut reader, stdin, resize) => return,
-        () = gone(&writer) => return,
+        () = writer.gone() => return,
         () = shutdown.cancelled() => Err(SessionError::Refused("the server is stopping".to_owned())),
     };
     exited.cancel();
@@ -181,17 +177,6 @@ async fn carry_input(reader: &mut ChannelReader, mut stdin: Option<Input>, resiz
                 }
             }
             _ => {}
-        }
-    }
-}
-
-/// Returns when the client does not take pings any more.
-async fn gone(writer: &ChannelWriter) {
-    let mut ticks = tokio::time::interval(PING);
-    loop {
-        ticks.tick().await;
-        if writer.ping().await.is_err() {
-            return;
         }
     }
 }
@@ -269,7 +254,7 @@ async fn attach<S: Stream<Item = io::Result<Bytes>> + Send + 'static>(
     tokio::select! {
         _ = follow => {}
         () = carry_input(&mut reader, stdin, |_, _| {}) => return,
-        () = gone(&writer) => return,
+        () = writer.gone() => return,
         () = shutdown.cancelled() => {}
     }
     RemoteCommand { reader, writer }.finish(&outcome(0)).await;

@@ -13,7 +13,7 @@ use kapell_controllers::ControllersConfig;
 use kapell_gateway::{Gateway, GatewayConfig};
 use kapell_scheduler::SchedulerConfig;
 use kapell_store::Store;
-use kapell_workflow::Engine;
+use kapell_workflow::{Engine, EventLimits};
 
 use crate::caller::Caller;
 use crate::cloud_events::CloudEvents;
@@ -62,12 +62,18 @@ pub(crate) async fn wire(
     let caller = Arc::new(Caller::new(gateway.clone(), egress.clone()));
     let engine_client = client(&api, "system:kapell:workflow");
     api.add_metrics(crate::metrics::of_process(data));
+    let defaults = kapell_workflow::Config::default();
+    let count = |given: Option<u32>, default: usize| given.and_then(|given| given.try_into().ok()).unwrap_or(default);
+    let max_bytes = workflows.event_log_mib.map_or(defaults.events.max_bytes, |mib| u64::from(mib) << 20);
     let engine = kapell_workflow::Config {
+        max_runs: count(workflows.max_runs, defaults.max_runs),
+        max_waiting: count(workflows.max_waiting_runs, defaults.max_waiting),
+        events: EventLimits { max_bytes, ..defaults.events },
         egress,
         resources: workflows.resources.clone(),
         allow_processes: workflows.allow_run,
         lifecycle_events: workflows.lifecycle_events,
-        ..kapell_workflow::Config::default()
+        ..defaults
     };
     let workflows = Arc::new(Engine::new(engine, engine_client, store, caller));
     let (of_workflows, of_gateway) = (workflows.clone(), gateway.clone());

@@ -98,10 +98,19 @@ impl Bench {
         self.engine.recover().await
     }
 
-    /// Waits for the next run to end; how long after its start it did.
-    pub async fn lasted(&self) -> Option<Duration> {
+    /// Runs that have begun and not ended, asleep or not.
+    pub fn active(&self) -> usize {
+        self.engine.active()
+    }
+
+    /// Waits for the next run to end; how long after its start it did, and its output if it has one.
+    pub async fn ended(&self) -> Option<(Duration, Option<Value>)> {
         let notice = self.engine.ended().await?;
-        let (at, _) = notice.ended?;
-        Some(Duration::from_millis((at - notice.started_at).unsigned_abs()))
+        let (at, outcome) = notice.ended?;
+        let output = match outcome {
+            Outcome::Completed(output) => Some(output.to_value()),
+            Outcome::Faulted(_) | Outcome::Cancelled(_) => None,
+        };
+        Some((Duration::from_millis((at - notice.started_at).unsigned_abs()), output))
     }
 }

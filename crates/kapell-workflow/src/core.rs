@@ -132,7 +132,8 @@ pub(crate) fn start(
     now: Time,
 ) -> Result<(Run, Entry), apply::Misfit> {
     let definition = program.pinned.clone();
-    let entry = Entry(now, Record::Started { run: identity, definition, input });
+    let extensions_apart = program.tasks.iter().any(|task| matches!(task.kind, TaskKind::Extended(_)));
+    let entry = Entry(now, Record::Started { run: identity, definition, input, extensions_apart });
     Ok((Run::start(program, &entry)?, entry))
 }
 

@@ -37,6 +37,7 @@ mod committer;
 mod effects;
 mod events;
 pub(crate) mod exchange;
+mod flights;
 mod headless;
 mod intake;
 mod jobs;
@@ -113,6 +114,8 @@ pub struct Config {
     /// Runs in memory at a time. Further ones are refused ([`Engine::admit`]), and stay `Pending` where they are accepted all the
     /// same, as those that other runs start.
     pub max_runs: usize,
+    /// Sleeping runs that are read from their journals ahead of what they are to do, at a time; further ones that are due wait.
+    pub max_woken: usize,
     /// Runs that have been accepted and have not begun; further ones are refused.
     pub max_waiting: usize,
     /// Calls in flight at a time; further ones wait, and namespaces take turns. One namespace has at most three
@@ -141,6 +144,8 @@ impl Default for Config {
         Self {
             partitions: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
             max_runs: 100_000,
+            // Most of a second's at 10,000 a second, where reading one takes some milliseconds; some 70 MB.
+            max_woken: 8_192,
             // A few seconds' work, so that a refused client has no longer to wait than an accepted one; some 30 MB.
             max_waiting: 10_000,
             max_calls: 1024,
@@ -198,6 +203,8 @@ struct Shared {
     orders: mpsc::UnboundedSender<jobs::Order>,
     jobs: jobs::Jobs,
     active: AtomicUsize,
+    /// Transactions of steps that could not be written and are tried again.
+    unwritten: AtomicUsize,
     metrics: metrics::Metrics,
     /// Runs that are read from their journals at a time because they are to wake up.
     wakers: tokio::sync::Semaphore,
@@ -224,6 +231,7 @@ impl Shared {
         let (timers, timer_receiver) = accounted_channel();
         let (signals, signal_receiver) = accounted_channel();
         let (orders, order_receiver) = accounted_channel();
+        let queue = Queue::in_turns(|key: &ObjectKey| &key.namespace);
         let turns = turns::Turns::new(config.max_calls);
         let books = books::Books::new(store.clone());
         let intake = intake::Intake::new(config.max_waiting, config.max_runs);
@@ -233,7 +241,7 @@ impl Shared {
             caller,
             secrets,
             tokens: authentication::Tokens::default(),
-            fetched: link::Fetched::default(),
+            fetched: link::Fetched::new(queue.clone()),
             programs: Programs::default(),
             partitions: senders,
             timers,
@@ -245,11 +253,12 @@ impl Shared {
             gone: Mutex::default(),
             books,
             intake,
-            queue: Queue::in_turns(|key: &ObjectKey| &key.namespace),
+            queue,
             schedules: Queue::new(),
             orders,
             jobs: jobs::Jobs::default(),
             active: AtomicUsize::new(0),
+            unwritten: AtomicUsize::new(0),
             metrics: metrics::Metrics::default(),
             wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
             gate: Mutex::default(),

@@ -140,6 +140,15 @@ pub(crate) struct WorkflowSettings {
     /// Let workflows run shell commands and scripts on this machine, as the user who starts the server
     #[arg(long, env = "KAPELL_ALLOW_RUN")]
     pub(crate) allow_run: bool,
+    /// Runs that may be in memory at a time; new ones are refused then (default: 100,000)
+    #[arg(long, value_name = "N", env = "KAPELL_MAX_RUNS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_runs: Option<u32>,
+    /// Runs that may wait to begin; new ones are refused then (default: 10,000)
+    #[arg(long, value_name = "N", env = "KAPELL_MAX_WAITING_RUNS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_waiting_runs: Option<u32>,
+    /// Size up to which the event log of a namespace is kept (default: 64)
+    #[arg(long, value_name = "MIB", env = "KAPELL_EVENT_LOG_MIB", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) event_log_mib: Option<u32>,
 }
 
 impl WorkflowSettings {
@@ -155,6 +164,9 @@ impl WorkflowSettings {
             resources: self.workflow_resources.clone(),
             lifecycle_events: self.lifecycle_events,
             allow_run: self.allow_run,
+            max_runs: self.max_runs,
+            max_waiting_runs: self.max_waiting_runs,
+            event_log_mib: self.event_log_mib,
         }
     }
 
@@ -174,6 +186,13 @@ impl WorkflowSettings {
             let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.clone());
             arguments.extend(["--workflow-resources".into(), directory.into_os_string()]);
         }
+        let numbers = [
+            ("--max-runs", self.max_runs),
+            ("--max-waiting-runs", self.max_waiting_runs),
+            ("--event-log-mib", self.event_log_mib),
+        ];
+        let given = numbers.into_iter().filter_map(|(flag, number)| Some(format!("{flag}={}", number?).into()));
+        arguments.extend(given);
         let flags = [("--lifecycle-events", self.lifecycle_events), ("--allow-run", self.allow_run)];
         arguments.extend(flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag.into()));
         arguments

@@ -9,8 +9,13 @@ use crate::error::{Failure, Outcome};
 
 /// Writes to standard output; a closed pipe (`| head`) ends the program quietly, as people expect.
 pub(crate) fn out(text: &str) -> Outcome {
+    out_bytes(text.as_bytes())
+}
+
+/// As [`out`], for what need not be text.
+pub(crate) fn out_bytes(bytes: &[u8]) -> Outcome {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         other => other.map_err(Failure::from),
     }

@@ -101,8 +101,7 @@ async fn kubectl_works_with_a_controller_and_its_pods() {
     let pod = names.lines().next().unwrap();
     kubectl(&case, &["describe", pod]).ok().says("Controlled By:").says("ReplicationController/demo").says("Status:");
     kubectl(&case, &["describe", "namespace", &case.namespace]).ok().says("Active");
-    let node = kubectl(&case, &["get", "nodes", "-o", "name"]).ok().stdout;
-    kubectl(&case, &["describe", node.trim()])
+    kubectl(&case, &["describe", "node", &case.node().await])
         .ok()
         .says("Conditions:")
         .says("Capacity:")

@@ -266,8 +266,10 @@ async fn hooks_run_after_the_start_and_before_the_end() {
     let place = tempfile::tempdir().unwrap();
     let file = |name: &str| place.path().join(name);
     let touch = |name: &str| json!({"exec": {"command": ["touch", file(name).display().to_string()]}});
-    let spec =
+    let mut spec =
         serving("sleep 1000", json!({"lifecycle": {"postStart": touch("started"), "preStop": touch("stopped")}}));
+    // The second hook counts towards it, however slow the machine is.
+    spec["terminationGracePeriodSeconds"] = json!(60);
     case.post(&pods, &json!({"metadata": {"name": "p"}, "spec": spec})).await.expect(201);
     case.until("it runs", &format!("{pods}/p"), |pod| pod["status"]["phase"] == "Running").await;
     kapell_e2e::eventually_async("the first hook has run", || async { file("started").exists().then_some(()) }).await;

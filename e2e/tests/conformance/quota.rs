@@ -33,24 +33,29 @@ async fn life(case: &Case, resource: &str, group_version: &str, plural: &str, ma
     uses(case, &quota, resource, &there.to_string()).await;
 }
 
+/// A case whose namespace has the one ConfigMap that every namespace is given: the certificate of the server.
+async fn with_certificate() -> Case {
+    let case = Case::new().await;
+    let certificate = format!("{}/kube-root-ca.crt", case.path("v1", "configmaps"));
+    case.until("the namespace has its certificate", &certificate, |_| true).await;
+    case
+}
+
 /// Conformance: [sig-api-machinery] ResourceQuota should create a ResourceQuota and ensure its status is promptly calculated.
 #[tokio::test]
 async fn a_new_quota_is_counted() {
-    let case = Case::new().await;
+    let case = with_certificate().await;
     let hard = json!({"pods": "5", "services": "10", "configmaps": "3", "secrets": "4", "requests.cpu": "1"});
     let path = quota(&case, "q", json!({"hard": hard})).await;
     let status = case.get(&path).await.expect(200)["status"].clone();
     assert_eq!(status["hard"], hard);
-    // The certificate of the server is in every namespace.
     assert_eq!((&status["used"]["pods"], &status["used"]["configmaps"]), (&json!("0"), &json!("1")));
 }
 
 /// Conformance: [sig-api-machinery] ResourceQuota should create a ResourceQuota and capture the life of a configMap.
 #[tokio::test]
 async fn config_maps_are_counted() {
-    let case = Case::new().await;
-    let root = format!("{}/kube-root-ca.crt", case.path("v1", "configmaps"));
-    case.until("the namespace has its certificate", &root, |_| true).await;
+    let case = with_certificate().await;
     life(&case, "configmaps", "v1", "configmaps", |name| json!({"metadata": {"name": name}})).await;
 }
 

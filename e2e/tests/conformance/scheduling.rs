@@ -102,7 +102,7 @@ async fn a_pod_that_fits_no_node_waits_and_says_why() {
 #[tokio::test]
 async fn a_pod_goes_to_the_node_that_it_selects() {
     let case = Case::new().await;
-    let node = case.list("/api/v1/nodes").await[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let node = case.node().await;
     let label = format!("e2e.example.com/{}", case.namespace);
     let node_path = format!("/api/v1/nodes/{node}");
     case.merge(&node_path, &json!({"metadata": {"labels": {label.clone(): "42"}}})).await.expect(200);

@@ -32,6 +32,8 @@ pub(super) const RUNTIME_CLASS: Kind = Kind {
         meta::immutable(&Field::root(new).field("handler"), at(old, "/handler"), &mut problems);
         problems
     },
-    warnings: |_| vec!["runtime classes are stored; nodes have no runtime besides \"process\" yet".to_owned()],
+    warnings: |_| {
+        vec!["pods get what a runtime class states, but nodes have no runtime besides \"process\" yet".to_owned()]
+    },
     ..PLAIN
 };

@@ -48,3 +48,22 @@ async fn a_session_is_never_idle() {
     drop(other);
     room.await.unwrap();
 }
+
+#[tokio::test]
+async fn only_answers_to_somebody_keep_a_connection_busy() {
+    let (all, shutdown) = (Arc::<OpenConnections>::default(), CancellationToken::new());
+    for known in [false, true] {
+        let connection = all.add(&shutdown);
+        let service = tower::service_fn(|_: Request<()>| async move {
+            let mut response = Response::new(Body::from("answer"));
+            if known {
+                response.extensions_mut().insert(ToSomebody);
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        });
+        let response = Watched::new(service, connection.clone()).call(Request::new(())).await.unwrap();
+        assert_eq!((connection.is_busy(), connection.is_known()), (known, known));
+        drop(response);
+        assert!(!connection.is_busy());
+    }
+}

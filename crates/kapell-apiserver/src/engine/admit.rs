@@ -81,9 +81,9 @@ impl Engine {
         Err(Status::forbidden(resource.kind, name_of(object), &why))
     }
 
-    /// The class that a pod names has to be there, and says what its pods cost beyond their containers.
+    /// The class that a pod names has to be there, and says what its pods cost beyond their containers and where they run.
     async fn admit_runtime_class(&self, pod: &mut Value) -> Result<(), Result<String, Status>> {
-        let Some(name) = runtime_class::wanted(pod) else { return Ok(()) };
+        let Some(name) = runtime_class::wanted(pod) else { return runtime_class::admit(pod, None).map_err(Ok) };
         let Some(resource) = self.resources.find("node.k8s.io", "v1", "runtimeclasses") else { return Ok(()) };
         let key = key::of_object(resource.kind, None, name);
         let entry = self.store.get(key.as_bytes()).await.map_err(|error| Err(read_failed(error)))?;

@@ -102,12 +102,17 @@ impl DeleteOptions {
         self.preconditions.get_or_insert_default().uid.get_or_insert_with(|| uid.to_owned());
     }
 
+    /// Demands the object as it is, unless the client has demanded a version itself.
+    pub(super) fn require_version(&mut self, version: &str) {
+        self.preconditions.get_or_insert_default().resource_version.get_or_insert_with(|| version.to_owned());
+    }
+
     pub(super) fn dry_run(&self, call: &Call) -> Result<bool, Status> {
         let own = body::check_dry_run(self.dry_run.iter().flatten().map(String::as_str))?;
         Ok(body::dry_run(&call.query)? || own)
     }
 
-    fn check_preconditions(&self, target: Target<'_>, object: &Value) -> Result<(), Status> {
+    pub(super) fn check_preconditions(&self, target: Target<'_>, object: &Value) -> Result<(), Status> {
         let Some(preconditions) = &self.preconditions else { return Ok(()) };
         let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
         let conflict = |why: String| Err(Status::conflict(target.resource.kind, target.name, &why));

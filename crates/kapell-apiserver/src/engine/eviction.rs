@@ -31,6 +31,15 @@ enum Verdict {
     Refused(Status),
 }
 
+/// Whether a pod may go.
+enum Leave {
+    /// As it is now, it disturbs nobody.
+    Free,
+    Given,
+    /// Its budget has changed meanwhile.
+    Unclear,
+}
+
 impl Engine {
     pub(super) async fn evict(&self, call: &Call, target: Target<'_>) -> Result<Response<Body>, Status> {
         let (eviction, duplicates) = body::parse(&call.headers, &call.body)?;
@@ -42,25 +51,39 @@ impl Engine {
         let dry_run = options.dry_run(call)?;
         for _ in 0..ATTEMPTS {
             let pod = decode(target.resource.kind, &*self.fetch(target).await?)?;
-            if !is_protected(&pod) || self.take_disruption(target, &pod, dry_run).await? {
-                // It has to be the pod that the budget was asked about.
-                options.require_uid(pod["metadata"]["uid"].as_str().unwrap_or_default());
-                self.delete_object(target, &options, dry_run).await?;
-                let success = json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-                    "code": StatusCode::CREATED.as_u16(),
-                });
-                return Ok(reply::value(StatusCode::CREATED, &success, &[]));
-            }
+            options.check_preconditions(target, &pod)?;
+            // It has to be the pod that the budget was asked about.
+            options.require_uid(pod["metadata"]["uid"].as_str().unwrap_or_default());
+            let leave =
+                if is_protected(&pod) { self.take_disruption(target, &pod, dry_run).await? } else { Leave::Free };
+            let deleted = match leave {
+                Leave::Unclear => continue,
+                Leave::Given => self.delete_object(target, &options, dry_run).await,
+                Leave::Free => {
+                    // Nobody has paid for a pod that has become ready meanwhile.
+                    let mut unchanged = options.clone();
+                    unchanged.require_version(pod["metadata"]["resourceVersion"].as_str().unwrap_or_default());
+                    match self.delete_object(target, &unchanged, dry_run).await {
+                        Err(status) if status.code == StatusCode::CONFLICT.as_u16() => continue,
+                        deleted => deleted,
+                    }
+                }
+            };
+            deleted?;
+            let success = json!({
+                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+                "code": StatusCode::CREATED.as_u16(),
+            });
+            return Ok(reply::value(StatusCode::CREATED, &success, &[]));
         }
         Err(refused("too many evictions at once", RETRY_SECONDS, "the budget changes too fast".to_owned()))
     }
 
-    /// Whether the pod may go; `false` when its budget has changed meanwhile.
-    async fn take_disruption(&self, target: Target<'_>, pod: &Value, dry_run: bool) -> Result<bool, Status> {
+    /// Asks the budget of the pod.
+    async fn take_disruption(&self, target: Target<'_>, pod: &Value, dry_run: bool) -> Result<Leave, Status> {
         let budgets = self.budgets_of(target, pod).await?;
         let (entry, budget) = match budgets.as_slice() {
-            [] => return Ok(true),
+            [] => return Ok(Leave::Given),
             [one] => one,
             _ => {
                 return Err(Status::internal(
@@ -69,16 +92,17 @@ impl Engine {
             }
         };
         let after = match judge(budget, pod, Timestamp::now()) {
-            Verdict::Free => return Ok(true),
+            Verdict::Free => return Ok(Leave::Free),
             Verdict::Refused(status) => return Err(status),
             Verdict::Taken(after) => after,
         };
         if dry_run {
-            return Ok(true);
+            return Ok(Leave::Given);
         }
         let (key, expect) = (entry.key.clone(), Expect::Revision(entry.modified));
         let write = Write { key, expect, value: Some(stored::encode(&after)) };
-        Ok(matches!(self.commit_all(vec![write]).await?, Committed::At(_)))
+        let taken = matches!(self.commit_all(vec![write]).await?, Committed::At(_));
+        Ok(if taken { Leave::Given } else { Leave::Unclear })
     }
 
     async fn budgets_of(&self, target: Target<'_>, pod: &Value) -> Result<Vec<(std::sync::Arc<Entry>, Value)>, Status> {

@@ -96,16 +96,22 @@ pub(crate) fn carry_over(resource: &Resource, new: &mut Value, old: &Value) {
     }
 }
 
-/// What only the server writes and an update says differently. Leaving it out is no contradiction, and neither is
-/// `generation`, which upstream ignores.
+/// What an update says of its object's deletion that is not so. As upstream, nobody deletes by an update or sets another
+/// grace period, while a `deletionTimestamp` that is there stays what it is, and `creationTimestamp` and `generation` are
+/// ignored: manifests carry them along.
 pub(crate) fn contradictions(new: &Value, old: &Value) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        let (given, present) = (&new["metadata"][field], &old["metadata"][field]);
-        if !given.is_null() && given != present {
-            let detail = format!("Invalid value: {given}: field is immutable");
-            problems.push(Problem::new(format!("metadata.{field}"), Reason::Invalid, detail));
-        }
+    let mut deny = |field: &str| {
+        let detail = format!("Invalid value: {}: field is immutable", new["metadata"][field]);
+        problems.push(Problem::new(format!("metadata.{field}"), Reason::Invalid, detail));
+    };
+    let (given, present) = (&new["metadata"], &old["metadata"]);
+    if !given["deletionTimestamp"].is_null() && present["deletionTimestamp"].is_null() {
+        deny("deletionTimestamp");
+    }
+    let grace = "deletionGracePeriodSeconds";
+    if !given[grace].is_null() && given[grace] != present[grace] {
+        deny(grace);
     }
     problems
 }

@@ -1,7 +1,10 @@
 //! Evictions and the budgets that hold them up.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
+use crate::interrupted::Interrupted;
 use crate::support::{Answer, Api, PODS, pod};
 
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
@@ -77,12 +80,32 @@ async fn a_budget_that_was_not_counted_yet_refuses_and_without_one_everybody_may
 }
 
 #[tokio::test]
+async fn a_pod_that_becomes_ready_meanwhile_is_under_its_budget() {
+    let store = Arc::new(Interrupted::after_reading("/registry/core/pods/default/late"));
+    let api = Arc::new(Api::over(store.clone()).await);
+    let mut late = pod("late");
+    late["metadata"]["labels"] = json!({"app": "web"});
+    api.post(PODS, &late).await.expect(201);
+    api.budget("web", json!({"observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 1})).await;
+    let then = {
+        let api = api.clone();
+        async move {
+            let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+            api.patch(&format!("{PODS}/late/status"), "merge", &ready).await.expect(200);
+        }
+    };
+    store.once(then);
+    api.evict("late").await.expect(429);
+    api.get(&format!("{PODS}/late")).await.expect(200);
+}
+
+#[tokio::test]
 async fn updates_do_not_rewrite_what_the_server_owns() {
     let api = Api::start().await;
     let made = api.config_map("m", json!({})).await;
     let path = "/api/v1/namespaces/default/configmaps/m";
     for (field, value, code) in [
-        ("creationTimestamp", json!("2001-01-01T00:00:00Z"), 422),
+        ("creationTimestamp", json!("2001-01-01T00:00:00Z"), 200),
         ("deletionTimestamp", json!("2001-01-01T00:00:00Z"), 422),
         ("deletionGracePeriodSeconds", json!(5), 422),
         ("uid", json!("another"), 409),
@@ -105,4 +128,23 @@ async fn updates_do_not_rewrite_what_the_server_owns() {
     }
     let after = api.put(path, &bare).await.expect(200);
     assert_eq!(after["metadata"]["creationTimestamp"], made["metadata"]["creationTimestamp"]);
+}
+
+/// `kubectl apply` sends what the manifest says, also of an object that is being deleted.
+#[tokio::test]
+async fn timestamps_that_are_there_stay_whatever_an_update_says() {
+    let api = Api::start().await;
+    api.config_map("m", json!({})).await;
+    let path = "/api/v1/namespaces/default/configmaps/m";
+    api.patch(path, "merge", &json!({"metadata": {"finalizers": ["test/hold"]}})).await.expect(200);
+    let held = api.delete(path, &Value::Null).await.expect(200)["metadata"].clone();
+    assert!(held["deletionTimestamp"].is_string(), "{held}");
+    let long_ago = json!("2001-01-01T00:00:00Z");
+    let said =
+        json!({"metadata": {"creationTimestamp": long_ago, "deletionTimestamp": long_ago, "labels": {"a": "b"}}});
+    let after = api.patch(path, "merge", &said).await.expect(200)["metadata"].clone();
+    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        assert_eq!(after[field], held[field], "{field}");
+    }
+    assert_eq!(after["labels"], json!({"a": "b"}));
 }

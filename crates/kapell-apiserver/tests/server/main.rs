@@ -9,6 +9,7 @@ mod deletion;
 mod discovery;
 mod evicting;
 mod hostile;
+mod interrupted;
 mod listing;
 mod objects;
 mod observing;

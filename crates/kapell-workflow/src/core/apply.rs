@@ -25,7 +25,7 @@ pub(crate) struct Misfit {
 impl Run {
     /// The state after record 0.
     pub(crate) fn start(program: Arc<Program>, entry: &Entry) -> Result<Self, Misfit> {
-        let Entry(at, Record::Started { run, input, .. }) = entry else {
+        let Entry(at, Record::Started { run, input, extensions_apart, .. }) = entry else {
             return Err(Misfit { number: 0, record: "not a start" });
         };
         let root = Frame {
@@ -46,6 +46,7 @@ impl Run {
         Ok(Self {
             program,
             identity: run.clone(),
+            extensions_apart: *extensions_apart,
             started_at: *at,
             ended_at: None,
             raw_input: input.clone(),
@@ -189,7 +190,7 @@ impl Run {
     fn create(&mut self, at: Time, parent: FrameId, slot: usize, raw_input: Datum, input: Datum) -> Option<FrameId> {
         let above = self.frames.get(&parent)?;
         let task = self.child(above, slot)?;
-        let scope = self.inner_scope(above);
+        let scope = self.child_scope(above, slot);
         let attempt = match above.state {
             FrameState::Try { attempt, .. } => attempt,
             _ => above.attempt,

@@ -46,7 +46,7 @@ impl Extended {
         self.segments().iter().find_map(|segment| segment.tasks.get(slot.checked_sub(segment.start)?).copied())
     }
 
-    fn is_inner(&self, slot: usize) -> bool {
+    pub(super) fn is_inner(&self, slot: usize) -> bool {
         self.segments().iter().any(|segment| segment.extension.is_none() && segment.start == slot)
     }
 
@@ -66,7 +66,7 @@ impl Progress {
 }
 
 impl Run {
-    fn extended(&self, frame: &Frame) -> Option<&Extended> {
+    pub(super) fn extended(&self, frame: &Frame) -> Option<&Extended> {
         let Owner::Task(task) = frame.owner else { return None };
         match &self.task(task).kind {
             TaskKind::Extended(extended) => Some(extended),

@@ -40,7 +40,15 @@ pub(crate) struct Entry(pub(crate) Time, pub(crate) Record);
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Record {
     /// Record 0: the definition that the run keeps, and its input.
-    Started { run: Identity, definition: Datum, input: Datum },
+    Started {
+        run: Identity,
+        definition: Datum,
+        input: Datum,
+        /// Tasks of extensions have keys of their own around each task that they extend. Journals without this go on
+        /// with the keys that they began with; definitions without extensions do not need it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        extensions_apart: bool,
+    },
     /// The workflow's input has been filtered.
     Opened {
         #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]

@@ -210,7 +210,7 @@ impl Run {
     fn next_key(&self, parent: FrameId, slot: usize, task: TaskId) -> String {
         let Some(above) = self.frames.get(&parent) else { return String::new() };
         let visit = above.visits.get(&slot).copied().unwrap_or(0);
-        let key = format!("{}{}#{visit}", self.inner_scope(above), self.task(task).pointer);
+        let key = format!("{}{}#{visit}", self.child_scope(above, slot), self.task(task).pointer);
         let generation = self.generation(&key);
         super::state::key_of(key, self.operated.round, generation)
     }

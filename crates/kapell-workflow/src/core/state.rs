@@ -20,6 +20,8 @@ pub(crate) const ROOT: FrameId = 0;
 pub(crate) struct Run {
     pub(crate) program: Arc<Program>,
     pub(crate) identity: Identity,
+    /// See [`Record::Started`](super::record::Record::Started).
+    pub(crate) extensions_apart: bool,
     pub(crate) started_at: Time,
     pub(crate) ended_at: Option<Time>,
     pub(crate) raw_input: Datum,
@@ -417,10 +419,16 @@ impl Run {
         if self.undone.is_empty() { 0 } else { (0..).take_while(used).count() as u32 }
     }
 
-    /// The scope of the children of this frame.
-    pub(crate) fn inner_scope(&self, frame: &Frame) -> String {
+    /// The scope of the child of this frame at `slot`.
+    pub(super) fn child_scope(&self, frame: &Frame, slot: usize) -> String {
+        // The tasks of extensions are the same wherever they are used.
+        let of_extension = self.extensions_apart && self.extended(frame).is_some_and(|all| !all.is_inner(slot));
+        if of_extension { format!("{};", self.key(frame)) } else { self.inner_scope(frame) }
+    }
+
+    fn inner_scope(&self, frame: &Frame) -> String {
         let repeated = frame.visit > 0 || frame.generation > 0;
-        // The tasks of functions and extensions are the same wherever they are used.
+        // The tasks of functions are the same wherever they are used.
         let is_function =
             matches!(frame.owner, Owner::Task(task) if matches!(self.task(task).kind, TaskKind::Function(_)));
         let repeated = repeated || is_function;

@@ -212,6 +212,39 @@ fn keys_are_stable_across_retries_and_differ_between_iterations_and_repetitions(
     });
 }
 
+/// The same extension around two tasks: a service that knows keys again sees two calls, the log takes two events, and both
+/// deeds are undone.
+#[test]
+fn tasks_of_an_extension_are_deeds_of_their_own_around_each_task() {
+    let call = |uri: &str| json!({ "call": "http", "with": { "method": "post", "endpoint": uri, "body": "${ . }" } });
+    let mut note = call("http://log/note");
+    note["metadata"] = json!({ "kapell.dev/v1": { "compensate": [{ "erase": call("http://log/erase") }] } });
+    let told = json!({ "emit": { "event": { "with": { "source": "https://example.com/log", "type": "told" } } } });
+    let workflow = json!({
+        "use": { "extensions": [{ "log": { "extend": "set", "before": [{ "note": note }, { "tell": told }] } }] },
+        "do": [
+            { "a": { "set": { "n": 1 } } },
+            { "b": { "set": { "n": 2 } } },
+            { "c": { "raise": { "error": { "type": "https://example.com/oops", "status": 500 } } } },
+        ],
+    });
+    let script =
+        json!({ "services": { "POST http://log/note": { "json": 1 }, "POST http://log/erase": { "json": 1 } } });
+    on_deep_stack(|| {
+        let program = compile("extended", &workflow);
+        for seed in 0..20 {
+            let mut world = World::new(program.clone(), Datum::Null, services(script.as_object().unwrap()), seed);
+            world.services.idempotent = true;
+            world.crash_one_in = if seed == 0 { 0 } else { 4 };
+            world.live();
+            assert_eq!(distinct_calls(&world).len(), 4, "{:?}", distinct_calls(&world));
+            assert_eq!(world.emitted().count(), 2);
+            let undone = world.entries().iter().filter(|entry| matches!(entry.1, Record::Undoing)).count();
+            assert_eq!(undone, 2);
+        }
+    });
+}
+
 #[test]
 fn what_a_run_reports_shows_no_tokens() {
     let text = r#"

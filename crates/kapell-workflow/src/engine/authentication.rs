@@ -11,30 +11,36 @@ use sha2::{Digest as _, Sha256};
 
 use super::Shared;
 use super::exchange::send;
+use super::flights::Flights;
 use crate::authentication::oauth2::{self, Granted, Settings};
 use crate::authentication::{self, CredentialsError, Scheme, digest};
 use crate::core::exchange::{Reply, Unanswered};
 use crate::core::record::Request;
 use crate::secrets::Disclosure;
 
+/// How long asking for a token may take, whoever waits for it: what hangs for longer is down.
+const TOKEN_LIMIT: Duration = Duration::from_secs(30);
 /// Tokens kept; beyond that the expired ones go, then all.
 const MOST_TOKENS: usize = 4096;
 
 /// Tokens by what they were granted for.
 #[derive(Default)]
 pub(super) struct Tokens {
-    granted: Mutex<HashMap<[u8; 32], (Instant, String)>>,
-    /// One request at a time: a thousand runs that begin together need one token.
-    asking: tokio::sync::Mutex<()>,
+    granted: Mutex<HashMap<Purpose, (Instant, String)>>,
+    /// A thousand runs that begin together need one token, and learn together that there is none.
+    asking: Flights<Purpose, Result<String, Unanswered>>,
 }
 
+/// Digest of whom a token is for, and of what it is asked for with.
+type Purpose = [u8; 32];
+
 impl Tokens {
-    fn get(&self, purpose: &[u8; 32]) -> Option<String> {
+    fn get(&self, purpose: &Purpose) -> Option<String> {
         let granted = self.granted.lock();
         granted.get(purpose).filter(|(until, _)| *until > Instant::now()).map(|(_, token)| token.clone())
     }
 
-    fn keep(&self, purpose: [u8; 32], granted: &Granted) {
+    fn keep(&self, purpose: Purpose, granted: &Granted) {
         let mut tokens = self.granted.lock();
         if tokens.len() >= MOST_TOKENS {
             let now = Instant::now();
@@ -47,7 +53,7 @@ impl Tokens {
         tokens.insert(purpose, (until, granted.token.clone()));
     }
 
-    fn forget(&self, purpose: &[u8; 32], token: &str) {
+    fn forget(&self, purpose: &Purpose, token: &str) {
         let mut granted = self.granted.lock();
         if granted.get(purpose).is_some_and(|(_, kept)| kept == token) {
             granted.remove(purpose);
@@ -62,7 +68,7 @@ pub(super) struct Proof {
     settings: Value,
     header: Option<String>,
     /// What the token was granted for, and whether it was granted before this call.
-    token: Option<([u8; 32], String, bool)>,
+    token: Option<(Purpose, String, bool)>,
 }
 
 impl Proof {
@@ -89,7 +95,7 @@ impl Proof {
             (Some(scheme), Some((purpose, token, true))) => {
                 shared.tokens.forget(purpose, token);
                 let settings = std::mem::take(&mut self.settings);
-                *self = granted(shared, namespace, scheme, settings, deadline).await?;
+                *self = granted(shared, namespace, scheme, settings, disclosure, deadline).await?;
                 self.learn(disclosure);
                 Ok(true)
             }
@@ -125,7 +131,7 @@ pub(super) async fn proof(
             Proof { scheme: Some(scheme), settings, header, token: None }
         }
         None if scheme == Scheme::Digest => Proof { scheme: Some(scheme), settings, header: None, token: None },
-        None => granted(shared, namespace, scheme, settings, deadline).await?,
+        None => granted(shared, namespace, scheme, settings, disclosure, deadline).await?,
     };
     proof.learn(disclosure);
     Ok(proof)
@@ -163,10 +169,11 @@ async fn granted(
     namespace: &str,
     scheme: Scheme,
     policy: Value,
+    disclosure: &Disclosure,
     deadline: Instant,
 ) -> Result<Proof, Unanswered> {
     let settings = Settings::read(&policy)?;
-    let purpose: [u8; 32] = Sha256::digest(format!("{namespace}\n{scheme:?}\n{policy}")).into();
+    let purpose: Purpose = Sha256::digest(format!("{namespace}\n{scheme:?}\n{policy}")).into();
     let made = |token: String, kept| Proof {
         scheme: Some(scheme),
         settings: policy.clone(),
@@ -176,10 +183,28 @@ async fn granted(
     if let Some(token) = shared.tokens.get(&purpose) {
         return Ok(made(token, true));
     }
-    let _asking = shared.tokens.asking.lock().await;
-    if let Some(token) = shared.tokens.get(&purpose) {
-        return Ok(made(token, true));
-    }
+    let asking = shared.tokens.asking.join(&purpose, async {
+        // It may have come while we were about to ask.
+        if let Some(token) = shared.tokens.get(&purpose) {
+            return Ok(token);
+        }
+        let granted = ask_for_token(shared, namespace, scheme, &settings, disclosure).await?;
+        shared.tokens.keep(purpose, &granted);
+        Ok(granted.token)
+    });
+    let token = tokio::time::timeout_at(deadline.into(), asking).await;
+    let token = token.map_err(|_elapsed| Unanswered::TooSlow(shared.config.call_limit.as_secs()))?;
+    Ok(made(token?, false))
+}
+
+async fn ask_for_token(
+    shared: &Arc<Shared>,
+    namespace: &str,
+    scheme: Scheme,
+    settings: &Settings,
+    disclosure: &Disclosure,
+) -> Result<Granted, Unanswered> {
+    let deadline = Instant::now() + TOKEN_LIMIT;
     let endpoint = match scheme {
         Scheme::Oidc => {
             let reply = ask(shared, namespace, "GET", &settings.discovery(), &[], String::new(), deadline).await?;
@@ -190,9 +215,12 @@ async fn granted(
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let request = settings.request(&endpoint, now, &uuid::Uuid::new_v4().to_string())?;
     let reply = ask(shared, namespace, "POST", &request.url, &request.headers, request.body, deadline).await?;
-    let granted = settings.granted(reply.status, &reply.body)?;
-    shared.tokens.keep(purpose, &granted);
-    Ok(made(granted.token, false))
+    if (200..300).contains(&reply.status) {
+        return Ok(settings.granted(reply.status, &reply.body)?);
+    }
+    // Before it is cut to what is told: half a secret is found no more.
+    let said = disclosure.blotted(&String::from_utf8_lossy(&reply.body));
+    Ok(settings.granted(reply.status, said.as_bytes())?)
 }
 
 async fn ask(
@@ -212,6 +240,13 @@ async fn ask(
     let request = request.map_err(|error| Unanswered::Unauthenticated(format!("authentication: {uri}: {error}")))?;
     send(shared, namespace, &request, deadline).await.map_err(|failure| match failure {
         Unanswered::Forbidden(what) => Unanswered::Forbidden(what),
+        Unanswered::TooSlow(_) => {
+            let within = TOKEN_LIMIT.as_secs();
+            Unanswered::Unauthenticated(format!("authentication: {uri}: no answer within {within} s"))
+        }
         other => Unanswered::Unauthenticated(format!("authentication: {uri}: {other}")),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use kapell_store::{CommitError, JournalWrite, StreamId, Transaction};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use super::cold::Place;
 use super::pace::Pace;
 use super::partition::Command;
 use super::{Notice, Shared, effects, rescue};
@@ -32,6 +33,8 @@ pub(super) struct Work {
     pub(super) effects: Vec<Effect>,
     pub(super) notice: Option<Notice>,
     pub(super) pace: Arc<Pace>,
+    /// Given back when all of this is done.
+    pub(super) place: Option<Place>,
 }
 
 /// Where commits wait for the disk.
@@ -96,6 +99,7 @@ async fn carry_out(shared: Arc<Shared>, mut steps: Vec<Work>) {
 /// that someone else has written to.
 async fn commit(shared: &Arc<Shared>, mut journal: Vec<(StreamId, JournalWrite)>) -> Vec<StreamId> {
     let mut lost = Vec::new();
+    let mut unwritten = None;
     let mut delay = FIRST_RETRY;
     loop {
         let transaction =
@@ -116,6 +120,7 @@ async fn commit(shared: &Arc<Shared>, mut journal: Vec<(StreamId, JournalWrite)>
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the journal cannot be written, trying again");
+                unwritten.get_or_insert_with(|| Unwritten::new(shared));
                 tokio::time::sleep(delay).await;
                 delay = (delay * 2).min(LONGEST_RETRY);
                 continue;
@@ -126,6 +131,22 @@ async fn commit(shared: &Arc<Shared>, mut journal: Vec<(StreamId, JournalWrite)>
         if journal.is_empty() {
             return lost;
         }
+    }
+}
+
+/// A transaction that could not be written, as long as that is so.
+struct Unwritten(Arc<Shared>);
+
+impl Unwritten {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.unwritten.fetch_add(1, Ordering::AcqRel);
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        self.0.unwritten.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -140,4 +161,5 @@ fn finish(shared: &Arc<Shared>, step: Work) {
     if step.pace.committed() {
         shared.tell(stream, Command::Committed { stream });
     }
+    drop(step.place);
 }

@@ -158,7 +158,7 @@ impl Shared {
         let log = log_of(namespace);
         let extent = self.store.log_extent(log).await?;
         if extent.bytes > 2 * self.config.events.max_bytes {
-            self.events.signal(Signal::Published { log });
+            self.events.signal(Signal::Full);
             return Err(PublishError::Full { bytes: extent.bytes });
         }
         let journal = events.iter().map(|event| publication(log, event, None)).collect();

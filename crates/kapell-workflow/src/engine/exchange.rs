@@ -31,22 +31,33 @@ pub(super) async fn answer(
         return send(shared, namespace, &to_http(request, key)?, deadline).await;
     }
     let mut disclosure = disclosure(shared, namespace, request).await?;
-    let mut proof = authentication::proof(shared, namespace, request, &mut disclosure, deadline).await?;
-    let open = disclosed(request, &disclosure)?;
-    let mut http = to_http(&open, key)?;
-    proof.apply(&mut http)?;
-    let mut reply = send(shared, namespace, &http, deadline).await;
-    if let Ok(refused) = &reply
-        && refused.status == 401
-        && proof.again(shared, namespace, request, refused, &mut disclosure, deadline).await?
-    {
-        proof.apply(&mut http)?;
-        reply = send(shared, namespace, &http, deadline).await;
-    }
+    let reply = proven(shared, namespace, request, key, &mut disclosure, deadline).await;
     match reply {
         Ok(reply) => blotted(reply, &disclosure),
+        // Also what those said who were asked for a token.
         Err(failure) => Err(failure.blotted(&disclosure)),
     }
+}
+
+/// Makes the call with all that it needs to be believed. What it says is not blotted.
+async fn proven(
+    shared: &Arc<Shared>,
+    namespace: &str,
+    request: &Request,
+    key: &str,
+    disclosure: &mut Disclosure,
+    deadline: Instant,
+) -> Result<Reply, Unanswered> {
+    let mut proof = authentication::proof(shared, namespace, request, disclosure, deadline).await?;
+    let open = disclosed(request, disclosure)?;
+    let mut http = to_http(&open, key)?;
+    proof.apply(&mut http)?;
+    let reply = send(shared, namespace, &http, deadline).await?;
+    if reply.status == 401 && proof.again(shared, namespace, request, &reply, disclosure, deadline).await? {
+        proof.apply(&mut http)?;
+        return send(shared, namespace, &http, deadline).await;
+    }
+    Ok(reply)
 }
 
 /// Reads the Secrets that the request names.
@@ -113,7 +124,7 @@ fn blotted(reply: Reply, disclosure: &Disclosure) -> Result<Reply, Unanswered> {
 }
 
 impl Unanswered {
-    fn blotted(self, disclosure: &Disclosure) -> Self {
+    pub(super) fn blotted(self, disclosure: &Disclosure) -> Self {
         match self {
             Unanswered::NotConnected(what) => Unanswered::NotConnected(disclosure.blotted(&what)),
             Unanswered::Broken(what) => Unanswered::Broken(disclosure.blotted(&what)),

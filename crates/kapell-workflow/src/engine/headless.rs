@@ -8,13 +8,13 @@ use kapell_store::{Store, StreamId};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Linked, link};
+use super::link::{LinkError, Linked, link};
 use super::partition::Command;
 use super::secrets::Given;
 use super::{Config, Notice, Parts, ServiceCaller, Shared};
 use crate::core::record::Identity;
 use crate::expression::Datum;
-use crate::fault::Fault;
+use crate::fault::{Fault, Standard};
 
 pub(crate) struct Headless {
     shared: Arc<Shared>,
@@ -53,8 +53,12 @@ impl Headless {
 
     /// Begins a run once its resources are there.
     pub(crate) async fn begin_with_resources(&self, document: &Value, input: &Value) -> Result<StreamId, Fault> {
-        let linked = link(&self.shared, "default", document.clone()).await?;
-        Ok(self.begin_linked(linked, input))
+        let who = ObjectKey::new("default", "headless");
+        match link(&self.shared, &who, document.clone()).await {
+            Ok(linked) => Ok(self.begin_linked(linked, input)),
+            Err(LinkError::Fault(fault)) => Err(fault),
+            Err(passing) => Err(Fault::new(Standard::Runtime, "/", passing.to_string())),
+        }
     }
 
     fn begin_linked(&self, linked: Linked, input: &Value) -> StreamId {
@@ -71,6 +75,12 @@ impl Headless {
         let input = Datum::from_json(input).unwrap_or_default();
         self.shared.tell(stream, Command::Start { stream, program, hash, identity, input });
         stream
+    }
+
+    #[cfg(test)]
+    pub(crate) fn cancel(&self, stream: StreamId) {
+        let event = crate::core::Event::Cancel { reason: "a test".to_owned() };
+        self.shared.tell(stream, Command::Event { stream, event });
     }
 
     /// Publishes events, which must be valid.
@@ -101,6 +111,11 @@ impl Headless {
         }
     }
 
+    /// Runs that have begun and not ended.
+    pub(crate) fn active(&self) -> usize {
+        self.shared.active.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Waits for the next run to end, and closes it.
     pub(crate) async fn ended(&self) -> Option<Notice> {
         loop {
@@ -113,7 +128,6 @@ impl Headless {
                 if ended { notices.remove(stream) } else { None }
             };
             if ended.is_some() {
-                self.shared.tell(stream, Command::Forget { stream });
                 return ended;
             }
         }

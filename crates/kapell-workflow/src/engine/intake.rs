@@ -134,6 +134,10 @@ impl State {
 
     fn take(&mut self, stream: StreamId) -> Option<Arc<str>> {
         let (namespace, stand) = self.runs.remove(&stream)?;
+        // Gives memory back after a great many have ended.
+        if self.runs.capacity() > 4_096 && self.runs.len() < self.runs.capacity() / 8 {
+            self.runs.shrink_to(self.runs.len() * 2);
+        }
         if let Some(count) = self.total.of(stand) {
             *count -= 1;
         }

@@ -25,7 +25,7 @@ mod process;
 
 use super::Shared;
 use super::partition::Command;
-use super::runs::code;
+use super::runs::{KnownRun, code};
 use crate::core::Event;
 use crate::core::record::FrameId;
 use crate::core::running::{Job, JobEnd, What};
@@ -102,7 +102,7 @@ fn refused(kind: Standard, detail: impl Into<String>) -> JobError {
 struct Desk {
     client: kube::Client,
     shared: Arc<Shared>,
-    runs: Informer<WorkflowRun>,
+    runs: Informer<KnownRun>,
     workflows: Informer<Workflow>,
     pods: Option<process::Pods>,
 }
@@ -111,7 +111,7 @@ struct Desk {
 pub(super) async fn run(
     client: kube::Client,
     shared: Arc<Shared>,
-    runs: Informer<WorkflowRun>,
+    runs: Informer<KnownRun>,
     workflows: Informer<Workflow>,
     mut orders: mpsc::UnboundedReceiver<Order>,
     shutdown: CancellationToken,
@@ -147,16 +147,14 @@ pub(super) async fn run(
 
 /// Whether a run that someone waited for has nobody who does. Looked at once after each start: a process that is killed
 /// cannot give up what it waited for.
-pub(super) fn is_orphan(run: &WorkflowRun, runs: &Informer<WorkflowRun>) -> bool {
+pub(super) fn is_orphan(run: &WorkflowRun, runs: &Informer<KnownRun>) -> bool {
     let parent = run.metadata.labels.as_ref().and_then(|labels| labels.get(PARENT_LABEL));
     let owner = run.metadata.owner_references.iter().flatten().find(|owner| Some(&owner.uid) == parent);
     let Some(owner) = owner else { return false };
     let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
     let parent = runs.get(&ObjectKey::new(namespace, owner.name.as_str()));
     // One that is gone takes its children along by itself.
-    parent.is_some_and(|parent| {
-        parent.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_final())
-    })
+    parent.is_some_and(|parent| parent.is_final())
 }
 
 /// The name of what the record with this number has started.
@@ -251,8 +249,12 @@ impl Desk {
             match self.runs.get(key) {
                 Some(run) => {
                     known = true;
-                    if let Some(end) = end_of(key, &run) {
-                        return Ok(end);
+                    if run.is_final() {
+                        // Our copy does not have how it ended.
+                        let ended = run.fetch(&self.client).await?;
+                        if let Some(end) = ended.and_then(|run| end_of(key, &run)) {
+                            return Ok(end);
+                        }
                     }
                 }
                 None if known => return Err(refused(Standard::Runtime, format!("run {} was deleted", key.name))),
@@ -286,7 +288,8 @@ impl Desk {
             Some(_) => {}
         }
         let parent = self.parent(&key.namespace, uid);
-        let depth = parent.as_ref().map_or(0, |parent| depth_of(parent)) + 1;
+        let parent = parent.as_ref().and_then(|parent| parent.whole());
+        let depth = parent.map_or(0, depth_of) + 1;
         if depth > DEEPEST {
             let detail = format!("runs start each other more than {DEEPEST} deep, here Workflow {name}");
             return Err(refused(Standard::Runtime, detail));
@@ -297,7 +300,7 @@ impl Desk {
             "labels": { PARENT_LABEL: uid },
         });
         if awaited && let Some(parent) = parent {
-            metadata["ownerReferences"] = owner(&parent);
+            metadata["ownerReferences"] = owner(parent);
         }
         let run: WorkflowRun = serde_json::from_value(json!({
             "metadata": metadata, "spec": { "workflow": name, "input": input.to_value() },
@@ -311,9 +314,9 @@ impl Desk {
         }
     }
 
-    fn parent(&self, namespace: &str, uid: &str) -> Option<Arc<WorkflowRun>> {
-        let runs = self.runs.list_in(namespace);
-        runs.into_iter().find(|run| run.metadata.uid.as_deref() == Some(uid))
+    /// The run that starts something; it has not ended.
+    fn parent(&self, namespace: &str, uid: &str) -> Option<Arc<KnownRun>> {
+        self.runs.list_in(namespace).into_iter().find(|run| run.uid() == uid)
     }
 
     /// Cancels what nobody waits for.

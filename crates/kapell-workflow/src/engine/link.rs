@@ -1,16 +1,16 @@
 //! Gives a definition what it needs before a run of it begins: resources are fetched and pinned, names of secrets' keys
 //! looked up.
 //!
-//! Resources are fetched when a run begins and kept for [`FRESH`], so that a hundred runs cost one fetch and a changed
-//! document is seen soon. From then on the run has its own copy.
+//! Resources are fetched when a run begins and kept for a while ([`fetched`]), so that a hundred runs cost one fetch and a
+//! changed document is seen soon. From then on the run has its own copy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::Uri;
-use parking_lot::Mutex;
+use kapell_client::ObjectKey;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use super::Shared;
@@ -26,10 +26,13 @@ use crate::program::Program;
 use crate::resources::{Need, reduce};
 use crate::secrets::{Sealed, is_sealed};
 
-/// How long a fetched resource is taken for what it is.
-const FRESH: Duration = Duration::from_secs(60);
-/// Resources kept.
-const MOST_KEPT: usize = 256;
+mod fetched;
+#[cfg(test)]
+mod tests;
+
+pub(super) use fetched::Fetched;
+use fetched::Found;
+
 /// A function may need others, and these others.
 const MOST_ROUNDS: usize = 8;
 /// Resources of one definition.
@@ -38,8 +41,24 @@ const MOST_REDIRECTS: usize = 5;
 /// All fetching for one start; a run should rather fault than keep others from being looked at.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Fetched resources by namespace and key, reduced.
-pub(super) type Fetched = Mutex<HashMap<(String, String), (Instant, Value)>>;
+/// Why a definition is not linked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LinkError {
+    /// What the run faults with instead of beginning.
+    #[error("{}", .0.detail.as_deref().unwrap_or_default())]
+    Fault(Fault),
+    #[error("Secret `{name}` cannot be read now: {why}")]
+    Secret { name: String, why: String },
+    /// What it needs is being fetched, or there is no room to fetch it; the run is looked at again when that has changed.
+    #[error("its resources are being fetched")]
+    Busy,
+}
+
+impl From<Fault> for LinkError {
+    fn from(fault: Fault) -> Self {
+        LinkError::Fault(fault)
+    }
+}
 
 /// A definition that can run.
 pub(super) struct Linked {
@@ -50,14 +69,11 @@ pub(super) struct Linked {
     pub(super) pinned: bool,
 }
 
-/// Compiles the definition with all that it needs.
-///
-/// # Errors
-/// What the run faults with instead of beginning.
-pub(super) async fn link(shared: &Arc<Shared>, namespace: &str, definition: Value) -> Result<Linked, Fault> {
+/// Compiles the definition with all that it needs, for the run `who`.
+pub(super) async fn link(shared: &Arc<Shared>, who: &ObjectKey, definition: Value) -> Result<Linked, LinkError> {
     let configuration = |detail: String| Fault::new(Standard::Configuration, "/", detail);
     let mut definition = definition;
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let mut needed = 0;
     for _ in 0..MOST_ROUNDS {
         let compiling = shared.clone();
@@ -66,32 +82,27 @@ pub(super) async fn link(shared: &Arc<Shared>, namespace: &str, definition: Valu
         definition = given;
         let needs = match compiled {
             Ok((hash, program)) => {
-                let secrets = secrets(shared, namespace, &program).await?;
+                let secrets = secrets(shared, &who.namespace, &program).await?;
                 return Ok(Linked { hash, program, secrets, pinned: needed > 0 });
             }
             Err(Failure::Problems(problems)) => {
-                return Err(configuration(problems.first().map(ToString::to_string).unwrap_or_default()));
+                return Err(configuration(problems.first().map(ToString::to_string).unwrap_or_default()).into());
             }
             Err(Failure::Needs(needs)) => needs,
         };
         for need in needs {
             needed += 1;
             if needed > MOST_NEEDS {
-                return Err(configuration(format!("it needs more than {MOST_NEEDS} resources")));
+                return Err(configuration(format!("it needs more than {MOST_NEEDS} resources")).into());
             }
-            let resource = tokio::time::timeout_at(deadline, resource(shared, namespace, &need)).await;
-            let late = || {
-                let detail = format!("{}: {} was not there within {} s", need.path, need.uri, PATIENCE.as_secs());
-                Err(Fault::new(Standard::Communication, "/", detail).with_status(504))
-            };
-            compile::pin(&mut definition, &need, resource.unwrap_or_else(|_| late())?);
+            compile::pin(&mut definition, &need, resource(shared, who, &need, deadline).await?);
         }
     }
-    Err(configuration(format!("its functions need each other more than {MOST_ROUNDS} levels deep")))
+    Err(configuration(format!("its functions need each other more than {MOST_ROUNDS} levels deep")).into())
 }
 
 /// The names of the keys that expressions can ask for.
-async fn secrets(shared: &Shared, namespace: &str, program: &Program) -> Result<Option<Sealed>, Fault> {
+async fn secrets(shared: &Shared, namespace: &str, program: &Program) -> Result<Option<Sealed>, LinkError> {
     if !program.sealed {
         return Ok(None);
     }
@@ -102,40 +113,53 @@ async fn secrets(shared: &Shared, namespace: &str, program: &Program) -> Result<
     Ok(Some(Sealed::new(keys)))
 }
 
-async fn keys_of(shared: &Shared, namespace: &str, name: &str) -> Result<Vec<String>, Fault> {
-    let fault = |detail: String| Fault::new(Standard::Configuration, "/use/secrets", detail);
+async fn keys_of(shared: &Shared, namespace: &str, name: &str) -> Result<Vec<String>, LinkError> {
     match shared.secrets.read(namespace, name).await {
         Ok(Some(data)) => Ok(data.into_keys().collect()),
-        Ok(None) => Err(fault(format!("there is no Secret `{name}` in namespace {namespace}"))),
-        Err(error) => Err(fault(format!("Secret `{name}` cannot be read: {error}"))),
+        Ok(None) => {
+            let detail = format!("there is no Secret `{name}` in namespace {namespace}");
+            Err(Fault::new(Standard::Configuration, "/use/secrets", detail).into())
+        }
+        // The API may answer in a moment, and the run cannot be blamed for it.
+        Err(why) => Err(LinkError::Secret { name: name.to_owned(), why }),
     }
 }
 
-async fn resource(shared: &Arc<Shared>, namespace: &str, need: &Need) -> Result<Value, Fault> {
-    let kept = (namespace.to_owned(), need.key());
-    if let Some((at, value)) = shared.fetched.lock().get(&kept)
-        && at.elapsed() < FRESH
-    {
-        return Ok(value.clone());
-    }
-    let configuration =
-        |why: String| Fault::new(Standard::Configuration, "/", format!("{}: {} {why}", need.path, need.uri));
+/// A resource, kept or fetched until `deadline`.
+async fn resource(shared: &Arc<Shared>, who: &ObjectKey, need: &Need, deadline: Instant) -> Result<Value, LinkError> {
+    let name = (who.namespace.clone(), need.key(), format!("{:?}", need.authentication));
+    let found = match shared.fetched.find(&name, who) {
+        Found::Known(found) => found,
+        Found::Busy => return Err(LinkError::Busy),
+        Found::Unknown(place) => {
+            let fetched = tokio::time::timeout_at(deadline, fetch_reduced(shared, &who.namespace, need)).await;
+            let found = match fetched {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(LinkError::Fault(fault))) => Err(fault),
+                Ok(Err(passing)) => return Err(passing),
+                Err(_elapsed) => {
+                    let detail = format!("{} was not there within {} s", need.uri, PATIENCE.as_secs());
+                    Err(Fault::new(Standard::Communication, "/", detail).with_status(504))
+                }
+            };
+            place.keep(found.clone());
+            found
+        }
+    };
+    // Others may need it in another place.
+    let located = |detail: Option<String>| detail.map(|detail| format!("{}: {detail}", need.path));
+    found.map_err(|fault| Fault { detail: located(fault.detail), ..fault }.into())
+}
+
+async fn fetch_reduced(shared: &Arc<Shared>, namespace: &str, need: &Need) -> Result<Value, LinkError> {
+    let configuration = |why: String| Fault::new(Standard::Configuration, "/", format!("{} {why}", need.uri));
     let bytes = match need.uri.strip_prefix("file:") {
         Some(path) => file(shared, path).await.map_err(configuration)?,
         None => fetch(shared, namespace, need).await?.body.to_vec(),
     };
     let (asked, reducing) = (need.clone(), move |need: &Need| on_deep_stack(|| reduce(need, &bytes)));
     let value = tokio::task::spawn_blocking(move || reducing(&asked)).await;
-    let value = value.map_err(|error| configuration(error.to_string()))?.map_err(configuration)?;
-    let mut fetched = shared.fetched.lock();
-    if fetched.len() >= MOST_KEPT {
-        fetched.retain(|_, (at, _)| at.elapsed() < FRESH);
-        if fetched.len() >= MOST_KEPT {
-            fetched.clear();
-        }
-    }
-    fetched.insert(kept, (Instant::now(), value.clone()));
-    Ok(value)
+    Ok(value.map_err(|error| configuration(error.to_string()))?.map_err(configuration)?)
 }
 
 /// A file below the directory that the operator has named.
@@ -157,8 +181,8 @@ async fn file(shared: &Shared, path: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Follows redirects; each hop is held against the egress rules.
-async fn fetch(shared: &Arc<Shared>, namespace: &str, need: &Need) -> Result<Reply, Fault> {
-    let about = |what: String| format!("{}: {} {what}", need.path, need.uri);
+async fn fetch(shared: &Arc<Shared>, namespace: &str, need: &Need) -> Result<Reply, LinkError> {
+    let about = |what: String| format!("{} {what}", need.uri);
     let mut request = request(shared, namespace, need).await?;
     for _ in 0..MOST_REDIRECTS {
         let reply = answer(shared, namespace, &request, "").await.map_err(|failure| {
@@ -173,19 +197,18 @@ async fn fetch(shared: &Arc<Shared>, namespace: &str, need: &Need) -> Result<Rep
         let next = next.and_then(|(_, location)| Url::parse(&request.uri).ok()?.join(location).ok());
         let Some(next) = next else {
             let detail = about(format!("answered {}", reply.status));
-            return Err(Fault::new(Standard::Communication, "/", detail).with_status(reply.status));
+            return Err(Fault::new(Standard::Communication, "/", detail).with_status(reply.status).into());
         };
-        // Credentials are for the host that they were given for.
-        let host = |uri: &str| uri.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
-        if host(&request.uri) != host(next.as_str()) {
+        // Credentials are for the host that they were given for, and for the way to it.
+        if Url::parse(&request.uri).is_ok_and(|present| present.origin() != next.origin()) {
             request.authentication = None;
         }
         request.uri = next.into();
     }
-    Err(Fault::new(Standard::Communication, "/", about("redirects too often".to_owned())))
+    Err(Fault::new(Standard::Communication, "/", about("redirects too often".to_owned())).into())
 }
 
-async fn request(shared: &Shared, namespace: &str, need: &Need) -> Result<Request, Fault> {
+async fn request(shared: &Shared, namespace: &str, need: &Need) -> Result<Request, LinkError> {
     let mut request = Request { method: "GET".to_owned(), uri: need.uri.clone(), ..Request::default() };
     let Some(authentication) = &need.authentication else { return Ok(request) };
     // Before a run begins there is nothing but secrets to prove oneself with.
@@ -195,8 +218,7 @@ async fn request(shared: &Shared, namespace: &str, need: &Need) -> Result<Reques
     }
     let sealed = Sealed::new(keys);
     let settings = on_deep_stack(|| authentication.settings.evaluate(&Datum::Null, &BeforeRun(&sealed)));
-    let settings =
-        settings.map_err(|error| Fault::new(Standard::Expression, "/", format!("{}: {error}", need.path)))?;
+    let settings = settings.map_err(|error| Fault::new(Standard::Expression, "/", error.to_string()))?;
     request.authentication = Some(Box::new(Credentials { scheme: authentication.scheme, settings }));
     let tokens = request.texts().iter().any(|text| is_sealed(text.as_bytes()));
     request.sealed = tokens.then_some(sealed.nonce);

@@ -12,7 +12,7 @@ use kapell_store::{JournalWrite, StreamId};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
-use super::cold::{self, Cold};
+use super::cold::{self, Cold, Place, Places};
 use super::committer::{Committer, Work};
 use super::events::{log_of, publication};
 use super::pace::Pace;
@@ -50,6 +50,8 @@ pub(super) enum Command {
         hash: String,
         run: Box<Run>,
         records: u64,
+        /// Of a run that was asleep.
+        place: Option<Place>,
     },
     Event {
         stream: StreamId,
@@ -73,6 +75,8 @@ pub(super) enum Command {
     Warm {
         stream: StreamId,
     },
+    /// There are places for sleeping runs again.
+    Room,
     /// The run has ended and is written down, or is not ours any more.
     Forget {
         stream: StreamId,
@@ -91,7 +95,7 @@ impl Command {
             | Command::Sleeps { stream, .. }
             | Command::Warm { stream }
             | Command::Forget { stream } => Some(*stream),
-            Command::Stop => None,
+            Command::Room | Command::Stop => None,
         }
     }
 }
@@ -113,6 +117,8 @@ struct Active {
     search_attributes: Option<Arc<Map<String, Value>>>,
     /// The event log of its namespace, if it has to do with events.
     log: Option<StreamId>,
+    /// It was asleep, and has made no step since.
+    place: Option<Place>,
 }
 
 /// Starts the thread; `None` when the process can have no more of them, which the caller's committer then notices.
@@ -125,12 +131,14 @@ pub(super) fn spawn(
     let body = move || {
         describe_stack(DEEP_STACK);
         let _runtime = committer.enter();
+        let places = shared.config.max_woken.div_ceil(shared.partitions.len());
+        let places = Places::new(places, shared.partitions[index].clone());
         let mut partition = Partition {
             shared,
             committer: committer.clone(),
             steps: Vec::new(),
             runs: HashMap::new(),
-            cold: Cold::default(),
+            cold: Cold::new(places),
             waking: Vec::new(),
         };
         while let Some(command) = commands.blocking_recv() {
@@ -160,7 +168,7 @@ struct Partition {
     runs: HashMap<StreamId, Active>,
     cold: Cold,
     /// Runs that are to be read from their journals.
-    waking: Vec<StreamId>,
+    waking: Vec<(StreamId, Place)>,
 }
 
 impl Partition {
@@ -187,7 +195,8 @@ impl Partition {
 
     fn forget(&mut self, stream: StreamId) {
         let was_cold = self.cold.forget(stream);
-        if self.runs.remove(&stream).map_or(was_cold, |active| !active.run.is_ended()) {
+        // Ended runs are not among them.
+        if self.runs.remove(&stream).is_some() || was_cold {
             self.shared.active.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -200,7 +209,7 @@ impl Partition {
                     Err(misfit) => tracing::error!(%misfit, "a run cannot start"),
                 }
             }
-            Command::Resume { stream, hash, run, records } => self.resume(stream, hash, *run, records),
+            Command::Resume { stream, hash, run, records, place } => self.resume(stream, hash, *run, records, place),
             Command::Event { stream, event } => {
                 if let Some(active) = self.runs.get_mut(&stream) {
                     active.events.push_back(event);
@@ -216,6 +225,7 @@ impl Partition {
                 let _ = self.shared.timers.send(Alarm { at: cold::warm_at(until), stream, wake: Wake::Warm });
             }
             Command::Warm { stream } => self.wake(stream, None),
+            Command::Room => self.read_ahead(),
             Command::Committed { stream } => {
                 self.advance(stream);
             }
@@ -226,8 +236,14 @@ impl Partition {
     }
 
     fn wake(&mut self, stream: StreamId, event: Option<Event>) {
-        if self.cold.wake(stream, event) {
-            self.waking.push(stream);
+        self.cold.wake(stream, event);
+        self.read_ahead();
+    }
+
+    /// Has sleeping runs read that are to be in memory, as far as there are places.
+    fn read_ahead(&mut self) {
+        while let Some(next) = self.cold.next() {
+            self.waking.push(next);
         }
     }
 
@@ -251,31 +267,37 @@ impl Partition {
         self.step(stream, Event::Continue, Some(first));
     }
 
-    fn resume(&mut self, stream: StreamId, hash: String, run: Run, records: u64) {
+    fn resume(&mut self, stream: StreamId, hash: String, run: Run, records: u64, place: Option<Place>) {
         if self.runs.contains_key(&stream) {
             return;
         }
         let mut active = Active::new(run, hash, records, self.shared.config.lifecycle_events);
-        let notice = active.notice(false);
-        // A run that was asleep has been counted.
         let woken = self.cold.woken(stream);
         let is_new = woken.is_none();
-        active.events.extend(woken.unwrap_or_default());
         if active.run.is_ended() {
-            self.shared.publish(stream, notice);
-        } else {
-            self.shared.active.fetch_add(usize::from(is_new), Ordering::Relaxed);
-            self.shared.intake.awake(stream, &active.key.namespace);
-            let effects = active.run.pending();
-            let namespace = active.key.namespace.clone();
-            let uid = active.run.identity.uid.clone();
-            let pace = active.pace.clone();
-            self.steps.push(Work { stream, namespace, uid, writes: Vec::new(), effects, notice: Some(notice), pace });
+            self.shared.active.fetch_sub(usize::from(!is_new), Ordering::Relaxed);
+            self.shared.publish(stream, active.notice(false));
+            return;
         }
+        // A run that was asleep has been counted, and its object says what it waits for.
+        self.shared.active.fetch_add(usize::from(is_new), Ordering::Relaxed);
+        self.shared.intake.awake(stream, &active.key.namespace);
+        let notice = is_new.then(|| active.notice(false));
+        active.events.extend(woken.unwrap_or_default());
+        active.place = place;
+        let effects = active.run.pending();
+        let namespace = active.key.namespace.clone();
+        let uid = active.run.identity.uid.clone();
+        let pace = active.pace.clone();
+        // It is left alone until its timer rings; if that is not soon, it goes to sleep again.
+        let rests = !is_new && active.run.sleeps_until().is_some_and(|until| until <= now() + cold::FAR);
+        self.steps.push(Work { stream, namespace, uid, writes: Vec::new(), effects, notice, pace, place: None });
         self.runs.insert(stream, active);
         self.step(stream, Event::Continue, None);
         self.advance(stream);
-        self.watch_wait(stream);
+        if !rests {
+            self.watch_wait(stream);
+        }
     }
 
     /// Takes the run's next step, if it may take one.
@@ -293,10 +315,6 @@ impl Partition {
 
     fn step(&mut self, stream: StreamId, event: Event, first: Option<Entry>) {
         let Some(active) = self.runs.get_mut(&stream) else { return };
-        if active.run.is_ended() {
-            active.events.clear();
-            return;
-        }
         let starting = first.is_some();
         if let Some(log) = active.log {
             active.run.log_end = self.shared.events.end(log);
@@ -356,14 +374,20 @@ impl Partition {
         let notice = tell.then(|| active.notice(false));
         let (namespace, uid) = (active.key.namespace.clone(), active.run.identity.uid.clone());
         let pace = active.pace.clone();
-        self.steps.push(Work { stream, namespace, uid, writes, effects, notice, pace });
-        self.watch_wait(stream);
+        let place = active.place.take();
+        self.steps.push(Work { stream, namespace, uid, writes, effects, notice, pace, place });
+        if ended {
+            // What is still said to it has no effect, and its journal has it, should the step not reach the disk.
+            self.runs.remove(&stream);
+        } else {
+            self.watch_wait(stream);
+        }
     }
 
     /// If the run waits for something outside for long, its status shall say so.
     fn watch_wait(&mut self, stream: StreamId) {
         let Some(active) = self.runs.get_mut(&stream) else { return };
-        if active.run.is_ended() || active.describing {
+        if active.describing {
             return;
         }
         active.describing = true;
@@ -374,9 +398,6 @@ impl Partition {
     fn describe(&mut self, stream: StreamId, sequence: u64) {
         let Some(active) = self.runs.get_mut(&stream) else { return };
         active.describing = false;
-        if active.run.is_ended() {
-            return;
-        }
         if active.sequence != sequence || active.pace.is_committing() {
             return self.watch_wait(stream);
         }
@@ -425,6 +446,7 @@ impl Active {
             operated,
             search_attributes,
             log,
+            place: None,
         }
     }
 

@@ -11,6 +11,7 @@ use kapell_store::{ReadError, StreamId};
 use parking_lot::Mutex;
 
 use super::Shared;
+use super::cold::Place;
 use super::partition::Command;
 use crate::core::state::Run;
 use crate::journal::{self, JournalError};
@@ -107,7 +108,8 @@ pub(super) fn retake(shared: &Arc<Shared>, stream: StreamId) {
 }
 
 /// Takes up runs that were not in memory, when it is their turn.
-pub(super) async fn wake(shared: Arc<Shared>, streams: Vec<StreamId>) {
+pub(super) async fn wake(shared: Arc<Shared>, places: Vec<(StreamId, Place)>) {
+    let (streams, places): (Vec<StreamId>, Vec<Place>) = places.into_iter().unzip();
     shared.metrics.woken.fetch_add(streams.len() as u64, std::sync::atomic::Ordering::Relaxed);
     let Ok(_permit) = shared.wakers.acquire().await else { return };
     let journals = match shared.store.read_streams(&streams).await {
@@ -126,14 +128,15 @@ pub(super) async fn wake(shared: Arc<Shared>, streams: Vec<StreamId>) {
     };
     let worker = shared.clone();
     let replayed = tokio::task::spawn_blocking(move || {
-        for (stream, records) in streams.into_iter().zip(journals) {
+        for ((stream, place), records) in streams.into_iter().zip(places).zip(journals) {
             let taken = match records.is_empty() {
                 true => None,
                 false => replay_records(&worker, stream, &records).inspect_err(|error| report(stream, error)).ok(),
             };
             match taken {
                 Some(Replayed { hash, run, records }) => {
-                    worker.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records });
+                    let (run, place) = (Box::new(run), Some(place));
+                    worker.tell(stream, Command::Resume { stream, hash, run, records, place });
                 }
                 None => worker.tell(stream, Command::Forget { stream }),
             }
@@ -147,7 +150,7 @@ pub(super) async fn wake(shared: Arc<Shared>, streams: Vec<StreamId>) {
 async fn take(shared: &Arc<Shared>, stream: StreamId) -> bool {
     match replay(shared, stream).await {
         Ok(Some(Replayed { hash, run, records })) => {
-            shared.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records });
+            shared.tell(stream, Command::Resume { stream, hash, run: Box::new(run), records, place: None });
             true
         }
         // It was deleted meanwhile.

@@ -11,6 +11,7 @@
 
 mod admission;
 mod gate;
+mod known;
 mod operating;
 mod retention;
 
@@ -30,6 +31,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::jobs::{self, Order};
+use super::link::LinkError;
 use super::notices::SHORT;
 use super::partition::Command;
 use super::rescue::Recovered;
@@ -41,6 +43,7 @@ use crate::fault::{Fault, Standard};
 use crate::secrets;
 use admission::Prepared;
 pub(super) use gate::Gate;
+pub(super) use known::KnownRun;
 use retention::Ended;
 
 /// Objects looked at side by side. Each look is mostly waiting for the API, whose writes share syncs to disk.
@@ -71,22 +74,24 @@ pub(super) async fn run(
     let runs = {
         let shared = shared.clone();
         let api: Api<WorkflowRun> = Api::all(client.clone());
-        Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
+        let mut reader = known::RunReader::default();
+        let keep = move |run| reader.read(run);
+        Informer::start_keeping(api, watcher::Config::default(), shutdown.clone(), keep, move |change| {
             let key = change.key();
             if let Change::Deleted(run) = &change
-                && let Some(stream) = run.metadata.uid.as_deref().and_then(stream_of)
+                && let Some(stream) = run.stream()
             {
-                shared.gone.lock().insert((key.clone(), stream), is_final(run));
+                shared.gone.lock().insert((key.clone(), stream), run.is_final());
             }
-            match (&change, change.object().metadata.uid.as_deref().and_then(stream_of)) {
-                (Change::Applied { new, .. }, Some(stream)) if !is_final(new) => {
+            match (&change, change.object().stream()) {
+                (Change::Applied { new, .. }, Some(stream)) if !new.is_final() => {
                     shared.intake.seen(stream, &key.namespace)
                 }
                 (_, Some(stream)) => shared.intake.gone(stream),
                 (_, None) => {}
             }
             shared.jobs.note_run(&key);
-            if let Some(workflow) = schedules::scheduled_by(change.object()) {
+            if let Some(workflow) = change.object().scheduled_by() {
                 shared.schedules.add(workflow);
             }
             shared.queue.add(key);
@@ -98,20 +103,17 @@ pub(super) async fn run(
         Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
             let key = change.key();
             schedules.add(key.clone());
-            let waits =
-                |run: &WorkflowRun| run.spec.workflow == key.name && phase(run).is_none_or(|phase| phase == "Pending");
             runs.list_in(&key.namespace)
                 .iter()
-                .filter(|run| waits(run))
-                .for_each(|run| queue.add(ObjectKey::of(run.as_ref())));
+                .filter(|run| run.is_pending() && run.workflow() == key)
+                .for_each(|run| queue.add(run.key()));
         })
     };
     tokio::select! {
         () = shutdown.cancelled() => return,
         () = async { tokio::join!(runs.synced(), workflows.synced()); } => {}
     }
-    let present: HashSet<StreamId> =
-        runs.list().iter().filter_map(|run| stream_of(run.metadata.uid.as_deref()?)).collect();
+    let present: HashSet<StreamId> = runs.list().iter().filter_map(|run| run.stream()).collect();
     closed.into_iter().filter(|stream| !present.contains(stream)).for_each(|stream| shared.books.delete(stream));
     drop(present);
     let Recovered { taken, unreadable } = recovered;
@@ -166,6 +168,8 @@ enum ReconcileError {
     Commit(#[from] CommitError),
     #[error("the journal cannot be read")]
     Read(#[from] ReadError),
+    #[error("the run cannot be prepared")]
+    Link(#[from] LinkError),
 }
 
 impl From<kube::Error> for ReconcileError {
@@ -177,7 +181,7 @@ impl From<kube::Error> for ReconcileError {
 struct Desk {
     client: kube::Client,
     shared: Arc<Shared>,
-    runs: Informer<WorkflowRun>,
+    runs: Informer<KnownRun>,
     workflows: Informer<Workflow>,
     /// Streams begun or taken up by this process whose final status our own copy does not show yet: beginning them again would
     /// be an error.
@@ -191,53 +195,68 @@ struct Desk {
 
 impl Desk {
     async fn reconcile(&self, key: ObjectKey) -> Result<Next, ReconcileError> {
-        let object = self.runs.get(&key);
-        let uid = object.as_ref().and_then(|run| run.metadata.uid.clone()).unwrap_or_default();
-        let stream = stream_of(&uid);
+        let known = self.runs.get(&key);
+        let stream = known.as_ref().and_then(|run| run.stream());
         self.release_orphans(&key, stream);
-        let (Some(run), Some(stream)) = (object, stream) else {
+        let (Some(known), Some(stream)) = (known, stream) else {
             self.shared.gate.lock().leave(&key);
             self.ended.lock().remove(&key);
             self.shared.admit_next();
             return Ok(Next::OnChange);
         };
 
-        let orphaned = !is_final(&run) && jobs::is_orphan(&run, &self.runs);
-        let deleting = run.metadata.deletion_timestamp.is_some();
         let notice = self.shared.notices.lock().get(stream).cloned();
+        let fetched;
+        let run = match (known.whole(), &notice) {
+            (Some(run), _) => run,
+            (None, None) => {
+                self.started.lock().remove(&stream);
+                self.release(stream);
+                self.keep(&known).await?;
+                return Ok(Next::OnChange);
+            }
+            // Its end was written before a crash; the journal has been taken up again.
+            (None, Some(_)) => match known.fetch(&self.client).await? {
+                Some(run) => {
+                    fetched = run;
+                    &fetched
+                }
+                // The watch will say so.
+                None => return Ok(Next::OnChange),
+            },
+        };
+        let orphaned = !is_final(run) && jobs::is_orphan(run, &self.runs);
+        let deleting = run.metadata.deletion_timestamp.is_some();
         match notice {
-            Some(notice) if notice.ended.is_some() => self.close(&run, stream, &notice).await?,
+            Some(notice) if notice.ended.is_some() => self.close(run, stream, &notice).await?,
             Some(notice) => {
-                self.operate(&run, stream, Some(&notice.operated), orphaned);
+                self.operate(run, stream, Some(&notice.operated), orphaned);
                 let age = now() - notice.started_at;
-                let told = phase(&run) == Some("Running") || notice.operated != Operated::default();
+                let told = phase(run) == Some("Running") || notice.operated != Operated::default();
                 if !told && (0..SHORT).contains(&age) {
                     return Ok(Next::After(Duration::from_millis((SHORT - age).unsigned_abs())));
                 }
-                self.write_status(&run, running_status(&run, &notice)).await?;
+                self.write_status(run, running_status(run, &notice)).await?;
                 if notice.cold {
                     self.shared.notices.lock().remove_cold(stream);
                 }
             }
-            None if is_final(&run) => {
+            None if is_final(run) => {
                 self.started.lock().remove(&stream);
                 self.release(stream);
-                if deleting {
-                    self.shared.books.delete(stream);
-                    self.remove_finalizer(&run).await?;
-                } else if operating::wants_retry(&run) {
-                    return self.retry(&run, stream).await;
-                } else {
-                    self.keep(&run).await?;
+                if !deleting {
+                    return self.retry(run, stream).await;
                 }
+                self.shared.books.delete(stream);
+                self.remove_finalizer(run).await?;
             }
             // Its first step is on its way to the journal; a notice will come.
-            None if self.started.lock().contains(&stream) => self.operate(&run, stream, None, orphaned),
-            None if has_begun(&run) => self.report_lost(&run, stream).await?,
+            None if self.started.lock().contains(&stream) => self.operate(run, stream, None, orphaned),
+            None if has_begun(run) => self.report_lost(run, stream).await?,
             // Begun before this process, shortly before a crash, and not taken up.
-            None if self.unreadable.contains(&stream) => self.report_lost(&run, stream).await?,
-            None if deleting => self.remove_finalizer(&run).await?,
-            None => self.start(&run, stream, uid).await?,
+            None if self.unreadable.contains(&stream) => self.report_lost(run, stream).await?,
+            None if deleting => self.remove_finalizer(run).await?,
+            None => self.start(run, stream, known.uid().to_owned()).await?,
         }
         Ok(Next::OnChange)
     }
@@ -302,9 +321,12 @@ impl Desk {
             return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
         };
         let Prepared { program, hash, input, standing, secrets } =
-            match admission::prepare(&self.shared, &key.namespace, &workflow, run.spec.input.clone()).await {
+            match admission::prepare(&self.shared, &key, &workflow, run.spec.input.clone()).await {
                 Ok(prepared) => prepared,
-                Err(fault) => {
+                // It is looked at again.
+                Err(LinkError::Busy) => return Ok(()),
+                Err(passing @ LinkError::Secret { .. }) => return Err(passing.into()),
+                Err(LinkError::Fault(fault)) => {
                     let detail = fault.detail.unwrap_or_default();
                     let fault = Fault { detail: Some(format!("Workflow {}: {detail}", run.spec.workflow)), ..fault };
                     return self.write_status(run, refused(&fault)).await;
@@ -348,7 +370,6 @@ impl Desk {
     fn forget(&self, stream: StreamId) {
         self.shared.notices.lock().remove(stream);
         self.shared.falls.lock().remove(&stream);
-        self.shared.tell(stream, Command::Forget { stream });
     }
 
     fn api(&self, run: &WorkflowRun) -> Api<WorkflowRun> {

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) mod on;
 
+use super::runs::KnownRun;
 use super::{Shared, now};
 use crate::core::record::Time;
 use crate::program::schedule::Schedule;
@@ -43,7 +44,7 @@ impl From<kube::Error> for ScheduleError {
 pub(super) async fn run(
     client: kube::Client,
     shared: Arc<Shared>,
-    runs: Informer<WorkflowRun>,
+    runs: Informer<KnownRun>,
     workflows: Informer<Workflow>,
     shutdown: CancellationToken,
 ) {
@@ -65,17 +66,10 @@ pub(super) async fn run(
     let _ = waits.await;
 }
 
-/// The Workflow whose schedule has started this run.
-pub(super) fn scheduled_by(run: &WorkflowRun) -> Option<ObjectKey> {
-    run.metadata.labels.as_ref()?.get(SCHEDULE_LABEL)?;
-    let namespace = run.metadata.namespace.as_deref().unwrap_or_default();
-    Some(ObjectKey::new(namespace, run.spec.workflow.as_str()))
-}
-
 struct Desk {
     client: kube::Client,
     shared: Arc<Shared>,
-    runs: Informer<WorkflowRun>,
+    runs: Informer<KnownRun>,
     workflows: Informer<Workflow>,
     /// Runs that were just created and that our own copy does not show yet.
     fresh: Mutex<HashMap<ObjectKey, BTreeSet<String>>>,
@@ -182,17 +176,15 @@ impl Desk {
     fn started(&self, key: &ObjectKey) -> Started {
         let mut started = Started::default();
         for run in self.runs.list_in(&key.namespace) {
-            if scheduled_by(&run).as_ref() != Some(key) {
+            if run.scheduled_by().as_ref() != Some(key) {
                 continue;
             }
-            let name = run.metadata.name.clone().unwrap_or_default();
+            let name = run.name().to_owned();
             if let Some(fresh) = self.fresh.lock().get_mut(key) {
                 fresh.remove(&name);
             }
-            let status = run.status.as_ref();
-            if status.and_then(|status| status.phase).is_some_and(|phase| phase.is_final()) {
-                let at = status.and_then(|status| status.completion_time.as_ref()).map(|time| time.0.as_millisecond());
-                started.ended.insert(name, at.unwrap_or_default());
+            if run.is_final() {
+                started.ended.insert(name, run.ended_at.unwrap_or_default());
             } else {
                 started.going_on.insert(name);
             }
@@ -280,7 +272,8 @@ fn after_the_last(
         return None;
     }
     // Of a run that was deleted nobody knows when it ended.
-    let ended = started.ended.get(name).copied().or(last).unwrap_or(anchor);
+    // Statuses have whole seconds, at the end of which it may have ended.
+    let ended = started.ended.get(name).map(|second| second + 999).or(last).unwrap_or(anchor);
     // Names have whole seconds, and each start needs one of its own.
     let at = (ended + after.0 + 999).div_euclid(1000) * 1000;
     Some(last.map_or(at, |last| at.max(last + 1000)))

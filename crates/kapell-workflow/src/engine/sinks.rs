@@ -30,6 +30,7 @@ use super::runs::code;
 use super::{Shared, exchange, now};
 use crate::cloud_event::CloudEvent;
 use crate::core::exchange::{Reply, Unanswered};
+use crate::secrets::Disclosure;
 use delivery::Verdict;
 
 /// How long a sink may take for one event.
@@ -243,9 +244,11 @@ impl Courier {
     async fn hand_over(&mut self, event: &CloudEvent) {
         let mut delay = FIRST_RETRY;
         loop {
-            let verdict = match self.send(event).await {
-                Ok(reply) => delivery::judge(&self.sink.spec, &reply),
-                Err(failure) => Verdict::Again { why: failure.to_string(), after: None },
+            // What the sink says must not bring a secret into its status.
+            let mut disclosure = Disclosure::default();
+            let verdict = match self.send(event, &mut disclosure).await {
+                Ok(reply) => delivery::judge(&self.sink.spec, &reply, &disclosure),
+                Err(failure) => Verdict::Again { why: failure.blotted(&disclosure).to_string(), after: None },
             };
             match verdict {
                 Verdict::Taken => {
@@ -270,7 +273,7 @@ impl Courier {
         }
     }
 
-    async fn send(&self, event: &CloudEvent) -> Result<Reply, Unanswered> {
+    async fn send(&self, event: &CloudEvent, disclosure: &mut Disclosure) -> Result<Reply, Unanswered> {
         let shared = &self.desk.shared;
         let mut headers = Vec::new();
         for header in &self.sink.spec.headers {
@@ -285,7 +288,12 @@ impl Courier {
                         Unanswered::Misconfigured(what)
                     };
                     let bytes = data.get(&reference.key).ok_or_else(missing)?;
-                    String::from_utf8_lossy(bytes).trim_end().to_owned()
+                    let value = String::from_utf8_lossy(bytes).trim_end().to_owned();
+                    if let Some((_scheme, parameter)) = value.split_once(' ') {
+                        disclosure.learn_authorization(parameter);
+                    }
+                    disclosure.learn(&reference.name, [(reference.key.clone(), value.clone().into_bytes())].into())?;
+                    value
                 }
             };
             headers.push((header.name.clone(), value));

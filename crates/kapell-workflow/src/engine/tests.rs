@@ -194,3 +194,26 @@ async fn a_run_whose_journal_moved_on_goes_on_from_it() {
     assert!(matches!(notice.ended, Some((_, Outcome::Cancelled(_)))), "{notice:?}");
     assert_eq!(script.keys("/b").len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sleeping_runs_that_are_all_wanted_at_once_take_turns() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let workflow = document(json!([{ "pause": { "wait": { "hours": 1 } } }]));
+    let script = Arc::new(Script::default());
+    let first = Headless::start(Config::default(), store.clone(), script.clone());
+    let streams: Vec<_> = (0..200).map(|_| first.begin(&workflow, &json!({}))).collect();
+    while store.sleeping_streams().await.unwrap().len() < streams.len() {
+        tokio::task::yield_now().await;
+    }
+    first.kill().await;
+
+    let config = Config { partitions: 1, max_woken: 3, ..Config::default() };
+    let second = Headless::start(config, store, script);
+    assert_eq!(second.recover().await, streams.len());
+    streams.iter().for_each(|stream| second.cancel(*stream));
+    for _ in &streams {
+        let notice = second.ended().await.unwrap();
+        assert!(matches!(notice.ended, Some((_, Outcome::Cancelled(_)))), "{notice:?}");
+    }
+    assert_eq!(second.active(), 0);
+}

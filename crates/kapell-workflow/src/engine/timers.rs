@@ -66,6 +66,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut alarms: mpsc::UnboundedReceiver
                 ring(&shared, alarm);
             }
         }
+        // Gives memory back after a great many have rung.
+        if heap.capacity() > 4_096 && heap.len() < heap.capacity() / 8 {
+            heap.shrink_to(heap.len() * 2);
+        }
         let sleep = heap.peek().map_or(LONGEST_SLEEP, |Reverse(alarm)| (alarm.at - present).min(LONGEST_SLEEP));
         tokio::select! {
             () = stop.cancelled() => return,

@@ -177,6 +177,30 @@ fn a_payload_is_kept_once() {
     assert!(world.run.is_ended());
 }
 
+/// A run whose extension posts before each of two tasks, and is undone. Written before extensions were told apart by the task
+/// that they extend: both posts had the same key, so the second took the place of the first.
+#[test]
+fn a_journal_whose_extensions_share_a_key_goes_on_with_it() {
+    let entries = decode(&read("v1-extended.txt")).unwrap();
+    let program = Arc::new(crate::compile::program(&definition(&entries).unwrap().to_value()).unwrap());
+    let run = replay(program.clone(), &entries).unwrap();
+    assert!(matches!(run.phase, Phase::Ended(Outcome::Faulted(_))), "{:?}", run.phase);
+    let mut keys = Vec::new();
+    crate::core::rewind::replay(program, &entries, |run, _| {
+        keys.extend(run.pending().into_iter().filter_map(|effect| match effect {
+            crate::core::state::Effect::Call { key, .. } => Some(key),
+            _ => None,
+        }));
+    })
+    .unwrap();
+    keys.dedup();
+    let note = "/use/extensions/0/log/before/0/note#0";
+    assert!(keys.starts_with(&[note.to_owned()]) && keys[1].starts_with(&format!("undo:{note};")), "{keys:?}");
+    assert_eq!(keys.len(), 2, "asked again under the key of before: {keys:?}");
+    let undone = entries.iter().filter(|entry| matches!(entry.1, Record::Undoing)).count();
+    assert_eq!(undone, 1);
+}
+
 #[test]
 fn every_record_survives_its_encoding() {
     let fault = Fault::new(Standard::Timeout, "/do/0/a", "late");
@@ -191,7 +215,13 @@ fn every_record_survives_its_encoding() {
     let timer = TimerId { frame: 3, kind: TimerKind::Attempt };
     let null = Some(Datum::Null);
     let records = [
-        Record::Started { run, definition: Datum::Null, input: Datum::Float(1.5) },
+        Record::Started {
+            run: run.clone(),
+            definition: Datum::Null,
+            input: Datum::Float(1.5),
+            extensions_apart: false,
+        },
+        Record::Started { run, definition: Datum::Null, input: Datum::Null, extensions_apart: true },
         Record::Opened { input: null.clone(), deadline: Some(1) },
         Record::Opened { input: None, deadline: None },
         Record::Skipped,

@@ -1,3 +1,7 @@
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::{Due, Verdict, due, judge, run_name};
@@ -141,4 +145,68 @@ fn overlaps_are_resolved_as_the_policy_says() {
 #[test]
 fn names_say_when() {
     assert_eq!(run_name("nightly", at("2026-03-29T01:00:00Z")), "nightly-20260329t010000z");
+}
+
+/// What the desk does at each look, when crashes come between the runs and the status and the clock jumps. Schedules have no
+/// part in the core's storm: what they start are objects, and what they remember stands in the Workflow's status.
+#[test]
+fn a_storm_of_crashes_and_clock_jumps_starts_each_due_time_once() {
+    let mut schedules =
+        [1, 2, 5].map(|every| (every, schedule(json!({ "every": { "seconds": every } }), json!({ "catchUp": "all" }))));
+    let mut complete = 0;
+    for seed in 0..2_000 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let overlap = [Overlap::Allow, Overlap::Skip, Overlap::Queue, Overlap::Replace][rng.random_range(0..4)];
+        let (every, schedule) = &mut schedules[rng.random_range(0..3)];
+        schedule.overlap = overlap;
+        // Due times of runs, and whether they go on; what the status says.
+        let mut runs: BTreeMap<Time, bool> = BTreeMap::new();
+        let mut last = None;
+        let mut now = 0;
+        // More due times than count have come together.
+        let mut overrun = false;
+        for _ in 0..80 {
+            match rng.random_range(0..10) {
+                0..=4 => now += rng.random_range(0..4_000),
+                // Nobody is there.
+                5 => now += rng.random_range(0..60_000),
+                6 => now -= rng.random_range(0..3_000),
+                _ => {
+                    let going_on: Vec<Time> = runs.iter().filter(|(_, goes_on)| **goes_on).map(|(at, _)| *at).collect();
+                    let ends = going_on.get(rng.random_range(0..=going_on.len()));
+                    runs.extend(ends.map(|at| (*at, false)));
+                }
+            }
+            let is_running = runs.values().any(|goes_on| *goes_on);
+            let due = due(schedule, 0, last, now);
+            overrun |= due.passed > 0;
+            let verdict = judge(overlap, is_running, &due.times);
+            if verdict.cancel {
+                runs.values_mut().for_each(|goes_on| *goes_on = false);
+            }
+            let mut crashed = rng.random_range(0..8) == 0;
+            for at in verdict.start {
+                assert!(last.is_none_or(|last| at > last) && at <= now, "seed {seed}: {at} again, or too early");
+                if crashed && rng.random_range(0..2) == 0 {
+                    break;
+                }
+                // One that exists is not created again.
+                runs.entry(at).or_insert(true);
+                crashed |= rng.random_range(0..20) == 0;
+            }
+            if !crashed {
+                last = verdict.last.or(last);
+            }
+            let going_on = runs.values().filter(|goes_on| **goes_on).count();
+            assert!(overlap == Overlap::Allow || going_on <= 1, "seed {seed}: {going_on} at a time");
+        }
+        let until = last.unwrap_or(0);
+        let expected = (1..).map(|n| n * *every * 1000).take_while(|at| *at <= until);
+        if matches!(overlap, Overlap::Allow | Overlap::Queue) && !overrun {
+            complete += 1;
+            let dealt_with: Vec<Time> = runs.keys().copied().filter(|at| *at <= until).collect();
+            assert_eq!(dealt_with, expected.collect::<Vec<Time>>(), "seed {seed}: one is missing");
+        }
+    }
+    assert!(complete > 500, "{complete}");
 }

@@ -1,5 +1,7 @@
 //! `kapell logs`.
 
+use std::borrow::Cow;
+
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 
@@ -69,27 +71,36 @@ async fn print_log(
     let path = cluster.path(kind_called("pod")?, None, Some(pod)) + "/log" + &query(&pairs);
     let mut body = cluster.stream(&path, "text/plain, */*").await?;
     let prefix = container.filter(|_| args.prefix).map(|container| format!("[pod/{pod}/{container}] "));
-    let mut at_line_start = true;
+    let mut prefixed = Prefixed { prefix: prefix.unwrap_or_default(), at_line_start: true };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::new(format!("the connection broke: {error}")))?;
         let Some(data) = frame.data_ref() else { continue };
-        let text = String::from_utf8_lossy(data);
-        match &prefix {
-            None => print::out(&text)?,
-            Some(prefix) => {
-                let mut out = String::with_capacity(text.len() + prefix.len());
-                for line in text.split_inclusive('\n') {
-                    if at_line_start {
-                        out.push_str(prefix);
-                    }
-                    out.push_str(line);
-                    at_line_start = line.ends_with('\n');
-                }
-                print::out(&out)?;
-            }
-        }
+        print::out_bytes(&prefixed.lines(data))?;
     }
     Ok(())
+}
+
+/// Puts something before each line of what comes in pieces, which may end anywhere, also within a character.
+struct Prefixed {
+    prefix: String,
+    at_line_start: bool,
+}
+
+impl Prefixed {
+    fn lines<'a>(&mut self, piece: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.prefix.is_empty() {
+            return piece.into();
+        }
+        let mut out = Vec::with_capacity(piece.len() + self.prefix.len());
+        for line in piece.split_inclusive(|byte| *byte == b'\n') {
+            if self.at_line_start {
+                out.extend_from_slice(self.prefix.as_bytes());
+            }
+            out.extend_from_slice(line);
+            self.at_line_start = line.ends_with(b"\n");
+        }
+        out.into()
+    }
 }
 
 /// `1h30m` in seconds, as the API wants it.
@@ -136,3 +147,6 @@ pub(super) async fn pod_name(cluster: &Cluster, word: &str) -> Outcome<String> {
     }
     Ok(name.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,11 @@ core.delete_namespaced_config_map("a", "default")
 assert event(socket) == ("DELETED", "a")
 socket.close()
 
-socket = connect(f"resourceVersion={start}&timeoutSeconds=1")
+socket = connect(f"resourceVersion={start}")
 assert [event(socket) for _ in range(3)] == [("ADDED", "a"), ("MODIFIED", "a"), ("DELETED", "a")]
+socket.close()
+
+socket = connect(f"resourceVersion={start}&timeoutSeconds=1")
 try:
     while socket.recv():
         pass

@@ -36,6 +36,10 @@ const PAGE: usize = 256;
 /// How often logs are trimmed. What is trimmed was handed out one round before, so its journal records are on disk.
 const TIDY_EVERY: Duration = Duration::from_secs(30);
 
+/// The same while a log is so full that publishers are refused. Steps that take events in are in the store's queue within
+/// milliseconds, before what trims them; if they cannot be written, nothing is trimmed.
+const TIDY_WHEN_FULL: Duration = Duration::from_secs(1);
+
 pub(in crate::engine) enum Signal {
     Listen {
         log: StreamId,
@@ -50,6 +54,8 @@ pub(in crate::engine) enum Signal {
     Published {
         log: StreamId,
     },
+    /// Someone was refused because a log is full.
+    Full,
     /// A listener that had its hands full has them free.
     Drained {
         log: StreamId,
@@ -117,6 +123,7 @@ struct Space {
 struct Hub {
     shared: Arc<Shared>,
     spaces: BTreeMap<StreamId, Space>,
+    next_tidy: Instant,
 }
 
 /// Starts the thread; `None` when the process can have no more of them.
@@ -128,7 +135,7 @@ pub(in crate::engine) fn spawn(
     let runtime = Handle::current();
     let body = move || {
         describe_stack(DEEP_STACK);
-        let mut hub = Hub { shared, spaces: BTreeMap::new() };
+        let mut hub = Hub { shared, spaces: BTreeMap::new(), next_tidy: Instant::now() + TIDY_EVERY };
         runtime.block_on(hub.run(&mut signals, &stop));
     };
     let thread = std::thread::Builder::new().name("workflow-events".to_owned()).stack_size(DEEP_STACK).spawn(body);
@@ -137,7 +144,6 @@ pub(in crate::engine) fn spawn(
 
 impl Hub {
     async fn run(&mut self, signals: &mut mpsc::UnboundedReceiver<Signal>, stop: &CancellationToken) {
-        let mut next_tidy = Instant::now() + TIDY_EVERY;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -145,8 +151,8 @@ impl Hub {
                     Some(signal) => self.take(signal),
                     None => return,
                 },
-                () = tokio::time::sleep_until(next_tidy) => {
-                    next_tidy = Instant::now() + TIDY_EVERY;
+                () = tokio::time::sleep_until(self.next_tidy) => {
+                    self.next_tidy = Instant::now() + TIDY_EVERY;
                     if let Err(error) = self.tidy().await {
                         tracing::warn!(error = &*error, "event logs could not be trimmed");
                     }
@@ -187,6 +193,8 @@ impl Hub {
                     self.spaces.insert(log, Space::default());
                 }
             }
+            // What has been taken in by now goes in the second round from here.
+            Signal::Full => self.next_tidy = self.next_tidy.min(Instant::now() + TIDY_WHEN_FULL),
             Signal::Drained { log, listener } => {
                 if let Some(space) = self.spaces.get_mut(&log) {
                     space.wake(listener);
@@ -266,6 +274,10 @@ impl Hub {
 
     /// Forgets what is older or more than is kept.
     async fn tidy(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.shared.unwritten.load(Ordering::Acquire) > 0 {
+            // What has been taken in may not be in the journals.
+            return Ok(());
+        }
         for (log, extent) in self.shared.store.logs().await? {
             let settled = match self.spaces.get_mut(&log) {
                 Some(space) => {

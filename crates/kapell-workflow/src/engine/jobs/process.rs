@@ -81,8 +81,9 @@ impl Pods {
         let environment = environment(process);
         let command: Vec<String> = process.command.iter().map(|word| escaped(word)).collect();
         let mut metadata = json!({ "name": key.name, "namespace": key.namespace, "labels": { PARENT_LABEL: uid } });
-        if awaited && let Some(parent) = desk.parent(&key.namespace, uid) {
-            metadata["ownerReferences"] = owner(&parent);
+        let parent = desk.parent(&key.namespace, uid);
+        if awaited && let Some(parent) = parent.as_ref().and_then(|parent| parent.whole()) {
+            metadata["ownerReferences"] = owner(parent);
         }
         let pod: Pod = serde_json::from_value(json!({
             "metadata": metadata,

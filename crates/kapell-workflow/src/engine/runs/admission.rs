@@ -7,15 +7,15 @@ use std::time::Duration;
 use kapell_api::workflow::{Workflow, WorkflowRun};
 use kapell_client::ObjectKey;
 use kapell_store::StreamId;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{Api, DeleteParams, Preconditions};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::gate::{Request, Verdict};
-use super::{Desk, ReconcileError, code, date, is_final, refused, retention};
+use super::{Desk, KnownRun, ReconcileError, code, date, refused, retention};
 use crate::compile;
 use crate::core::state::Run;
-use crate::engine::link::{Linked, link};
+use crate::engine::link::{LinkError, Linked, link};
 use crate::engine::{Shared, now};
 use crate::expression::Datum;
 use crate::expression::meter::on_deep_stack;
@@ -39,10 +39,10 @@ pub(super) struct Prepared {
 /// Compiles, with all that the document needs, reads the input and evaluates what the settings say of this run.
 pub(super) async fn prepare(
     shared: &Arc<Shared>,
-    namespace: &str,
+    who: &ObjectKey,
     workflow: &Workflow,
     input: Option<Value>,
-) -> Result<Prepared, Fault> {
+) -> Result<Prepared, LinkError> {
     let version = workflow.metadata.uid.clone().zip(workflow.metadata.generation);
     let known = version.as_ref().and_then(|(uid, generation)| shared.programs.of_workflow(uid, *generation));
     if let Some((hash, program)) = known.filter(|(_, program)| program.settings.is_plain()) {
@@ -50,8 +50,7 @@ pub(super) async fn prepare(
         let (input, standing) = (datum(input)?, Standing::default());
         return Ok(Prepared { program, hash, input, standing, secrets: None });
     }
-    let Linked { hash, program, secrets, pinned } =
-        link(shared, namespace, Value::Object(workflow.spec.clone())).await?;
+    let Linked { hash, program, secrets, pinned } = link(shared, who, Value::Object(workflow.spec.clone())).await?;
     if let Some((uid, generation)) = version.filter(|_| !pinned && !program.sealed) {
         shared.programs.note_workflow(uid, generation, (hash.clone(), program.clone()));
     }
@@ -63,9 +62,10 @@ pub(super) async fn prepare(
             on_deep_stack(|| program.settings.standing(&input))
                 .map_err(|error| Fault::new(Standard::Expression, "/document/metadata", error.to_string()))?
         };
-        Ok(Prepared { program, hash, input, standing, secrets })
+        Ok::<_, Fault>(Prepared { program, hash, input, standing, secrets })
     });
-    prepared.await.unwrap_or_else(|error| Err(Fault::new(Standard::Configuration, "/", error.to_string())))
+    let prepared = prepared.await;
+    Ok(prepared.unwrap_or_else(|error| Err(Fault::new(Standard::Configuration, "/", error.to_string())))?)
 }
 
 fn datum(input: Option<Value>) -> Result<Datum, Fault> {
@@ -160,12 +160,10 @@ impl Desk {
     }
 
     /// Keeps an ended run as long as its workflow wants, or deletes it.
-    pub(super) async fn keep(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
-        let key = ObjectKey::of(run);
-        let workflow = ObjectKey::new(key.namespace.as_str(), run.spec.workflow.as_str());
+    pub(super) async fn keep(&self, run: &KnownRun) -> Result<(), ReconcileError> {
+        let (key, workflow) = (run.key(), run.workflow());
         let retention = self.retention(&workflow).await;
-        let ended = run.status.as_ref().and_then(|status| status.completion_time.as_ref());
-        let at = ended.map_or_else(now, |time| time.0.as_millisecond());
+        let at = run.ended_at.unwrap_or_else(now);
         if retention::kept_for(at, &retention, now()).is_none() {
             self.ended.lock().remove(&key);
             return self.delete(run).await;
@@ -179,10 +177,10 @@ impl Desk {
             }
             over
         };
-        for other in over.into_iter().filter_map(|other| self.runs.get(&other)).filter(|other| is_final(other)) {
+        for other in over.into_iter().filter_map(|other| self.runs.get(&other)).filter(|other| other.is_final()) {
             if let Err(error) = self.delete(&other).await {
                 // It is to be counted again.
-                self.shared.queue.add(ObjectKey::of(other.as_ref()));
+                self.shared.queue.add(other.key());
                 return Err(error);
             }
         }
@@ -214,11 +212,11 @@ impl Desk {
         settings.ok().flatten().map(|settings| settings.retention).unwrap_or_default()
     }
 
-    async fn delete(&self, run: &WorkflowRun) -> Result<(), ReconcileError> {
-        let name = run.metadata.name.as_deref().unwrap_or_default();
-        let preconditions = Preconditions { uid: run.metadata.uid.clone(), resource_version: None };
+    async fn delete(&self, run: &KnownRun) -> Result<(), ReconcileError> {
+        let preconditions = Preconditions { uid: Some(run.uid().to_owned()), resource_version: None };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match self.api(run).delete(name, &params).await {
+        let api: Api<WorkflowRun> = Api::namespaced(self.client.clone(), &run.key().namespace);
+        match api.delete(run.name(), &params).await {
             Ok(_) => Ok(()),
             // It is gone, or another one has its name.
             Err(error) if matches!(code(&error), Some(404 | 409)) => Ok(()),

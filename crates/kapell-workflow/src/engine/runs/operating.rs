@@ -132,7 +132,7 @@ impl Desk {
         self.started.lock().insert(stream);
         // So that whoever looks at the run again knows that it goes on.
         self.shared.publish(stream, Notice::of(&state, &hash, false));
-        let command = Command::Resume { stream, hash, run: Box::new(state), records: next };
+        let command = Command::Resume { stream, hash, run: Box::new(state), records: next, place: None };
         self.shared.tell(stream, command);
         Ok(Next::OnChange)
     }

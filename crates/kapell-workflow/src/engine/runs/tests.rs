@@ -113,6 +113,9 @@ impl FakeApi {
         let path: Vec<&str> = parts.uri.path().trim_matches('/').split('/').collect();
         match (parts.method.as_str(), path.as_slice()) {
             ("GET", ["apis", _, _, plural]) => self.watch(plural),
+            ("GET", ["apis", _, _, "namespaces", _, plural, name]) => {
+                self.get(plural, name).map_or_else(|| status(404), |object| full(200, &object))
+            }
             ("PATCH", ["apis", _, _, "namespaces", _, plural, name, sub @ ..]) => {
                 let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
                 let patch: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -9,6 +9,7 @@ use kapell_api::event_sink::{EventSinkMode, EventSinkSpec, OnRefusal};
 use crate::cloud_event::{CloudEvent, LIFECYCLE, is_json};
 use crate::core::exchange::Reply;
 use crate::expression::Datum;
+use crate::secrets::Disclosure;
 
 /// What of a refusal's body is repeated.
 const LONGEST_EXCERPT: usize = 200;
@@ -41,11 +42,13 @@ pub(super) fn is_wanted(spec: &EventSinkSpec, event: &CloudEvent) -> bool {
     spec.types.iter().any(fits)
 }
 
-pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply) -> Verdict {
+/// `disclosure`: what the sink was sent and is not to be repeated.
+pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply, disclosure: &Disclosure) -> Verdict {
     if (200..300).contains(&reply.status) {
         return Verdict::Taken;
     }
-    let said: String = String::from_utf8_lossy(&reply.body).trim().chars().take(LONGEST_EXCERPT).collect();
+    let said = disclosure.blotted(&String::from_utf8_lossy(&reply.body));
+    let said: String = said.trim().chars().take(LONGEST_EXCERPT).collect();
     let why = format!("the sink answered {}: {said}", reply.status);
     let why = why.trim_end_matches(": ").to_owned();
     let passing = matches!(reply.status, 408 | 425 | 429);

@@ -26,7 +26,7 @@ async fn hub(limits: EventLimits) -> Hub {
     });
     let events: Vec<CloudEvent> = events.collect();
     shared.publish_events("default", &events).await.unwrap();
-    Hub { shared, spaces: BTreeMap::new() }
+    Hub { shared, spaces: BTreeMap::new(), next_tidy: Instant::now() }
 }
 
 async fn first(hub: &Hub) -> u64 {

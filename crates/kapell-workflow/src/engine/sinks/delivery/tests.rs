@@ -68,6 +68,10 @@ fn answers_are_judged() {
         (&skip, reply(500, &[], ""), again("the sink answered 500", None)),
         (&skip, reply(302, &[], ""), again("the sink answered 302", None)),
     ] {
-        assert_eq!(judge(spec, &reply), expected);
+        assert_eq!(judge(spec, &reply, &Disclosure::default()), expected);
     }
+    let mut disclosure = Disclosure::default();
+    disclosure.learn("sink", [("token".to_owned(), b"swordfish".to_vec())].into()).unwrap();
+    let told = judge(&retry, &reply(401, &[], "no such token: swordfish"), &disclosure);
+    assert_eq!(told, again("the sink answered 401: no such token: [redacted]", None));
 }
