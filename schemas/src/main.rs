@@ -6,7 +6,7 @@
 
 use k8s_openapi::api::{
     apps, authentication, authorization, autoscaling, batch, certificates, coordination, core, discovery, events,
-    networking, node, policy, rbac, scheduling, storage,
+    flowcontrol, networking, node, policy, rbac, scheduling, storage,
 };
 use schemars::SchemaGenerator;
 
@@ -26,7 +26,8 @@ fn main() {
         core::v1::Endpoints, core::v1::Event, core::v1::LimitRange, core::v1::Namespace, core::v1::Node,
         core::v1::PersistentVolume, core::v1::PersistentVolumeClaim, core::v1::Pod, core::v1::PodTemplate,
         core::v1::ReplicationController, core::v1::ResourceQuota, core::v1::Secret, core::v1::Service,
-        core::v1::ServiceAccount, discovery::v1::EndpointSlice, events::v1::Event, networking::v1::Ingress,
+        core::v1::ServiceAccount, discovery::v1::EndpointSlice, events::v1::Event, flowcontrol::v1::FlowSchema,
+        flowcontrol::v1::PriorityLevelConfiguration, networking::v1::Ingress,
         networking::v1::IngressClass, networking::v1::NetworkPolicy, node::v1::RuntimeClass,
         policy::v1::PodDisruptionBudget, rbac::v1::ClusterRole, rbac::v1::ClusterRoleBinding, rbac::v1::Role,
         rbac::v1::RoleBinding, scheduling::v1::PriorityClass, storage::v1::CSIDriver, storage::v1::CSINode,

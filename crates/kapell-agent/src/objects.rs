@@ -213,6 +213,10 @@ impl Sources for Objects {
         }
     }
 
+    fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        self.services.get(&ObjectKey::new(namespace, name))
+    }
+
     fn services(&self, namespace: &str) -> Vec<Arc<Service>> {
         self.services.list_in(namespace)
     }

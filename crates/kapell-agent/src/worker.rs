@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::dependencies::{Dependency, dependencies};
-use crate::environment::{self, Sources as _};
+use crate::environment::{self, API_SERVICE, Sources as _};
 use crate::hooks::Stopped;
 use crate::observed::{Observed, Probes, Trouble, containers, init_containers, missing_runtime};
 use crate::plan::{Action, plan, restarts};
@@ -26,6 +26,7 @@ use crate::probe::{Endpoint, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
+use crate::tokens::Tokens;
 use crate::{Context, backoff};
 
 /// Between withdrawing readiness and SIGTERM: endpoints and balancers learn of the former before the latter closes the
@@ -41,6 +42,7 @@ const CONFIG_RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// Verdicts of one pod's probes; a prober that is ahead of the worker waits.
 const VERDICTS: usize = 64;
 
+mod granting;
 mod probing;
 mod publishing;
 mod stopping;
@@ -52,6 +54,9 @@ pub(crate) struct Worker {
     record: Option<PodRecord>,
     observed: Observed,
     places: BTreeMap<String, PathBuf>,
+    /// What was last written into each volume of files, see [`start::volumes`].
+    written: BTreeMap<String, u64>,
+    tokens: Tokens,
     shim: Option<ShimClient>,
     shim_state: Option<watch::Receiver<PodState>>,
     /// The prober of each running container, with the attempt that it belongs to.
@@ -144,6 +149,8 @@ impl Worker {
             dir,
             observed: Observed::default(),
             places: BTreeMap::new(),
+            written: BTreeMap::new(),
+            tokens: Tokens::new(),
             shim: None,
             shim_state: None,
             probers: BTreeMap::new(),
@@ -163,6 +170,7 @@ impl Worker {
         let mut dependencies = dependencies(&self.pod);
         if self.awaits_listeners {
             dependencies.insert(Dependency::ServicesOf(self.pod.namespace().unwrap_or_default()));
+            dependencies.insert(Dependency::ServicesOf(API_SERVICE.namespace.to_owned()));
         }
         dependencies
     }
@@ -254,8 +262,16 @@ impl Worker {
         };
         let pod_ip = self.address().map_err(|error| unable("cannot give the pod an address", &error))?;
         if self.pod.metadata.deletion_timestamp.is_none() {
+            self.keep_tokens().await?;
             let host = self.context.host(&self.dir);
-            match start::volumes(&self.pod, pod_ip, &host, self.context.objects.as_ref()) {
+            match start::volumes(
+                &mut self.written,
+                &self.pod,
+                pod_ip,
+                &host,
+                self.context.objects.as_ref(),
+                &self.tokens,
+            ) {
                 Ok(places) => self.places = places,
                 Err(error) => return Err(Trouble::new("FailedMount", error.to_string())),
             }
@@ -351,8 +367,11 @@ impl Worker {
     /// Sees to it that we are woken when there is something to see.
     fn must_wait_for_listeners(&mut self) -> bool {
         let linked = self.pod.spec.as_ref().and_then(|spec| spec.enable_service_links) != Some(false);
-        let services = self.context.objects.services(self.pod.namespace().as_deref().unwrap_or_default());
-        let due = environment::listeners_due(&services, Timestamp::now()).filter(|_| linked);
+        let namespace = self.pod.namespace().unwrap_or_default();
+        let mut services = if linked { self.context.objects.services(&namespace) } else { Vec::new() };
+        // Where the API is, everybody is told.
+        services.extend(self.context.objects.service(API_SERVICE.namespace, API_SERVICE.name));
+        let due = environment::listeners_due(&services, Timestamp::now());
         // A change between this look and the registration of the interest would go unnoticed; so look again at once.
         if due.is_some() && !std::mem::replace(&mut self.awaits_listeners, due.is_some()) {
             self.wake(Timestamp::now());

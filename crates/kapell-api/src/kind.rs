@@ -15,6 +15,8 @@ pub enum Subresource {
     Binding,
     /// `namespaces/finalize`: replaces `spec.finalizers` only, which the main endpoint in turn ignores.
     Finalize,
+    /// `certificatesigningrequests/approval`: replaces `status.conditions` only.
+    Approval,
     /// `serviceaccounts/token`: issues a token for the account (`authentication.k8s.io/v1 TokenRequest`).
     Token,
     /// `pods/eviction`: deletes the pod if its disruption budgets allow (`policy/v1 Eviction`).

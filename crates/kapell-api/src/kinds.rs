@@ -12,6 +12,7 @@ mod apps;
 mod autoscaling;
 mod batch;
 mod cells;
+mod certificates;
 mod claims;
 mod config;
 mod coordination;
@@ -21,6 +22,7 @@ mod event;
 mod event_sink;
 mod event_v1;
 mod field;
+mod flow_control;
 mod limits;
 mod meta;
 mod namespace;
@@ -72,8 +74,11 @@ pub static KINDS: &[Kind] = &[
     autoscaling::HORIZONTAL_POD_AUTOSCALER,
     batch::CRON_JOB,
     batch::JOB,
+    certificates::CERTIFICATE_SIGNING_REQUEST,
     coordination::LEASE,
     discovery::ENDPOINT_SLICE,
+    flow_control::FLOW_SCHEMA,
+    flow_control::PRIORITY_LEVEL_CONFIGURATION,
     networking::INGRESS,
     networking::INGRESS_CLASS,
     networking::NETWORK_POLICY,

@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::autoscale::History;
-use crate::node::Heartbeats;
+use crate::node::{Heartbeats, Residents};
 use crate::pod::{KnownPod, Labels, PodReader};
 use crate::pods::expectations::Expectations;
 use crate::{daemonset, disruption, endpoints, endpointslice, ownership, pods, serviceaccount};
@@ -40,6 +40,7 @@ pub(crate) struct Caches {
     pub(crate) nodes: Informer<Node>,
     leases: Informer<Lease>,
     pub(crate) pods: Informer<KnownPod>,
+    pub(crate) residents: Residents,
     pub(crate) workloads: Workloads,
 }
 
@@ -59,6 +60,7 @@ pub(crate) struct Queues {
     pub(crate) autoscaler: Queue<ObjectKey>,
     pub(crate) endpoints: Queue<ObjectKey>,
     pub(crate) root_certificate: Queue<ObjectKey>,
+    pub(crate) certificate: Queue<ObjectKey>,
 }
 
 impl Caches {
@@ -119,7 +121,9 @@ impl Caches {
             replica_sets: replica_sets.clone(),
             services: services.clone(),
             workloads: workloads.clone(),
+            residents: Residents::default(),
         };
+        let residents = wakes.residents.clone();
         let pods = wakes.follow_pods(client, shutdown);
 
         Self {
@@ -132,6 +136,7 @@ impl Caches {
             nodes,
             leases,
             pods,
+            residents,
             workloads,
         }
     }
@@ -210,6 +215,7 @@ struct PodWakes {
     replica_sets: Informer<ReplicaSet>,
     services: Informer<Service>,
     workloads: Workloads,
+    residents: Residents,
 }
 
 impl PodWakes {
@@ -228,6 +234,7 @@ impl PodWakes {
     fn on_pod(&self, change: &Change<KnownPod>) {
         // Ticked off first, so that the reconcile woken next finds it so.
         pods::observe(&self.expectations, change);
+        self.residents.observe(change);
         endpointslice::on_pod(&self.services, &self.queues.endpoint_slice, change);
         disruption::on_pod(&self.workloads.budgets, &self.queues.disruption, change);
         let (now, before) = match change {

@@ -1,7 +1,7 @@
 //! ServiceAccounts.
 
 use super::cells::{AGE, NAME};
-use super::field::{Field, items, truth};
+use super::field::{Field, items};
 use super::meta::{self, Names};
 use super::{PLAIN, schema_of};
 use crate::kind::{Column, Kind, Subresource};
@@ -21,10 +21,5 @@ pub(super) const SERVICE_ACCOUNT: Kind = Kind {
     ],
     schema: || schema_of("io.k8s.api.core.v1.ServiceAccount"),
     validate: |account| meta::validate(&Field::root(account), Names::Subdomain),
-    warnings: |account| {
-        let warning =
-            "automountServiceAccountToken: no token is mounted into pods yet; `kubectl create token` issues one";
-        if truth(account, "/automountServiceAccountToken") { vec![warning.to_owned()] } else { Vec::new() }
-    },
     ..PLAIN
 };
