@@ -14,7 +14,11 @@ async fn post(kapell: &Kapell, path: &str, media_type: &str, body: Value) -> (u1
         .header("content-type", media_type)
         .body(Body::from(body.to_string().into_bytes()))
         .expect("a request");
-    let answer = kapell.client().await.send(request).await.expect("an answer");
+    // By themselves these clients would come back until there is room.
+    let mut config = kapell.config().await;
+    config.default_retry = false;
+    let client = kube::Client::try_from(config).expect("a client");
+    let answer = client.send(request).await.expect("an answer");
     let (head, body) = answer.into_parts();
     let retry_after = head.headers.get("retry-after").map(|value| value.to_str().expect("ASCII").to_owned());
     let body = body.collect().await.expect("a body").to_bytes();

@@ -144,3 +144,54 @@ async fn headers_come_from_secrets_and_refusals_can_be_skipped() {
     });
     assert!(service.calls().iter().all(|call| call.header("authorization") == "Bearer s3cr3t-value"));
 }
+
+/// Batches are as many events as there are, in order, also across kills; one that is refused goes event by event.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_arrive_in_order_across_kills() {
+    const EVENTS: u64 = 1_000;
+    let heard: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let hears = heard.clone();
+    let service = StandIn::start(move |call| {
+        let numbers: Vec<u64> = call.body.as_array().into_iter().flatten().filter_map(|e| e["data"].as_u64()).collect();
+        if numbers.contains(&7) {
+            return (400, json!("not 7"));
+        }
+        hears.lock().unwrap().extend(numbers);
+        (204, json!(null))
+    })
+    .await;
+    let mut kapell = Kapell::start();
+    let uri = format!("http://{}/", service.address);
+    tokio::task::block_in_place(|| {
+        apply(&kapell, &sink("lots", &uri, "  mode: Batched\n  onRefusal: Skip\n"));
+        until_it_begins(&kapell, "lots");
+    });
+    for round in 0..4 {
+        let event =
+            |n: u64| json!({"specversion": "1.0", "id": n.to_string(), "source": "/e2e", "type": "n", "data": n});
+        let events: Value = (round * EVENTS / 4..(round + 1) * EVENTS / 4).map(event).collect();
+        let request = http::Request::post("/apis/kapell.dev/v1alpha1/namespaces/default/cloudevents")
+            .header("content-type", "application/cloudevents-batch+json")
+            .body(events.to_string().into_bytes())
+            .unwrap();
+        kapell.client().await.request::<Value>(request).await.unwrap();
+        std::thread::park_timeout(Duration::from_micros(rand::random_range(0..20_000)));
+        kapell.kill();
+        kapell.restart();
+    }
+    let expected: Vec<u64> = (0..EVENTS).filter(|n| *n != 7).collect();
+    tokio::task::block_in_place(|| {
+        eventually("all have arrived, in order", || {
+            let mut seen = BTreeSet::new();
+            let heard = heard.lock().unwrap().clone();
+            let first_time: Vec<u64> = heard.into_iter().filter(|number| seen.insert(*number)).collect();
+            (first_time == expected).then_some(())
+        });
+        let status = eventually("the status says so", || {
+            let status = status(&kapell, "lots");
+            (status["position"] == EVENTS).then_some(status)
+        });
+        assert_eq!(status["skipped"], 1, "{status:#}");
+    });
+    assert!(service.calls().len() < 300, "{} requests", service.calls().len());
+}

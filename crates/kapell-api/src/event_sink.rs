@@ -29,6 +29,7 @@ pub struct EventSink {
     pub kind: EventSinkKind,
     /// Standard object's metadata.
     #[serde(default)]
+    #[schemars(schema_with = "crate::schema::object_meta")]
     pub metadata: ObjectMeta,
     /// What is delivered, and where to.
     pub spec: EventSinkSpec,
@@ -48,7 +49,8 @@ pub struct EventSinkSpec {
     /// events of workflows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub types: Vec<String>,
-    /// How an event is written: `Structured` (one JSON document) or `Binary` (attributes as headers).
+    /// How events are written: `Structured` (one JSON document each), `Binary` (attributes as headers) or `Batched` (as many as
+    /// there are, at most 64 and about 1 MiB, in one request).
     #[serde(default)]
     pub mode: EventSinkMode,
     /// Which events count for a new sink: `Latest` (those to come) or `Earliest` (all that the log has).
@@ -73,6 +75,7 @@ pub enum EventSinkMode {
     #[default]
     Structured,
     Binary,
+    Batched,
 }
 
 /// Which events count for a new sink.
@@ -145,6 +148,7 @@ pub struct EventSinkStatus {
     pub lost: u64,
     /// When it has taken the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub last_delivery_time: Option<Time>,
     /// Why the latest attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

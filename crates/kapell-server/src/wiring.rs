@@ -17,7 +17,7 @@ use kapell_workflow::{Engine, EventLimits};
 
 use crate::caller::Caller;
 use crate::cloud_events::CloudEvents;
-use crate::handles::{NodeUsage, PodLogs, RunIntake, Timeline};
+use crate::handles::{ClientAuthority, NodeUsage, PodLogs, RunIntake, Timeline};
 use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
@@ -43,7 +43,10 @@ pub(crate) async fn wire(
     let workflows = &settings.workflows;
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
+    // Where pods reach the API, through the Service `kubernetes`.
+    let service_address = block.services().0.to_string();
+    let pki =
+        Pki::load_or_create(&data.join("pki"), today, &[service_address]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
         audit: Some(AuditConfig::new(data.join("audit"))),
         account_key: Some(pki.service_account_key()?),
@@ -103,6 +106,7 @@ pub(crate) async fn wire(
     let kubeconfig = pki.kubeconfig(&format!("https://{address}"));
     let controllers = ControllersConfig {
         root_certificate: Some(pki.ca_pem().to_owned()),
+        client_signer: Some(Arc::new(ClientAuthority(pki.client_signer()?))),
         event_ttl: settings.event_ttl,
         ..ControllersConfig::default()
     };

@@ -1,13 +1,13 @@
 //! Delivers the events of a namespace to its `EventSink`s.
 //!
-//! Each sink has a task of its own that reads the namespace's log from a position on and sends event after event, each until the
-//! sink has taken it: in order, at least once. The position stands in the sink's status, written after what it says has
+//! Each sink has a task of its own that reads the namespace's log from a position on and sends event after event (or, if it wants
+//! batches, as many as there are in one request), each until the sink has taken it: in order, at least once. The position stands in the sink's status, written after what it says has
 //! happened, so after a crash the latest events are sent again.
 //!
 //! A sink that does not take its events waits alone: it neither keeps the log from being trimmed, nor does it take a place of
 //! the calls of workflows. What was trimmed before it took it is counted as lost and said in its status.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use crate::core::exchange::{Reply, Unanswered};
 use crate::secrets::Disclosure;
 use delivery::Verdict;
 
-/// How long a sink may take for one event.
+/// How long a sink may take for one request.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Delays between attempts; a sink may ask for longer ones by `Retry-After`, up to the last.
@@ -44,8 +44,8 @@ const LONGEST_ASKED_FOR: Duration = Duration::from_secs(3_600);
 /// While events are delivered, how far they are is written this often: more costs writes, less repeats more after a crash.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 
-/// Records read at a time; with the longest events 8 MiB.
-const PAGE: usize = 32;
+/// Records read at a time; with the longest events 16 MiB.
+const PAGE: usize = 64;
 
 /// Watches sinks and delivers to them until `shutdown`.
 pub(super) async fn run(client: kube::Client, shared: Arc<Shared>, shutdown: CancellationToken) {
@@ -223,12 +223,14 @@ impl Courier {
         }
         let records = shared.store.read_log(log, self.position, PAGE).await?;
         let caught_up = records.len() < PAGE;
-        for (position, record) in records {
+        let spec = &self.sink.spec;
+        let read = records.into_iter().map(|(position, record)| {
             let event = decode(&record).and_then(|recorded| CloudEvent::new(recorded.event).ok());
-            if let Some(event) = event.filter(|event| delivery::is_wanted(&self.sink.spec, event)) {
-                self.hand_over(&event).await;
-            }
-            self.position = position + 1;
+            (position, record.len(), event.filter(|event| delivery::is_wanted(spec, event)))
+        });
+        for portion in delivery::portions(spec, read.collect()) {
+            self.hand_over(&portion.events).await;
+            self.position = portion.until;
             if self.noted.elapsed() >= NOTE_EVERY {
                 self.note().await;
             }
@@ -240,28 +242,37 @@ impl Courier {
         Ok(())
     }
 
-    /// Sends the event until the sink has taken it, or refused it for good.
-    async fn hand_over(&mut self, event: &CloudEvent) {
+    /// Sends the events, which follow each other, until the sink has taken each or refused it for good.
+    async fn hand_over(&mut self, events: &[CloudEvent]) {
+        let mut rest: VecDeque<&[CloudEvent]> = VecDeque::from([events]);
         let mut delay = FIRST_RETRY;
-        loop {
+        while let Some(events) = rest.front().copied() {
+            let Some(first) = events.first() else { return };
             // What the sink says must not bring a secret into its status.
             let mut disclosure = Disclosure::default();
-            let verdict = match self.send(event, &mut disclosure).await {
-                Ok(reply) => delivery::judge(&self.sink.spec, &reply, &disclosure),
+            let verdict = match self.send(events, &mut disclosure).await {
+                Ok(reply) => delivery::judge(&self.sink.spec, &reply, events.len(), &disclosure),
                 Err(failure) => Verdict::Again { why: failure.blotted(&disclosure).to_string(), after: None },
             };
             match verdict {
                 Verdict::Taken => {
-                    self.status.delivered += 1;
+                    self.status.delivered += events.len() as u64;
                     self.status.last_delivery_time = Some(time());
-                    return self.say("Delivering", None);
+                    self.say("Delivering", None);
+                    rest.pop_front();
+                    delay = FIRST_RETRY;
                 }
                 Verdict::Refused { why } => {
                     self.status.skipped += 1;
-                    return self.say("Delivering", Some(format!("skipped event {}: {why}", event.id())));
+                    self.say("Delivering", Some(format!("skipped event {}: {why}", first.id())));
+                    rest.pop_front();
+                    delay = FIRST_RETRY;
                 }
+                Verdict::Apart => rest = events.chunks(1).collect(),
                 Verdict::Again { why, after } => {
-                    self.say("Retrying", Some(format!("event {}: {why}", event.id())));
+                    let others = events.len() - 1;
+                    let others = if others > 0 { format!(" and {others} after it") } else { String::new() };
+                    self.say("Retrying", Some(format!("event {}{others}: {why}", first.id())));
                     self.note().await;
                     let asked_for = after.unwrap_or_default().min(LONGEST_ASKED_FOR);
                     // So that those who wait for one service do not come back together.
@@ -273,7 +284,7 @@ impl Courier {
         }
     }
 
-    async fn send(&self, event: &CloudEvent, disclosure: &mut Disclosure) -> Result<Reply, Unanswered> {
+    async fn send(&self, events: &[CloudEvent], disclosure: &mut Disclosure) -> Result<Reply, Unanswered> {
         let shared = &self.desk.shared;
         let mut headers = Vec::new();
         for header in &self.sink.spec.headers {
@@ -298,7 +309,7 @@ impl Courier {
             };
             headers.push((header.name.clone(), value));
         }
-        let request = delivery::request(&self.sink.spec, event, &headers).map_err(Unanswered::Misconfigured)?;
+        let request = delivery::request(&self.sink.spec, events, &headers).map_err(Unanswered::Misconfigured)?;
         exchange::attempt(shared, &self.key.namespace, &request, LIMIT).await
     }
 

@@ -11,10 +11,48 @@ use crate::core::exchange::Reply;
 use crate::expression::Datum;
 use crate::secrets::Disclosure;
 
+/// Events in one request, and their bytes as they stand in the log: what most services take, and little enough to be sent
+/// again. The longest event alone may be a quarter of that.
+const MOST_TOGETHER: usize = 64;
+const MOST_BYTES: usize = 1 << 20;
+
 /// What of a refusal's body is repeated.
 const LONGEST_EXCERPT: usize = 200;
 
-/// What becomes of an event after one attempt.
+/// Records that are dealt with together, up to the one before this position.
+#[derive(Debug, Default)]
+pub(super) struct Portion {
+    /// Those that the sink gets.
+    pub(super) events: Vec<CloudEvent>,
+    pub(super) until: u64,
+    bytes: usize,
+}
+
+/// A record of the log: its position, its length, and the event if the sink gets it.
+pub(super) type Read = (u64, usize, Option<CloudEvent>);
+
+/// What is sent together, in order. Records that the sink does not get go with those before them.
+pub(super) fn portions(spec: &EventSinkSpec, records: Vec<Read>) -> Vec<Portion> {
+    let most = if spec.mode == EventSinkMode::Batched { MOST_TOGETHER } else { 1 };
+    let mut portions: Vec<Portion> = Vec::new();
+    for (position, bytes, event) in records {
+        let fits = |last: &Portion| match event {
+            Some(_) => last.events.len() < most && last.bytes + bytes <= MOST_BYTES,
+            None => true,
+        };
+        if !portions.last().is_some_and(fits) {
+            portions.push(Portion::default());
+        }
+        if let Some(portion) = portions.last_mut() {
+            portion.until = position + 1;
+            portion.bytes += event.as_ref().map_or(0, |_| bytes);
+            portion.events.extend(event);
+        }
+    }
+    portions
+}
+
+/// What becomes of a portion after one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Taken,
@@ -22,6 +60,8 @@ pub(super) enum Verdict {
     Refused {
         why: String,
     },
+    /// Its events are sent one by one, as some of them may be taken.
+    Apart,
     Again {
         why: String,
         /// The sink asks not to come back earlier.
@@ -42,17 +82,21 @@ pub(super) fn is_wanted(spec: &EventSinkSpec, event: &CloudEvent) -> bool {
     spec.types.iter().any(fits)
 }
 
-/// `disclosure`: what the sink was sent and is not to be repeated.
-pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply, disclosure: &Disclosure) -> Verdict {
+/// What the answer to so many events means. `disclosure`: what the sink was sent and is not to be repeated.
+pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply, count: usize, disclosure: &Disclosure) -> Verdict {
     if (200..300).contains(&reply.status) {
         return Verdict::Taken;
+    }
+    let passing = matches!(reply.status, 408 | 425 | 429);
+    let skipped = spec.on_refusal == OnRefusal::Skip && (400..500).contains(&reply.status) && !passing;
+    if count > 1 && (skipped || reply.status == 413) {
+        return Verdict::Apart;
     }
     let said = disclosure.blotted(&String::from_utf8_lossy(&reply.body));
     let said: String = said.trim().chars().take(LONGEST_EXCERPT).collect();
     let why = format!("the sink answered {}: {said}", reply.status);
     let why = why.trim_end_matches(": ").to_owned();
-    let passing = matches!(reply.status, 408 | 425 | 429);
-    if spec.on_refusal == OnRefusal::Skip && (400..500).contains(&reply.status) && !passing {
+    if skipped {
         return Verdict::Refused { why };
     }
     let header = reply.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
@@ -64,12 +108,14 @@ pub(super) fn judge(spec: &EventSinkSpec, reply: &Reply, disclosure: &Disclosure
 /// What does not fit into a request, in a few words.
 pub(super) fn request(
     spec: &EventSinkSpec,
-    event: &CloudEvent,
+    events: &[CloudEvent],
     headers: &[(String, String)],
 ) -> Result<http::Request<Bytes>, String> {
-    let mut request = match spec.mode {
-        EventSinkMode::Structured => structured(event),
-        EventSinkMode::Binary => binary(event)?,
+    let mut request = match (spec.mode, events) {
+        (EventSinkMode::Structured, [event]) => structured(event),
+        (EventSinkMode::Binary, [event]) => binary(event)?,
+        (EventSinkMode::Batched, events) => batched(events),
+        (EventSinkMode::Structured | EventSinkMode::Binary, _) => return Err("not one event".to_owned()),
     };
     *request.method_mut() = http::Method::POST;
     *request.uri_mut() = spec.uri.parse().map_err(|error| format!("uri: {error}"))?;
@@ -89,6 +135,15 @@ const CONTENT_TYPE: HeaderName = http::header::CONTENT_TYPE;
 fn structured(event: &CloudEvent) -> http::Request<Bytes> {
     let mut request = http::Request::new(Bytes::from(event.envelope().to_json()));
     let media_type = HeaderValue::from_static("application/cloudevents+json; charset=utf-8");
+    request.headers_mut().insert(CONTENT_TYPE, media_type);
+    request
+}
+
+/// CloudEvents JSON format 1.0, 4: an array of events.
+fn batched(events: &[CloudEvent]) -> http::Request<Bytes> {
+    let events: Vec<String> = events.iter().map(|event| event.envelope().to_json()).collect();
+    let mut request = http::Request::new(Bytes::from(format!("[{}]", events.join(","))));
+    let media_type = HeaderValue::from_static("application/cloudevents-batch+json; charset=utf-8");
     request.headers_mut().insert(CONTENT_TYPE, media_type);
     request
 }

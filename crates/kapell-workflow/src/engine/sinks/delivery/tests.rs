@@ -37,17 +37,48 @@ fn what_is_sent_is_what_was_published() {
         event(json!({ "data": "text", "datacontenttype": "text/plain" })),
         event(json!({ "data_base64": "AAEC", "datacontenttype": "application/octet-stream", "extension": "7" })),
     ];
-    for mode in [EventSinkMode::Structured, EventSinkMode::Binary] {
+    for mode in [EventSinkMode::Structured, EventSinkMode::Binary, EventSinkMode::Batched] {
         let spec = EventSinkSpec { uri: "http://billing/events".to_owned(), mode, ..EventSinkSpec::default() };
         for event in &events {
             let headers = [("x-key".to_owned(), "value".to_owned())];
-            let request = request(&spec, event, &headers).unwrap();
+            let request = request(&spec, std::slice::from_ref(event), &headers).unwrap();
             assert_eq!(request.method(), http::Method::POST);
             assert_eq!(request.headers()["x-key"], "value");
             let read = ingest::events(request.headers(), request.body()).unwrap();
             assert_eq!(read[0].envelope().to_value(), event.envelope().to_value(), "{mode:?}");
         }
     }
+    let spec = batches(OnRefusal::Retry);
+    let request = request(&spec, &events, &[]).unwrap();
+    let read = ingest::events(request.headers(), request.body()).unwrap();
+    let values = |events: &[CloudEvent]| events.iter().map(|event| event.envelope().to_value()).collect::<Vec<_>>();
+    assert_eq!(values(&read), values(&events));
+}
+
+fn batches(on_refusal: OnRefusal) -> EventSinkSpec {
+    let uri = "http://billing/events".to_owned();
+    EventSinkSpec { uri, mode: EventSinkMode::Batched, on_refusal, ..EventSinkSpec::default() }
+}
+
+/// How many events each portion has, and until where it goes.
+fn shape(spec: &EventSinkSpec, records: &[(usize, bool)]) -> Vec<(usize, u64)> {
+    let records = records.iter().enumerate();
+    let records =
+        records.map(|(position, (bytes, wanted))| (position as u64, *bytes, wanted.then(|| event(json!({})))));
+    portions(spec, records.collect()).iter().map(|portion| (portion.events.len(), portion.until)).collect()
+}
+
+#[test]
+fn what_is_sent_together_is_bounded_and_in_order() {
+    let (one, many) = (EventSinkSpec::default(), batches(OnRefusal::Retry));
+    assert_eq!(shape(&one, &[(9, true), (9, false), (9, true)]), [(1, 2), (1, 3)]);
+    assert_eq!(shape(&many, &[(9, false), (9, true), (9, false), (9, true)]), [(2, 4)]);
+    assert_eq!(shape(&many, &[(9, false), (9, false)]), [(0, 2)], "nothing is sent, and it goes on");
+    assert_eq!(shape(&many, &[(9, true); 150]), [(64, 64), (64, 128), (22, 150)]);
+    let half = MOST_BYTES / 2;
+    assert_eq!(shape(&many, &[(half, true), (half, true), (half, true)]), [(2, 2), (1, 3)]);
+    assert_eq!(shape(&many, &[(3 * half, true), (1, true)]), [(1, 1), (1, 2)], "what is too large goes alone");
+    assert_eq!(shape(&many, &[]), []);
 }
 
 #[test]
@@ -68,10 +99,21 @@ fn answers_are_judged() {
         (&skip, reply(500, &[], ""), again("the sink answered 500", None)),
         (&skip, reply(302, &[], ""), again("the sink answered 302", None)),
     ] {
-        assert_eq!(judge(spec, &reply, &Disclosure::default()), expected);
+        assert_eq!(judge(spec, &reply, 1, &Disclosure::default()), expected);
+    }
+    let (skip, retry) = (batches(OnRefusal::Skip), batches(OnRefusal::Retry));
+    for (spec, status, expected) in [
+        (&retry, 204, Verdict::Taken),
+        (&retry, 400, again("the sink answered 400", None)),
+        (&retry, 413, Verdict::Apart),
+        (&skip, 400, Verdict::Apart),
+        (&skip, 429, again("the sink answered 429", None)),
+        (&skip, 503, again("the sink answered 503", None)),
+    ] {
+        assert_eq!(judge(spec, &reply(status, &[], ""), 7, &Disclosure::default()), expected, "{status}");
     }
     let mut disclosure = Disclosure::default();
     disclosure.learn("sink", [("token".to_owned(), b"swordfish".to_vec())].into()).unwrap();
-    let told = judge(&retry, &reply(401, &[], "no such token: swordfish"), &disclosure);
+    let told = judge(&retry, &reply(401, &[], "no such token: swordfish"), 1, &disclosure);
     assert_eq!(told, again("the sink answered 401: no such token: [redacted]", None));
 }
