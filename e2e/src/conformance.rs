@@ -148,6 +148,17 @@ impl Case {
         self.request(Method::DELETE, path, &json, options.to_string().into_bytes()).await
     }
 
+    /// Gets an object, changes it and puts it back; again when somebody else has written in between, as clients do.
+    pub async fn update(&self, path: &str, change: impl Fn(&mut Value)) -> Value {
+        eventually_async(&format!("an update of {path} passes"), || async {
+            let mut object = self.get(path).await.expect(200);
+            change(&mut object);
+            let answer = self.put(path, &object).await;
+            (answer.code != 409).then(|| answer.expect(200))
+        })
+        .await
+    }
+
     /// The items of a list.
     pub async fn list(&self, path: &str) -> Vec<Value> {
         let list = self.get(path).await.expect(200);
@@ -327,15 +338,8 @@ impl Operations<'_> {
         }
     }
 
-    /// A controller may write at the same time, so an update may have to be tried again, as clients do.
     async fn is_updated(&self, case: &Case, path: &str) {
-        let updated = eventually_async("an update passes", || async {
-            let mut object = case.get(path).await.expect(200);
-            object["metadata"]["annotations"]["updated"] = json!("true");
-            let answer = case.put(path, &object).await;
-            (answer.code != 409).then(|| answer.expect(200))
-        })
-        .await;
+        let updated = case.update(path, |object| object["metadata"]["annotations"]["updated"] = json!("true")).await;
         let annotations = &updated["metadata"]["annotations"];
         assert_eq!((&annotations["updated"], &annotations["patched"]), (&json!("true"), &json!("true")));
     }
@@ -346,14 +350,11 @@ impl Operations<'_> {
         let patched = case.merge(&path, &patch).await.expect(200);
         assert_eq!(patched["metadata"]["annotations"]["patchedstatus"], "true");
         assert_contains(&patched["status"], status);
-        let updated = eventually_async("an update of the status passes", || async {
-            let mut object = case.get(&path).await.expect(200);
+        let change = |object: &mut Value| {
             object["metadata"]["annotations"]["updatedstatus"] = json!("true");
             object["status"] = patched["status"].clone();
-            let answer = case.put(&path, &object).await;
-            (answer.code != 409).then(|| answer.expect(200))
-        })
-        .await;
+        };
+        let updated = case.update(&path, change).await;
         assert_eq!(updated["metadata"]["annotations"]["updatedstatus"], "true");
         assert_contains(&updated["status"], status);
     }
@@ -363,6 +364,13 @@ fn with_name(object: &Value, name: &str) -> Value {
     let mut object = object.clone();
     object["metadata"] = json!({"name": name});
     object
+}
+
+/// Adds to `status.conditions`.
+pub fn add_condition(object: &mut Value, condition: Value) {
+    let mut conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.push(condition);
+    object["status"]["conditions"] = json!(conditions);
 }
 
 /// Every field of `expected` is in `found`, with its value.

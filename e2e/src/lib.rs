@@ -15,10 +15,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub mod conformance;
+mod forward;
 pub mod load;
 pub mod shop;
 pub mod stand_in;
 pub mod steps;
+
+pub use forward::Forward;
 
 /// How long anything in these tests may take before it counts as never happening. Generous, because CI shares two cores.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -350,6 +353,16 @@ macro_rules! skip {
         $crate::note_skipped(&format!($($reason)*));
         return;
     }};
+}
+
+/// Leaves a test that is about kubectl where there is none.
+#[macro_export]
+macro_rules! need_kubectl {
+    () => {
+        if $crate::kubectl_binary().is_none() {
+            $crate::skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
+        }
+    };
 }
 
 /// See [`skip`].

@@ -1,19 +1,11 @@
 //! Who may do what, as kubectl's users meet it: tokens, roles, `--as`, quotas, eviction, and what is recorded of it.
 
-use kapell_e2e::{Kapell, eventually, kubectl_binary, skip};
+use kapell_e2e::{Kapell, eventually, need_kubectl, skip};
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 const WEB: &str = include_str!("files/web.yaml");
 const ROBOT: &str = "system:serviceaccount:default:robot";
-
-macro_rules! need_kubectl {
-    () => {
-        if kubectl_binary().is_none() {
-            skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
-        }
-    };
-}
 
 #[test]
 fn an_account_that_views_reads_and_does_not_write() {
@@ -161,4 +153,74 @@ fn idle_connections_keep_nobody_out() {
     kapell.cli(&["get", "namespaces"]).ok().says("kube-system");
     drop(idle);
     kapell.cli(&["get", "namespaces"]).ok();
+}
+
+/// Row: kubectl | `certificate approve`, `certificate deny`
+#[test]
+fn who_is_approved_gets_a_certificate_and_comes_in_with_it() {
+    need_kubectl!();
+    let openssl = |arguments: &[&str]| {
+        let mut command = std::process::Command::new("openssl");
+        kapell_e2e::run(
+            {
+                command.args(arguments);
+                command
+            },
+            None,
+        )
+    };
+    if std::process::Command::new("openssl").arg("version").output().is_err() {
+        skip!("no openssl, with which a key and a request are made");
+    }
+    let kapell = Kapell::start();
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str| place.path().join(name).display().to_string();
+    let (key, request, certificate) = (file("key"), file("request"), file("certificate"));
+    openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", &key]).ok();
+    openssl(&["req", "-new", "-key", &key, "-subj", "/O=developers/O=testers/CN=jane", "-out", &request]).ok();
+    let ask = |name: &str| {
+        use base64::Engine as _;
+        let pem = base64::engine::general_purpose::STANDARD.encode(std::fs::read(&request).unwrap());
+        let object = json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+            "spec": {"request": pem, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"],
+                "expirationSeconds": 3600},
+        });
+        kapell.kubectl_with_input(&["create", "-f", "-"], Some(&object.to_string())).ok();
+    };
+    ask("jane");
+    ask("mallory");
+    kapell.kubectl(&["get", "csr", "jane"]).ok().says("kubernetes.io/kube-apiserver-client").says("Pending");
+    // A namespace's administrator is no approver.
+    kapell.kubectl(&["create", "clusterrolebinding", "ann", "--clusterrole=admin", "--user=ann"]).ok();
+    kapell.kubectl(&["certificate", "approve", "jane", "--as=ann"]).exits(1).says("Forbidden");
+    kapell.kubectl(&["certificate", "deny", "mallory"]).ok();
+    kapell.kubectl(&["certificate", "approve", "jane"]).ok();
+    let pem = eventually("it is signed", || {
+        let signed = kapell.object("default", "csr/jane");
+        signed["status"]["certificate"].as_str().map(str::to_owned)
+    });
+    kapell.kubectl(&["get", "csr"]).ok().says("Approved,Issued").says("Denied");
+    use base64::Engine as _;
+    std::fs::write(&certificate, base64::engine::general_purpose::STANDARD.decode(pem).unwrap()).unwrap();
+    openssl(&["x509", "-in", &certificate, "-noout", "-text"])
+        .ok()
+        .says("TLS Web Client Authentication")
+        .says("CA:FALSE");
+
+    // With nothing but the certificate: a kubeconfig of its own.
+    let own = std::fs::read_to_string(kapell.data().join("kubeconfig")).unwrap();
+    let token = own.lines().find(|line| line.trim_start().starts_with("token:")).unwrap();
+    let user = format!("    client-certificate: {certificate}\n    client-key: {key}");
+    std::fs::write(file("kubeconfig"), own.replace(token, &user)).unwrap();
+    let by_jane = |arguments: &[&str]| {
+        let mut command = kapell.kubectl_command(arguments);
+        command.env("KUBECONFIG", file("kubeconfig"));
+        kapell_e2e::run(command, None)
+    };
+    by_jane(&["auth", "whoami"]).ok().says("jane").says("developers").says("testers");
+    by_jane(&["get", "pods"]).exits(1).says("User \"jane\" cannot list");
+    kapell.kubectl(&["create", "rolebinding", "testers", "--clusterrole=view", "--group=testers"]).ok();
+    by_jane(&["get", "pods"]).ok();
+    assert!(kapell.object("default", "csr/mallory")["status"]["certificate"].is_null());
 }

@@ -3,17 +3,9 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use kapell_e2e::{Kapell, eventually, kubectl_binary, skip};
+use kapell_e2e::{Kapell, eventually, need_kubectl};
 
 const WEB: &str = include_str!("files/web.yaml");
-
-macro_rules! need_kubectl {
-    () => {
-        if kubectl_binary().is_none() {
-            skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
-        }
-    };
-}
 
 fn changed(text: &str, from: &str, to: &str) -> String {
     assert!(text.contains(from));

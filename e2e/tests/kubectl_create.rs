@@ -1,15 +1,7 @@
 //! kubectl's typed writers, which send protobuf: `create …`, `expose` and what comes near. Each object is then read back.
 
-use kapell_e2e::{Kapell, kubectl_binary, skip};
+use kapell_e2e::{Kapell, need_kubectl};
 use serde_json::{Value, json};
-
-macro_rules! need_kubectl {
-    () => {
-        if kubectl_binary().is_none() {
-            skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
-        }
-    };
-}
 
 /// One server for a table of commands and what the object then has at a JSON pointer.
 #[track_caller]

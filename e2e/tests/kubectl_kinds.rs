@@ -1,18 +1,10 @@
 //! The real kubectl on every other kind: workloads that run, kinds that are objects, versions that Kubernetes removed, and
 //! `explain`.
 
-use kapell_e2e::{Kapell, eventually, kubectl_binary, skip};
+use kapell_e2e::{Kapell, eventually, need_kubectl};
 use serde_json::json;
 
 const WORKLOADS: &str = include_str!("files/workloads.yaml");
-
-macro_rules! need_kubectl {
-    () => {
-        if kubectl_binary().is_none() {
-            skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
-        }
-    };
-}
 
 #[test]
 fn sets_run_scale_roll_and_go_back() {

@@ -1,14 +1,6 @@
 //! Server-side apply as the real kubectl does it, alone and after its own client-side past.
 
-use kapell_e2e::{Kapell, kubectl_binary, skip};
-
-macro_rules! need_kubectl {
-    () => {
-        if kubectl_binary().is_none() {
-            skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
-        }
-    };
-}
+use kapell_e2e::{Kapell, need_kubectl};
 
 const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\ndata:\n  colour: red\n  size: small\n";
 const OURS: &[&str] = &["apply", "--server-side", "-f", "-"];

@@ -4,12 +4,11 @@
 //! `cargo xtask guide` makes the table of docs/guide/kubernetes.md of the lines `Row` and `Column`: every test is a column, and every
 //! test does every row, so that a cell is proven by the test of its column.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use kapell_e2e::{Kapell, Ran, eventually, run, skip, tool};
+use kapell_e2e::{Forward, Kapell, Ran, eventually, run, skip, tool};
 use serde_json::{Value, json};
 
 const WEB: &str = include_str!("files/web.yaml");
@@ -256,17 +255,7 @@ fn cp(kubectl: &Kubectl) {
 
 /// Row: kubectl | `port-forward`
 fn port_forward(kubectl: &Kubectl) {
-    let mut command = kubectl.command(&["port-forward", "service/web", ":8080"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let line = lines.find(|line| line.contains("127.0.0.1:")).expect("it says where it listens");
-    let address = line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).unwrap();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let answer = Forward::start(kubectl.command(&["port-forward", "service/web", ":8080"])).get().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 

@@ -39,7 +39,15 @@ fn watches_over_web_sockets() {
     script("websocket_watch");
 }
 
+/// Row: python | logs over WebSocket
+/// Conformance: [sig-node] Pods should support retrieving logs from the container over websockets [NodeConformance]
+#[test]
+fn logs_over_web_sockets() {
+    script("websocket_logs");
+}
+
 /// Row: python | `exec` with input, output, errors and exit codes
+/// Conformance: [sig-node] Pods should support remote command execution over websockets [NodeConformance]
 #[test]
 fn commands_run_in_pods() {
     script("exec");

@@ -1,10 +1,9 @@
 //! `exec`, `attach`, `cp`, `port-forward` and `logs` with the real kubectl and with our own command line.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use kapell_e2e::{Kapell, Ran, eventually, kubectl_binary, run, skip};
+use kapell_e2e::{Forward, Kapell, Ran, eventually, kubectl_binary, need_kubectl, run, skip};
 
 const WEB: &str = include_str!("files/web.yaml");
 
@@ -22,14 +21,6 @@ spec:
     env: [{name: GREETING, value: hello}]
     command: [sh, -c, 'echo up; while read line; do echo "heard $line"; echo "error $line" >&2; done']
 "#;
-
-macro_rules! need_kubectl {
-    () => {
-        if kubectl_binary().is_none() {
-            skip!("no kubectl: install it, or Go, from which `cargo xtask test` builds it");
-        }
-    };
-}
 
 fn with_echo() -> Kapell {
     let kapell = Kapell::start();
@@ -137,6 +128,19 @@ fn a_client_that_goes_takes_its_command_along() {
     assert_eq!(kapell.object("default", "pod/echo")["status"]["containerStatuses"][0]["restartCount"], 0);
 }
 
+/// What a command leaves in the background may write for ever; the session has ended all the same.
+#[test]
+fn a_session_ends_with_its_command() {
+    let kapell = with_echo();
+    for (program, command) in both(&kapell) {
+        let shell = "exec 3>&1; (trap '' HUP; while echo noise; do :; done) >&3 2>/dev/null & echo $!; exit 7";
+        let ran = run(command(&["exec", "echo", "--", "sh", "-c", shell]), None);
+        assert_eq!(ran.code, Some(7), "{program}: {}", ran.stderr);
+        let pid = ran.stdout.lines().find_map(|line| line.parse::<i32>().ok()).expect("the noisy one says who it is");
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
 #[test]
 fn attach_speaks_with_the_container_itself() {
     let kapell = with_echo();
@@ -170,38 +174,6 @@ fn cp_copies_files_and_directories_both_ways() {
     kapell.kubectl(&["exec", "echo", "--", "wc", "-c", "in/data"]).ok().says("3000000");
     kapell.kubectl(&["cp", "echo:in/data", &path("back")]).ok();
     assert!(std::fs::read(path("back")).unwrap() == bytes);
-}
-
-/// A port-forward that has said where it listens.
-struct Forward {
-    child: Child,
-    address: String,
-}
-
-impl Forward {
-    fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains("127.0.0.1:")).expect("it says where it listens");
-        let address = line.split_whitespace().find(|word| word.starts_with("127.0.0.1:")).unwrap().to_owned();
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
-    }
-
-    fn get(&self) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    }
-}
-
-impl Drop for Forward {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod kubectl;
 mod layers;
 mod metadata;
 mod protobuf;
+mod schemas;
 mod shell;
 
 use std::os::unix::process::CommandExt;
@@ -77,6 +78,8 @@ enum Chore {
     ProtobufDescriptors,
     /// Writes the bodies that the protobuf decoder is tested with anew, by Kubernetes' own encoders (needs Go)
     ProtobufFixtures,
+    /// Writes the JSON Schemas of Kubernetes' types anew, from `k8s-openapi`
+    Schemas,
 }
 
 fn main() -> ExitCode {
@@ -103,6 +106,7 @@ fn chore(chore: Chore) -> Result<()> {
         Chore::CheckDependencies => check_dependencies(&Metadata::load()?),
         Chore::ProtobufDescriptors => protobuf::write_descriptors(),
         Chore::ProtobufFixtures => protobuf::write_fixtures(),
+        Chore::Schemas => schemas::write(),
     }
 }
 

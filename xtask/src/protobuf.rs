@@ -31,17 +31,19 @@ const VERSION: &str = "v0.37.2";
 const MODULES: [&str; 3] = ["k8s.io/api", "k8s.io/apimachinery", "k8s.io/metrics"];
 
 /// The packages whose kinds can be the body of a request.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 19] = [
     "k8s.io/api/apps/v1",
     "k8s.io/api/authentication/v1",
     "k8s.io/api/authorization/v1",
     "k8s.io/api/autoscaling/v1",
     "k8s.io/api/autoscaling/v2",
     "k8s.io/api/batch/v1",
+    "k8s.io/api/certificates/v1",
     "k8s.io/api/coordination/v1",
     "k8s.io/api/core/v1",
     "k8s.io/api/discovery/v1",
     "k8s.io/api/events/v1",
+    "k8s.io/api/flowcontrol/v1",
     "k8s.io/api/networking/v1",
     "k8s.io/api/node/v1",
     "k8s.io/api/policy/v1",

@@ -15,8 +15,17 @@ use crate::fields::{self, FieldError};
 pub(crate) trait Sources {
     fn config_map(&self, namespace: &str, name: &str) -> Option<Arc<ConfigMap>>;
     fn secret(&self, namespace: &str, name: &str) -> Option<Arc<Secret>>;
+    fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>>;
     /// The Services of one namespace.
     fn services(&self, namespace: &str) -> Vec<Arc<Service>>;
+}
+
+/// The Service that leads to the API server. Every pod is told of it, as upstream.
+pub(crate) const API_SERVICE: ServiceName = ServiceName { namespace: "default", name: "kubernetes" };
+
+pub(crate) struct ServiceName {
+    pub(crate) namespace: &'static str,
+    pub(crate) name: &'static str,
 }
 
 /// What the node knows about the pod and the container.
@@ -28,6 +37,8 @@ pub(crate) struct Place<'a> {
     pub(crate) host_env: &'a BTreeMap<String, String>,
     /// Volume name → directory, of the volumes that this container mounts.
     pub(crate) volumes: &'a BTreeMap<String, String>,
+    /// The kubeconfig of the pod's account, if this container mounts it.
+    pub(crate) kubeconfig: Option<&'a str>,
 }
 
 /// Why a configuration cannot be put together; the status shows it as CreateContainerConfigError.
@@ -54,9 +65,12 @@ pub(crate) fn environment(
     for (name, directory) in place.volumes {
         env.insert(format!("KAPELL_VOLUME_{}", variable_name(name)), directory.clone());
     }
+    let api = sources.service(API_SERVICE.namespace, API_SERVICE.name);
+    env.extend(service_variables(api.as_slice()));
     if pod.spec.as_ref().and_then(|spec| spec.enable_service_links) != Some(false) {
         env.extend(service_variables(&sources.services(namespace)));
     }
+    env.extend(place.kubeconfig.map(|path| ("KUBECONFIG".to_owned(), path.to_owned())));
     env.insert("HOST".to_owned(), place.pod_ip.to_string());
     env.insert("POD_IP".to_owned(), place.pod_ip.to_string());
     env.insert("PORT".to_owned(), place.port.to_string());
@@ -227,6 +241,14 @@ fn service_variables(services: &[Arc<Service>]) -> BTreeMap<String, String> {
         }
     }
     env
+}
+
+/// Where the API server can be reached from pods: address and port of its Service.
+pub(crate) fn api_address(sources: &dyn Sources) -> Option<(String, String)> {
+    let service = sources.service(API_SERVICE.namespace, API_SERVICE.name)?;
+    let mut variables = service_variables(std::slice::from_ref(&service));
+    let mut take = |suffix: &str| variables.remove(&format!("{}_SERVICE_{suffix}", variable_name(API_SERVICE.name)));
+    Some((take("HOST")?, take("PORT")?))
 }
 
 /// How long after a Service was created its listener may take to say where it listens. Times of creation are cut to whole

@@ -46,6 +46,7 @@ mod start;
 mod status;
 mod stop;
 mod supervise;
+mod tokens;
 mod usage;
 mod volumes;
 mod worker;

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -110,6 +110,11 @@ impl Logs {
             Err(error) if error.kind() == io::ErrorKind::NotFound => VecDeque::new(),
             other => other.map_err(failed)?,
         };
+        // Whoever wants nothing of what is there wants everything from now on, not from when he reads first.
+        let (files, tail) = match options.tail_lines {
+            Some(0) => (newest_at_end(files).map_err(failed)?, None),
+            tail => (files, tail),
+        };
         let since = options.since_seconds.and_then(|s| Timestamp::now().checked_sub(SignedDuration::from_secs(s)).ok());
         let reader = Reader {
             pod,
@@ -126,7 +131,7 @@ impl Logs {
             timestamps: options.timestamps,
             at_line_start: true,
             left: options.limit_bytes,
-            tail: options.tail_lines,
+            tail,
             restarts: options.restarts,
             wakeup,
             done: false,
@@ -164,6 +169,25 @@ fn open_files(path: &Path) -> io::Result<VecDeque<BufReader<File>>> {
         }
     }
     Ok(files)
+}
+
+/// Only the newest, from its end on, or from the beginning of the record that is being written.
+fn newest_at_end(mut files: VecDeque<BufReader<File>>) -> io::Result<VecDeque<BufReader<File>>> {
+    let Some(mut file) = files.pop_back() else { return Ok(files) };
+    let mut end = file.get_ref().metadata()?.len();
+    let mut block = [0; 4096];
+    while end > 0 {
+        let start = end.saturating_sub(block.len() as u64);
+        let block = &mut block[..(end - start) as usize];
+        file.get_ref().read_exact_at(block, start)?;
+        if let Some(newline) = block.iter().rposition(|byte| *byte == b'\n') {
+            end = start + newline as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    file.seek(SeekFrom::Start(end))?;
+    Ok(VecDeque::from([file]))
 }
 
 /// Output that is handed on in one piece.

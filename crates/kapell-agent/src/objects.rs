@@ -133,7 +133,7 @@ impl Interest {
         self.dependencies = dependencies;
     }
 
-    /// Returns when there is a copy of each of them that exists; at once when there was one before.
+    /// Returns when it is known of each of them whether it exists, and what it says; at once when that was so before.
     pub(crate) async fn known(&self) {
         for dependency in &self.dependencies {
             let copy = self.register.lock().used.get(dependency).and_then(|used| match &used.copy {
@@ -211,6 +211,10 @@ impl Sources for Objects {
             Followed::Secret(informer, _) => informer.get(&key),
             Followed::ConfigMap(..) | Followed::Elsewhere => None,
         }
+    }
+
+    fn service(&self, namespace: &str, name: &str) -> Option<Arc<Service>> {
+        self.services.get(&ObjectKey::new(namespace, name))
     }
 
     fn services(&self, namespace: &str) -> Vec<Arc<Service>> {

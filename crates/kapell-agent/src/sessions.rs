@@ -6,7 +6,6 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 
 use kapell_shim::layout;
@@ -15,7 +14,7 @@ use kapell_shim::socket::Address;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 
@@ -135,13 +134,13 @@ impl Sessions {
     }
 
     /// Starts a command in the environment, working directory and cgroup of a running container.
-    pub fn exec(&self, pod_uid: &str, container: &str, options: &ExecOptions) -> Result<Session, SessionError> {
+    pub async fn exec(&self, pod_uid: &str, container: &str, options: &ExecOptions) -> Result<Session, SessionError> {
         let pod = self.pods.join(pod_uid);
         require_running(&pod, container)?;
         let (streams, ours, theirs) = make_streams(options).map_err(SessionError::Streams)?;
         let op = Op::Session { container: container.to_owned(), command: options.command.clone(), streams };
         let descriptors: Vec<BorrowedFd<'_>> = theirs.iter().map(OwnedFd::as_fd).collect();
-        let connection = ask(&pod, op, &descriptors).map_err(SessionError::Shim)?;
+        let connection = ask(&pod, op, &descriptors).await.map_err(SessionError::Shim)?;
         let Ours { stdin, stdout, stderr, terminal } = ours;
         Ok(Session { stdin, stdout, stderr, terminal, end: SessionEnd(BufReader::new(connection)) })
     }
@@ -213,19 +212,25 @@ fn make_streams(options: &ExecOptions) -> io::Result<(Streams, Ours, Vec<OwnedFd
     Ok((streams, ours, theirs))
 }
 
-/// Sends one request with descriptors on a connection of its own, whose end is the session's.
-fn ask(pod: &Path, op: Op, descriptors: &[BorrowedFd<'_>]) -> io::Result<UnixStream> {
+/// Sends one request with descriptors on a connection of its own, whose end is the session's. A shim that is stopped takes
+/// no more connections than its queue holds; then this fails.
+async fn ask(pod: &Path, op: Op, descriptors: &[BorrowedFd<'_>]) -> io::Result<UnixStream> {
     let mut line = serde_json::to_vec(&Request { v: VERSION, id: 1, op })?;
     line.push(b'\n');
-    // A line is smaller than the socket's buffer, so nothing here waits for the shim.
-    let stream = BlockingStream::connect(Address::of(pod)?.path())?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let sent = sendmsg(&stream, &[IoSlice::new(&line)], &mut control, SendFlags::NOSIGNAL)?;
-    io::Write::write_all(&mut &stream, &line[sent..])?;
-    stream.set_nonblocking(true)?;
-    UnixStream::from_std(stream)
+    let address = Address::of(pod)?;
+    let mut stream = UnixStream::connect(address.path()).await?;
+    let send = || {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(sendmsg(&stream, &[IoSlice::new(&line)], &mut control, SendFlags::NOSIGNAL)?)
+    };
+    let sent = stream.async_io(Interest::WRITABLE, send).await?;
+    stream.write_all(&line[sent..]).await?;
+    Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;

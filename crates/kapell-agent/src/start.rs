@@ -8,12 +8,14 @@ use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kapell_api::quantity::Quantity;
+use kapell_api::service_account::MOUNT_PATH;
 use kapell_shim::layout;
 use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits, Stdin};
 
 use crate::environment::{self, ConfigError, Place, Sources};
 use crate::record::PodRecord;
-use crate::volumes::{self, VolumeError};
+use crate::tokens::Tokens;
+use crate::volumes::{self, Given, VolumeError};
 
 /// Processes and threads of one container. Kubernetes has no resource for them, but without a limit one fork bomb fills
 /// the node's process table (32,768 or more numbers) and nothing can be started to stop it. Twice what systemd gives
@@ -42,18 +44,28 @@ pub(crate) struct Host<'a> {
     pub(crate) host_volumes: PathBuf,
 }
 
-/// Brings every volume of the pod up to date and returns where each is. Happy to run twice.
+/// Brings every volume of the pod up to date and returns where each is. Happy to run twice: files that `written` knows to be as they
+/// should are not looked at again, since a pod is looked at with each verdict of its probes.
 pub(crate) fn volumes(
+    written: &mut BTreeMap<String, u64>,
     pod: &Pod,
     pod_ip: Ipv4Addr,
     host: &Host<'_>,
     sources: &dyn Sources,
+    tokens: &Tokens,
 ) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
     let mut places = BTreeMap::new();
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        let content = volumes::content(pod, volume, sources, (pod_ip, host.host_ip), &host.host_volumes)?;
         let directory = host.pod_dir.join("volumes").join(&volume.name);
+        let given = Given { sources, tokens, ips: (pod_ip, host.host_ip), host_volumes: &host.host_volumes };
+        let content = volumes::content(pod, volume, &given, &directory)?;
+        let digest = content.digest();
+        if digest.is_some() && written.get(&volume.name).copied() == digest {
+            places.insert(volume.name.clone(), directory);
+            continue;
+        }
         places.insert(volume.name.clone(), volumes::materialise(&volume.name, &content, &directory)?);
+        written.extend(digest.map(|digest| (volume.name.clone(), digest)));
     }
     Ok(places)
 }
@@ -61,7 +73,8 @@ pub(crate) fn volumes(
 /// Mount paths that cannot be honoured: absolute ones, as there is no mount namespace.
 pub(crate) fn absolute_mounts(container: &Container) -> Vec<&str> {
     let paths = container.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str());
-    paths.filter(|path| path.starts_with('/')).collect()
+    // Admission adds the account's; `$KUBECONFIG` leads there.
+    paths.filter(|path| path.starts_with('/') && *path != MOUNT_PATH).collect()
 }
 
 pub(crate) fn container_spec(
@@ -75,7 +88,7 @@ pub(crate) fn container_spec(
 ) -> Result<ContainerSpec, PrepareError> {
     let work_dir = layout::work_dir(host.pod_dir, &container.name);
     fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;
-    let mut mounted = BTreeMap::new();
+    let (mut mounted, mut kubeconfig) = (BTreeMap::new(), None);
     for mount in container.volume_mounts.iter().flatten() {
         // The API refuses them; mounting the whole volume instead would show more than was asked for.
         if mount.sub_path.is_some() || mount.sub_path_expr.is_some() {
@@ -85,14 +98,19 @@ pub(crate) fn container_spec(
         if !mount.mount_path.starts_with('/') {
             volumes::link_mount(&work_dir, &mount.mount_path, place).map_err(PrepareError::WorkDir)?;
         }
+        if mount.mount_path == MOUNT_PATH {
+            kubeconfig = Some(place.join(volumes::KUBECONFIG)).filter(|file| file.exists());
+        }
         mounted.insert(mount.name.clone(), place.display().to_string());
     }
+    let kubeconfig = kubeconfig.map(|file| file.display().to_string());
     let place = Place {
         pod_ip: record.pod_ip,
         host_ip: host.host_ip,
         port: port(container, record, host.pod_dir)?,
         host_env: host.host_env,
         volumes: &mounted,
+        kubeconfig: kubeconfig.as_deref(),
     };
     let env = environment::environment(pod, container, &place, sources)?;
     let cwd = working_dir(container.working_dir.as_deref().unwrap_or_default(), &work_dir)?;

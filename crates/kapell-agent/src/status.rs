@@ -31,7 +31,8 @@ pub(crate) fn compute(
         containers(pod).iter().map(|container| container_status(pod, container, false, observed, now)).collect();
     let init_statuses: Vec<_> =
         init_containers(pod).iter().map(|container| container_status(pod, container, true, observed, now)).collect();
-    let phase = phase(pod, observed, over);
+    let settled = settled(pod);
+    let phase = settled.unwrap_or_else(|| phase(pod, observed, over));
     let ended = matches!(phase, "Succeeded" | "Failed");
     let initialized = ended && phase == "Succeeded" || is_initialized(pod, observed);
     let unready: Vec<&str> = container_statuses.iter().filter(|s| !s.ready).map(|s| s.name.as_str()).collect();
@@ -64,9 +65,18 @@ pub(crate) fn compute(
         pod_ip: ip.map(|ip| ip.to_string()),
         pod_ips: ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
         start_time: Some(old.start_time.unwrap_or(Time(whole_second(now)))),
-        reason: trouble.as_ref().map(|trouble| trouble.reason.clone()),
-        message: trouble.map(|trouble| trouble.message),
+        reason: trouble.as_ref().map(|trouble| trouble.reason.clone()).or(old.reason.filter(|_| settled.is_some())),
+        message: trouble.map(|trouble| trouble.message).or(old.message.filter(|_| settled.is_some())),
         ..old
+    }
+}
+
+/// The phase that the pod has ended in, whoever said so: no pod comes back from there.
+fn settled(pod: &Pod) -> Option<&'static str> {
+    match pod.status.as_ref()?.phase.as_deref()? {
+        "Succeeded" => Some("Succeeded"),
+        "Failed" => Some("Failed"),
+        _ => None,
     }
 }
 
@@ -163,7 +173,7 @@ fn container_status(
     } else if let Some((trouble, _)) = &seen.config_error {
         waiting(&trouble.reason, &trouble.message)
     } else if let Some(exit) = seen.exit() {
-        let leaving = pod.metadata.deletion_timestamp.is_some() || observed.failed.is_some();
+        let leaving = pod.metadata.deletion_timestamp.is_some() || observed.failed.is_some() || settled(pod).is_some();
         if restarts(pod, container, is_init, exit) && !leaving {
             status.last_state = Some(terminated(exit));
             backing_off(pod, container, exit, seen, now)

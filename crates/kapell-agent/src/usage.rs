@@ -74,63 +74,85 @@ impl Usage {
 
     /// The running containers of each pod, in the order of the pods; none for pods that do not run.
     pub async fn pods(&self, uids: &[String]) -> Vec<Vec<(String, Consumption)>> {
-        let keys: Vec<Vec<Key>> = uids.iter().map(|uid| self.containers(uid)).collect();
-        let flat: Vec<Key> = keys.iter().flatten().cloned().collect();
-        let found = self.consumption(&flat).await;
-        let told = |key: Key| found.get(&key).map(|consumption| (key.1, *consumption));
-        keys.into_iter().map(|keys| keys.into_iter().filter_map(told).collect()).collect()
+        let (pods, wanted) = (self.pods.clone(), uids.to_vec());
+        let found = blocking(move || wanted.iter().flat_map(|uid| containers(&pods, uid)).collect()).await;
+        let mut of_pod: HashMap<String, Vec<(String, Consumption)>> = HashMap::new();
+        for ((uid, name, _), consumption) in self.consumption(found).await {
+            of_pod.entry(uid).or_default().push((name, consumption));
+        }
+        for containers in of_pod.values_mut() {
+            containers.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        uids.iter().map(|uid| of_pod.remove(uid).unwrap_or_default()).collect()
     }
 
     pub async fn node(&self) -> Option<Consumption> {
-        let key = (NODE.to_owned(), String::new(), None);
-        self.consumption(std::slice::from_ref(&key)).await.remove(&key)
+        let node = Subject { key: (NODE.to_owned(), String::new(), None), cgroups: Vec::new() };
+        self.consumption(vec![node]).await.pop().map(|(_, consumption)| consumption)
     }
 
-    fn containers(&self, uid: &str) -> Vec<Key> {
-        let state = read_state(&self.pods.join(uid)).ok().flatten();
-        let containers = state.into_iter().flat_map(|state| state.containers);
-        containers.filter_map(|(name, state)| Some((uid.to_owned(), name, Some(state.running?.process)))).collect()
-    }
-
-    async fn consumption(&self, keys: &[Key]) -> HashMap<Key, Consumption> {
-        let (mut found, fresh) = self.read(keys);
+    async fn consumption(&self, subjects: Vec<Subject>) -> Vec<(Key, Consumption)> {
+        let (mut found, fresh) = self.read(subjects).await;
         if !fresh.is_empty() {
             tokio::time::sleep(LEAST_WINDOW).await;
-            found.extend(self.read(&fresh).0);
+            found.extend(self.read(fresh).await.0);
         }
         found
     }
 
     /// What is known of those that were read before, and the others.
-    fn read(&self, keys: &[Key]) -> (HashMap<Key, Consumption>, Vec<Key>) {
-        let processes = std::cell::OnceCell::new();
+    async fn read(&self, subjects: Vec<Subject>) -> (Vec<(Key, Consumption)>, Vec<Subject>) {
+        let read = blocking(move || {
+            let processes = std::cell::OnceCell::new();
+            let counted = subjects.into_iter().filter_map(|subject| {
+                let counters = match subject.key.2 {
+                    None => node_counters()?,
+                    Some(process) if !process.is_alive() => return None,
+                    Some(process) => counters(&subject.cgroups, process, || processes.get_or_init(proc::all)),
+                };
+                Some((subject, counters, Instant::now()))
+            });
+            counted.collect::<Vec<_>>()
+        });
+        let read = read.await;
         let mut readings = self.readings.lock();
         readings.retain(|_, reading| reading.at.elapsed() <= LONGEST_WINDOW);
-        let (mut found, mut fresh) = (HashMap::new(), Vec::new());
-        for key in keys {
-            let counters = match &key.2 {
-                None => node_counters(),
-                Some(process) => {
-                    let state = read_state(&self.pods.join(&key.0)).ok().flatten();
-                    let running = state.and_then(|state| state.containers.get(&key.1)?.running.clone());
-                    running.map(|running| counters(&running.cgroups, *process, || processes.get_or_init(proc::all)))
-                }
-            };
-            let Some(counters) = counters else { continue };
-            let now = Instant::now();
-            let new = advance(readings.get(key).copied(), now, counters.cpu_nanos);
-            readings.insert(key.clone(), new);
+        let (mut found, mut fresh) = (Vec::new(), Vec::new());
+        for (subject, counters, at) in read {
+            let new = advance(readings.get(&subject.key).copied(), at, counters.cpu_nanos);
+            readings.insert(subject.key.clone(), new);
             match new.rate {
-                None => fresh.push(key.clone()),
+                None => fresh.push(subject),
                 Some((cpu_nano, window)) => {
                     let memory_bytes = counters.memory_bytes;
                     let consumption = Consumption { cpu_nano, memory_bytes, window, timestamp: Timestamp::now() };
-                    found.insert(key.clone(), consumption);
+                    found.push((subject.key, consumption));
                 }
             }
         }
         (found, fresh)
     }
+}
+
+/// What can be measured.
+struct Subject {
+    key: Key,
+    cgroups: Vec<PathBuf>,
+}
+
+fn containers(pods: &Path, uid: &str) -> Vec<Subject> {
+    let state = read_state(&pods.join(uid)).ok().flatten();
+    let running = state.into_iter().flat_map(|state| state.containers);
+    let running = running.filter_map(|(name, state)| Some((name, state.running?)));
+    running
+        .map(|(name, run)| Subject { key: (uid.to_owned(), name, Some(run.process)), cgroups: run.cgroups })
+        .collect()
+}
+
+/// Hundreds of small files are read: not on the threads that answer requests.
+async fn blocking<T: Default + Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
+    // Fails when the runtime is about to stop, and nobody waits for the answer any more.
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
 /// The reading after `before`, with the rate between them unless they are too close.

@@ -5,15 +5,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
 use std::path::{Component, Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Pod, Volume};
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeMount,
+};
+use kapell_api::service_account::{MOUNT_PATH, ROOT_CERTIFICATE, TOKEN};
 
-use crate::environment::{Sources, config_map_bytes, secret_bytes};
+use crate::environment::{self, Sources, config_map_bytes, secret_bytes};
 use crate::fields::{self, FieldError};
+use crate::observed::{containers, init_containers};
+use crate::tokens::{Tokens, Wanted};
 
 /// Content and mode by path.
 pub(crate) type Files = BTreeMap<String, (Vec<u8>, u32)>;
@@ -26,12 +32,24 @@ pub(crate) enum Content {
     HostPath { path: PathBuf, kind: String },
 }
 
+impl Content {
+    /// Tells files from others; other contents have to be looked at where they are.
+    pub(crate) fn digest(&self) -> Option<u64> {
+        let Content::Files(files) = self else { return None };
+        let mut hasher = DefaultHasher::new();
+        files.hash(&mut hasher);
+        Some(hasher.finish())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VolumeError {
     #[error("volume \"{volume}\": {kind} \"{name}\" not found")]
     ObjectMissing { volume: String, kind: &'static str, name: String },
     #[error("volume \"{volume}\": key \"{key}\" not found in {kind} \"{name}\"")]
     KeyMissing { volume: String, kind: &'static str, name: String, key: String },
+    #[error("volume \"{volume}\": there is no token of the pod's account yet")]
+    TokenMissing { volume: String },
     #[error("volume \"{volume}\": path \"{path}\" leaves the volume")]
     PathEscapes { volume: String, path: String },
     #[error(
@@ -46,17 +64,25 @@ pub(crate) enum VolumeError {
     Io { volume: String, path: PathBuf, source: io::Error },
 }
 
-const DEFAULT_MODE: i32 = 0o644;
+/// Beside the files of an account, in JSON, which is YAML.
+pub(crate) const KUBECONFIG: &str = "kubeconfig";
 
-/// What the volume consists of at this moment. `host_volumes` is where relative host paths begin.
-pub(crate) fn content(
-    pod: &Pod,
-    volume: &Volume,
-    sources: &dyn Sources,
-    ips: (Ipv4Addr, Ipv4Addr),
-    host_volumes: &Path,
-) -> Result<Content, VolumeError> {
-    let mut collector = Collector { pod, volume: &volume.name, sources, ips, files: Files::new() };
+const DEFAULT_MODE: i32 = 0o644;
+const EMPTY_DIR_MODE: u32 = 0o777;
+
+/// What volumes are made of, besides the pod itself.
+pub(crate) struct Given<'a> {
+    pub(crate) sources: &'a dyn Sources,
+    pub(crate) tokens: &'a Tokens,
+    /// Pod's and host's address.
+    pub(crate) ips: (Ipv4Addr, Ipv4Addr),
+    /// Where relative host paths begin.
+    pub(crate) host_volumes: &'a Path,
+}
+
+/// What the volume consists of at this moment. `directory` is where its files will be.
+pub(crate) fn content(pod: &Pod, volume: &Volume, given: &Given<'_>, directory: &Path) -> Result<Content, VolumeError> {
+    let mut collector = Collector { pod, volume: &volume.name, given, files: Files::new() };
     if volume.empty_dir.is_some() {
         return Ok(Content::Empty);
     }
@@ -66,7 +92,7 @@ pub(crate) fn content(
         // A relative path is our own extension: a directory that Kapell keeps for this purpose.
         let relative = Path::new(&host.path).is_relative() && kind.is_empty();
         let kind = if relative { "DirectoryOrCreate".to_owned() } else { kind };
-        return Ok(Content::HostPath { path: host_volumes.join(&host.path), kind });
+        return Ok(Content::HostPath { path: given.host_volumes.join(&host.path), kind });
     }
     if let Some(map) = &volume.config_map {
         collector.config_map(&map.name, map.items.as_deref(), map.optional, map.default_mode)?;
@@ -84,10 +110,13 @@ pub(crate) fn content(
                 collector.secret(&secret.name, secret.items.as_deref(), secret.optional, mode)?;
             } else if let Some(downward) = &source.downward_api {
                 collector.downward(downward.items.as_deref().unwrap_or_default(), mode)?;
+            } else if let Some(token) = &source.service_account_token {
+                collector.token(token, mode)?;
             } else {
                 return Err(VolumeError::Unsupported { volume: volume.name.clone() });
             }
         }
+        collector.kubeconfig(directory);
     } else {
         return Err(VolumeError::Unsupported { volume: volume.name.clone() });
     }
@@ -97,9 +126,7 @@ pub(crate) fn content(
 struct Collector<'a> {
     pod: &'a Pod,
     volume: &'a str,
-    sources: &'a dyn Sources,
-    /// Pod's and host's address.
-    ips: (Ipv4Addr, Ipv4Addr),
+    given: &'a Given<'a>,
     files: Files,
 }
 
@@ -115,7 +142,7 @@ impl Collector<'_> {
         optional: Option<bool>,
         mode: Option<i32>,
     ) -> Result<(), VolumeError> {
-        let data = self.sources.config_map(self.namespace(), name).map(|map| config_map_bytes(&map));
+        let data = self.given.sources.config_map(self.namespace(), name).map(|map| config_map_bytes(&map));
         self.object("configmap", name, data, items, optional == Some(true), mode)
     }
 
@@ -126,7 +153,7 @@ impl Collector<'_> {
         optional: Option<bool>,
         mode: Option<i32>,
     ) -> Result<(), VolumeError> {
-        let data = self.sources.secret(self.namespace(), name).map(|secret| secret_bytes(&secret));
+        let data = self.given.sources.secret(self.namespace(), name).map(|secret| secret_bytes(&secret));
         self.object("secret", name, data, items, optional == Some(true), mode)
     }
 
@@ -165,7 +192,7 @@ impl Collector<'_> {
     fn downward(&mut self, items: &[DownwardAPIVolumeFile], mode: Option<i32>) -> Result<(), VolumeError> {
         for item in items {
             let value = match (&item.field_ref, &item.resource_field_ref) {
-                (Some(field), _) => fields::field(self.pod, &field.field_path, self.ips.0, self.ips.1),
+                (Some(field), _) => fields::field(self.pod, &field.field_path, self.given.ips.0, self.given.ips.1),
                 (None, Some(selector)) => fields::resource_field(self.pod, None, selector),
                 (None, None) => Ok(String::new()),
             };
@@ -173,6 +200,37 @@ impl Collector<'_> {
             self.file(&item.path, value.into_bytes(), item.mode, mode)?;
         }
         Ok(())
+    }
+
+    fn token(&mut self, wanted: &ServiceAccountTokenProjection, mode: Option<i32>) -> Result<(), VolumeError> {
+        let missing = || VolumeError::TokenMissing { volume: self.volume.to_owned() };
+        let token = self.given.tokens.get(&Wanted::by(wanted)).ok_or_else(missing)?;
+        self.file(&wanted.path, token.text.clone().into_bytes(), None, mode)
+    }
+
+    /// Programs look for their account's files at one absolute path, which a process of the host cannot have for itself. So the files
+    /// get company that says where they and the API are, for `$KUBECONFIG`.
+    fn kubeconfig(&mut self, directory: &Path) {
+        let is_account = |mount: &VolumeMount| mount.name == self.volume && mount.mount_path == MOUNT_PATH;
+        let mut containers = init_containers(self.pod).iter().chain(containers(self.pod));
+        let mounted = containers.any(|container| container.volume_mounts.iter().flatten().any(is_account));
+        let complete = [TOKEN, ROOT_CERTIFICATE].iter().all(|file| self.files.contains_key(*file));
+        if !mounted || !complete || self.files.contains_key(KUBECONFIG) {
+            return;
+        }
+        let Some((host, port)) = environment::api_address(self.given.sources) else { return };
+        let file = |name: &str| directory.join(name).display().to_string();
+        let config = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "pod",
+            "clusters": [{"name": "kapell", "cluster": {
+                "server": format!("https://{host}:{port}"), "certificate-authority": file(ROOT_CERTIFICATE),
+            }}],
+            "users": [{"name": "account", "user": {"tokenFile": file(TOKEN)}}],
+            "contexts": [{"name": "pod", "context": {
+                "cluster": "kapell", "user": "account", "namespace": self.namespace(),
+            }}],
+        });
+        self.files.insert(KUBECONFIG.to_owned(), (config.to_string().into_bytes(), 0o644));
     }
 
     fn file(&mut self, path: &str, value: Vec<u8>, mode: Option<i32>, default: Option<i32>) -> Result<(), VolumeError> {
@@ -205,6 +263,9 @@ pub(crate) fn materialise(volume: &str, content: &Content, directory: &Path) -> 
     match content {
         Content::Empty => {
             fs::create_dir_all(directory).map_err(failed(directory))?;
+            // As the kubelet makes them: whoever a container runs as may write. The pod's own directory is closed to others.
+            let open = fs::Permissions::from_mode(EMPTY_DIR_MODE);
+            fs::set_permissions(directory, open).map_err(failed(directory))?;
             Ok(directory.to_owned())
         }
         Content::Files(files) => {

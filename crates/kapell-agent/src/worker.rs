@@ -1,5 +1,6 @@
 //! One pod's task: looks at everything, carries out the plan, publishes the status, and sleeps until something changes.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::dependencies::{Dependency, dependencies};
-use crate::environment::{self, Sources as _};
+use crate::environment::{self, API_SERVICE, Sources as _};
 use crate::hooks::Stopped;
 use crate::observed::{Observed, Probes, Trouble, containers, init_containers, missing_runtime};
 use crate::plan::{Action, plan, restarts};
@@ -25,6 +26,7 @@ use crate::probe::{Endpoint, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
+use crate::tokens::Tokens;
 use crate::{Context, backoff};
 
 /// Between withdrawing readiness and SIGTERM: endpoints and balancers learn of the former before the latter closes the
@@ -40,6 +42,7 @@ const CONFIG_RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// Verdicts of one pod's probes; a prober that is ahead of the worker waits.
 const VERDICTS: usize = 64;
 
+mod granting;
 mod probing;
 mod publishing;
 mod stopping;
@@ -51,6 +54,9 @@ pub(crate) struct Worker {
     record: Option<PodRecord>,
     observed: Observed,
     places: BTreeMap<String, PathBuf>,
+    /// What was last written into each volume of files, see [`start::volumes`].
+    written: BTreeMap<String, u64>,
+    tokens: Tokens,
     shim: Option<ShimClient>,
     shim_state: Option<watch::Receiver<PodState>>,
     /// The prober of each running container, with the attempt that it belongs to.
@@ -143,6 +149,8 @@ impl Worker {
             dir,
             observed: Observed::default(),
             places: BTreeMap::new(),
+            written: BTreeMap::new(),
+            tokens: Tokens::new(),
             shim: None,
             shim_state: None,
             probers: BTreeMap::new(),
@@ -162,6 +170,7 @@ impl Worker {
         let mut dependencies = dependencies(&self.pod);
         if self.awaits_listeners {
             dependencies.insert(Dependency::ServicesOf(self.pod.namespace().unwrap_or_default()));
+            dependencies.insert(Dependency::ServicesOf(API_SERVICE.namespace.to_owned()));
         }
         dependencies
     }
@@ -182,7 +191,7 @@ impl Worker {
         if let Err(error) = self.prepare().await {
             let changed = self.observed.blocked.as_ref() != Some(&error);
             if changed {
-                self.context.events.record(&*self.pod, Severity::Warning, error.reason.clone(), error.message.clone());
+                self.tell(Severity::Warning, error.reason.clone(), error.message.clone());
             }
             self.observed.blocked = Some(error);
             self.retry();
@@ -238,7 +247,7 @@ impl Worker {
     async fn prepare(&mut self) -> Result<(), Trouble> {
         if missing_runtime(&self.pod).is_some() {
             if let (Some(trouble), None) = (missing_runtime(&self.pod), &self.published) {
-                self.context.events.record(&*self.pod, Severity::Warning, trouble.reason, trouble.message);
+                self.tell(Severity::Warning, trouble.reason, trouble.message);
             }
             return Ok(());
         }
@@ -253,8 +262,16 @@ impl Worker {
         };
         let pod_ip = self.address().map_err(|error| unable("cannot give the pod an address", &error))?;
         if self.pod.metadata.deletion_timestamp.is_none() {
+            self.keep_tokens().await?;
             let host = self.context.host(&self.dir);
-            match start::volumes(&self.pod, pod_ip, &host, self.context.objects.as_ref()) {
+            match start::volumes(
+                &mut self.written,
+                &self.pod,
+                pod_ip,
+                &host,
+                self.context.objects.as_ref(),
+                &self.tokens,
+            ) {
                 Ok(places) => self.places = places,
                 Err(error) => return Err(Trouble::new("FailedMount", error.to_string())),
             }
@@ -266,7 +283,7 @@ impl Worker {
             let client = client.map_err(|error| unable("cannot start the pod's shim", &error))?;
             if self.shim.is_some() {
                 let message = "the pod's shim had died; a new one has taken over its processes";
-                self.context.events.record(&*self.pod, Severity::Warning, "ShimReplaced", message);
+                self.tell(Severity::Warning, "ShimReplaced", message);
             }
             self.shim_state = Some(client.state());
             self.shim = Some(client);
@@ -342,7 +359,7 @@ impl Worker {
                 && self.backing_off.insert(name.clone(), exit.attempt) != Some(exit.attempt)
             {
                 let message = format!("Back-off restarting failed container {name}");
-                self.context.events.record(&*self.pod, Severity::Warning, "BackOff", message);
+                self.tell(Severity::Warning, "BackOff", message);
             }
         }
     }
@@ -350,8 +367,11 @@ impl Worker {
     /// Sees to it that we are woken when there is something to see.
     fn must_wait_for_listeners(&mut self) -> bool {
         let linked = self.pod.spec.as_ref().and_then(|spec| spec.enable_service_links) != Some(false);
-        let services = self.context.objects.services(self.pod.namespace().as_deref().unwrap_or_default());
-        let due = environment::listeners_due(&services, Timestamp::now()).filter(|_| linked);
+        let namespace = self.pod.namespace().unwrap_or_default();
+        let mut services = if linked { self.context.objects.services(&namespace) } else { Vec::new() };
+        // Where the API is, everybody is told.
+        services.extend(self.context.objects.service(API_SERVICE.namespace, API_SERVICE.name));
+        let due = environment::listeners_due(&services, Timestamp::now());
         // A change between this look and the registration of the interest would go unnoticed; so look again at once.
         if due.is_some() && !std::mem::replace(&mut self.awaits_listeners, due.is_some()) {
             self.wake(Timestamp::now());
@@ -368,12 +388,7 @@ impl Worker {
             Action::Start { container, attempt } => self.start(&container, attempt).await,
             Action::Stop { container, grace, why } => self.stop(&container, grace, &why).await,
             Action::Fail(trouble) => {
-                self.context.events.record(
-                    &*self.pod,
-                    Severity::Warning,
-                    trouble.reason.clone(),
-                    trouble.message.clone(),
-                );
+                self.tell(Severity::Warning, trouble.reason.clone(), trouble.message.clone());
                 self.observed.failed = Some(trouble);
                 self.wake(Timestamp::now());
                 Ok(())
@@ -409,29 +424,14 @@ impl Worker {
             &host,
             self.context.objects.as_ref(),
         );
-        let seen = self.observed.containers.entry(name.to_owned()).or_default();
         let spec = match spec {
             Ok(spec) => spec,
             Err(error) => {
-                let reason = match error {
-                    PrepareError::Config(_) => "CreateContainerConfigError",
-                    _ => "CreateContainerError",
-                };
-                let trouble = Trouble::new(reason, error.to_string());
-                if seen.config_error.as_ref().is_none_or(|(before, _)| *before != trouble) {
-                    self.context.events.record(
-                        &*self.pod,
-                        Severity::Warning,
-                        "Failed",
-                        format!("Error: {}", trouble.message),
-                    );
-                }
-                let retry_at = Timestamp::now().saturating_add(CONFIG_RETRY).unwrap_or(Timestamp::MAX);
-                seen.config_error = Some((trouble, retry_at));
-                self.wake(retry_at);
+                self.not_prepared(name, &error);
                 return Ok(());
             }
         };
+        let seen = self.observed.containers.entry(name.to_owned()).or_default();
         seen.config_error = None;
         if let Some(exit) = seen.exit() {
             seen.restarts_in_row = backoff::next_row(exit, seen.restarts_in_row);
@@ -446,16 +446,9 @@ impl Worker {
         drop(permit);
         let failure = state?.containers.remove(name).and_then(|state| state.exit).and_then(|exit| exit.start_error);
         match failure {
-            None => {
-                self.context.events.record(&*self.pod, Severity::Normal, "Started", format!("Started container {name}"))
-            }
+            None => self.tell(Severity::Normal, "Started", format!("Started container {name}")),
             Some(error) => {
-                self.context.events.record(
-                    &*self.pod,
-                    Severity::Warning,
-                    "Failed",
-                    format!("Error: container {name}: {error}"),
-                );
+                self.tell(Severity::Warning, "Failed", format!("Error: container {name}: {error}"));
                 // The shim's notice about it may be here already.
                 self.wake(Timestamp::now());
             }
@@ -465,9 +458,31 @@ impl Worker {
                 "container {name}: mountPath {path} is absolute, which a process on the host's file system cannot have; \
                  read the volume through $KAPELL_VOLUME_<NAME> or use a relative mountPath"
             );
-            self.context.events.record(&*self.pod, Severity::Warning, "MountPathIgnored", message);
+            self.tell(Severity::Warning, "MountPathIgnored", message);
         }
         Ok(())
+    }
+
+    /// A container's start cannot be described as the objects are; told once, and tried again.
+    fn not_prepared(&mut self, name: &str, error: &PrepareError) {
+        let reason = match error {
+            PrepareError::Config(_) => "CreateContainerConfigError",
+            _ => "CreateContainerError",
+        };
+        let trouble = Trouble::new(reason, error.to_string());
+        let seen = self.observed.containers.entry(name.to_owned()).or_default();
+        let is_new = seen.config_error.as_ref().is_none_or(|(before, _)| *before != trouble);
+        let message = format!("Error: {}", trouble.message);
+        let retry_at = Timestamp::now().saturating_add(CONFIG_RETRY).unwrap_or(Timestamp::MAX);
+        seen.config_error = Some((trouble, retry_at));
+        if is_new {
+            self.tell(Severity::Warning, "Failed", message);
+        }
+        self.wake(retry_at);
+    }
+
+    fn tell(&self, severity: Severity, reason: impl Into<Cow<'static, str>>, message: impl Into<String>) {
+        self.context.events.record(&*self.pod, severity, reason, message);
     }
 
     /// Nothing will run any more. The shim's state file stays and still tells how it ended.

@@ -29,6 +29,7 @@ pub struct EventSink {
     pub kind: EventSinkKind,
     /// Standard object's metadata.
     #[serde(default)]
+    #[schemars(schema_with = "crate::schema::object_meta")]
     pub metadata: ObjectMeta,
     /// What is delivered, and where to.
     pub spec: EventSinkSpec,
@@ -147,6 +148,7 @@ pub struct EventSinkStatus {
     pub lost: u64,
     /// When it has taken the latest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub last_delivery_time: Option<Time>,
     /// Why the latest attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

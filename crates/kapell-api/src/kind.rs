@@ -15,6 +15,8 @@ pub enum Subresource {
     Binding,
     /// `namespaces/finalize`: replaces `spec.finalizers` only, which the main endpoint in turn ignores.
     Finalize,
+    /// `certificatesigningrequests/approval`: replaces `status.conditions` only.
+    Approval,
     /// `serviceaccounts/token`: issues a token for the account (`authentication.k8s.io/v1 TokenRequest`).
     Token,
     /// `pods/eviction`: deletes the pod if its disruption budgets allow (`policy/v1 Eviction`).
@@ -101,7 +103,7 @@ pub struct Kind {
     pub subresources: &'static [Subresource],
     pub columns: &'static [Column],
     pub selectable_fields: &'static [SelectableField],
-    /// The structural schema: JSON Schema as `schemars` writes it for this type (compiled lazily by `schema`).
+    /// The structural schema: JSON Schema as `schemars` writes it for this type, see [`schema_of`](crate::schema::schema_of).
     pub schema: fn() -> Value,
     /// Whether `metadata.generation` counts changes of everything outside `metadata` and `status`.
     pub has_generation: bool,

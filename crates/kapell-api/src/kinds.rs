@@ -12,6 +12,7 @@ mod apps;
 mod autoscaling;
 mod batch;
 mod cells;
+mod certificates;
 mod claims;
 mod config;
 mod coordination;
@@ -21,6 +22,7 @@ mod event;
 mod event_sink;
 mod event_v1;
 mod field;
+mod flow_control;
 mod limits;
 mod meta;
 mod namespace;
@@ -40,10 +42,10 @@ mod share;
 mod storage;
 mod workflow;
 
-use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::kind::{ALL_VERBS, Kind, ScalePaths};
+use crate::schema::{own_schema, schema_of};
 
 pub use self::review::REVIEWS;
 
@@ -72,8 +74,11 @@ pub static KINDS: &[Kind] = &[
     autoscaling::HORIZONTAL_POD_AUTOSCALER,
     batch::CRON_JOB,
     batch::JOB,
+    certificates::CERTIFICATE_SIGNING_REQUEST,
     coordination::LEASE,
     discovery::ENDPOINT_SLICE,
+    flow_control::FLOW_SCHEMA,
+    flow_control::PRIORITY_LEVEL_CONFIGURATION,
     networking::INGRESS,
     networking::INGRESS_CLASS,
     networking::NETWORK_POLICY,
@@ -150,11 +155,6 @@ const PLAIN: Kind = Kind {
 /// Where kinds with `spec.replicas` keep what `Scale` shows.
 const REPLICAS: ScalePaths =
     ScalePaths { spec_replicas: "/spec/replicas", status_replicas: "/status/replicas", selector: "/spec/selector" };
-
-/// The JSON Schema of a type, as `schemars` writes it.
-fn schema_of<T: JsonSchema>() -> Value {
-    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
-}
 
 /// `prepare_create` of kinds whose status is somebody else's to write.
 fn empty_status(object: &mut Value) {

@@ -22,6 +22,7 @@ pub mod protobuf;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
+pub mod service_account;
 pub mod status;
 pub mod time;
 pub mod workflow;

@@ -1,6 +1,6 @@
 //! A compact structural schema: what fields a kind has, of which types, and how its lists merge.
 //!
-//! Compiled once per kind from JSON Schema as `schemars` writes it for `k8s-openapi`'s types (and for Kapell's own);
+//! Compiled once per kind from JSON Schema as `schemars` writes it for `k8s-openapi`'s types ([`schema_of`]) and for Kapell's own;
 //! descriptions and value constraints fall away, merge facts that JSON Schema does not carry are added from a table.
 //! It answers structural questions only. Whether a value makes sense is for the kind's `validate`.
 
@@ -14,6 +14,10 @@ mod check;
 mod compile;
 mod facts;
 mod normalise;
+mod stored;
+
+pub use stored::schema_of;
+pub(crate) use stored::{object_meta, own_schema, time};
 
 /// How deep values are looked at; the decoder refuses deeper ones, so only a patch could build one.
 pub(crate) const MAX_DEPTH: usize = 128;

@@ -61,6 +61,7 @@ pub struct Workflow {
     pub kind: WorkflowKind,
     /// Standard object's metadata.
     #[serde(default)]
+    #[schemars(schema_with = "crate::schema::object_meta")]
     pub metadata: ObjectMeta,
     /// The Serverless Workflow document: `document`, `do`, and whatever else the DSL has.
     #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
@@ -90,15 +91,18 @@ pub struct ScheduleStatus {
     pub definition: String,
     /// From when on it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub since: Option<Time>,
     /// The latest due time that has been dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub last_time: Option<Time>,
     /// The latest run that was started for a due time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<String>,
     /// The next due time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub next_time: Option<Time>,
     /// Events before this position of the namespace's log have been dealt with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,6 +124,7 @@ pub struct WorkflowRun {
     pub kind: WorkflowRunKind,
     /// Standard object's metadata.
     #[serde(default)]
+    #[schemars(schema_with = "crate::schema::object_meta")]
     pub metadata: ObjectMeta,
     /// What to run.
     pub spec: WorkflowRunSpec,
@@ -206,9 +211,11 @@ pub struct WorkflowRunStatus {
     pub phase: Option<WorkflowRunPhase>,
     /// When the first task began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub start_time: Option<Time>,
     /// When the run had ended, compensations included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub completion_time: Option<Time>,
     /// The workflow's output: any JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! What a namespace's rules make of a new object, between decoding and validation.
 //!
 //! In this order, each step a pure function over the object and the rules as they stand: the namespace must take new
-//! content (`engine/create.rs`), a pod gets its account, the overhead of its runtime class, its priority, and the defaults of the namespace's LimitRanges; then
+//! content (`engine/create.rs`), a pod gets its account and, unless it is told not to, a volume with the account's token, the overhead of its runtime class, its priority, and the defaults of the namespace's LimitRanges; then
 //! what it asks for is held against their bounds, and last against the ResourceQuotas, whose usage is written in the
 //! transaction that creates the object. A refusal is 403 in upstream's words; reading and writing is the engine's.
 
@@ -9,6 +9,7 @@ pub(crate) mod limits;
 pub(crate) mod priority;
 pub(crate) mod quota;
 pub(crate) mod runtime_class;
+pub(crate) mod service_account;
 
 use std::collections::BTreeMap;
 

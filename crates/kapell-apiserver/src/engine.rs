@@ -8,6 +8,7 @@
 mod admit;
 mod apply;
 mod binding;
+mod certificates;
 mod collection;
 mod connect;
 mod create;
@@ -16,7 +17,6 @@ mod eviction;
 mod feed;
 mod list;
 mod metadata;
-
 mod ownership;
 mod patch;
 mod read;
@@ -24,6 +24,7 @@ mod review;
 mod roles;
 mod scale;
 mod selection;
+mod shared_events;
 mod token;
 mod update;
 pub(crate) mod usage;
@@ -46,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 use self::admit::QuotaLocks;
 pub(crate) use self::metadata::random_uuid;
 pub(crate) use self::ownership::{Ownership, SERVER};
+use self::shared_events::SharedEvents;
 pub(crate) use self::update::Mode;
 use crate::addresses::ServiceAddresses;
 use crate::auth::{Authenticator, Identity};
@@ -80,6 +82,7 @@ pub(crate) struct Engine {
     /// there is while nothing changes.
     namespaces: tokio::sync::RwLock<()>,
     quota_locks: QuotaLocks,
+    pub(crate) events: Arc<SharedEvents>,
 }
 
 /// What became of a transaction.
@@ -99,7 +102,7 @@ pub(crate) struct Call {
     /// Who asks, and may.
     pub(crate) identity: Identity,
     /// Taken by what can be a WebSocket.
-    pub(crate) upgrade: Mutex<Option<Upgrade>>,
+    pub(crate) upgrade: Arc<Mutex<Option<Upgrade>>>,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }
@@ -151,6 +154,7 @@ impl Engine {
             intakes: RwLock::default(),
             namespaces: tokio::sync::RwLock::default(),
             quota_locks: QuotaLocks::default(),
+            events: Arc::default(),
         }
     }
 
@@ -244,6 +248,9 @@ impl Engine {
             (Subresource::Status, &Method::PUT) => self.put(call, target, Mode::Status).await,
             (Subresource::Status, &Method::PATCH) => self.patch(call, target, Mode::Status).await,
             (Subresource::Finalize, &Method::PUT) => self.put(call, target, Mode::Finalize).await,
+            (Subresource::Approval, &Method::GET | &Method::HEAD) => self.get(call, target).await,
+            (Subresource::Approval, &Method::PUT) => self.put(call, target, Mode::Approval).await,
+            (Subresource::Approval, &Method::PATCH) => self.patch(call, target, Mode::Approval).await,
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
@@ -316,6 +323,7 @@ pub(crate) fn subresource_name(subresource: &Subresource) -> &'static str {
         Subresource::Token => "token",
         Subresource::Eviction => "eviction",
         Subresource::Finalize => "finalize",
+        Subresource::Approval => "approval",
         Subresource::Connect(name) => name,
     }
 }

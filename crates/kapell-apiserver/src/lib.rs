@@ -23,6 +23,7 @@ mod bootstrap;
 mod channels;
 mod coalesce;
 mod connections;
+mod der;
 mod discovery;
 mod engine;
 mod form;
@@ -57,6 +58,7 @@ use kapell_api::kinds;
 use kapell_api::net::LoopbackBlock;
 use kapell_api::status::Status;
 use kapell_store::Store;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -138,8 +140,8 @@ pub struct ConnectRequest {
     /// E.g. `log`.
     pub subresource: String,
     pub query: Query,
-    /// Set when the client wants a WebSocket.
-    pub upgrade: Option<Upgrade>,
+    /// Something is in it when the client wants a WebSocket. What is left there carries a plain response.
+    pub upgrade: Arc<Mutex<Option<Upgrade>>>,
     /// Ends what goes on after the response.
     pub shutdown: CancellationToken,
 }

@@ -178,9 +178,10 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
             "delete": operation(kind, "delete", None),
         }),
     );
-    if kind.subresources.contains(&Subresource::Status) {
+    let writable = [(Subresource::Status, "status"), (Subresource::Approval, "approval")];
+    for (_, name) in writable.iter().filter(|(subresource, _)| kind.subresources.contains(subresource)) {
         paths.insert(
-            format!("{object}/status"),
+            format!("{object}/{name}"),
             json!({
                 "parameters": parameters(true),
                 "get": operation(kind, "get", None),

@@ -25,6 +25,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::auth::{KeyError, ServiceAccountKey};
 use crate::tls::{AnyCertificate, Tls};
 
+mod signer;
+
+pub(crate) use self::signer::requested_identity;
+pub use self::signer::{ClientSigner, SignError};
+
 const CA_YEARS: i16 = 10;
 const SERVER_YEARS: i16 = 1;
 /// A certificate that ends sooner than this is renewed at start.
@@ -55,6 +60,7 @@ pub enum PkiError {
 /// The keys of one server.
 pub struct Pki {
     ca_pem: String,
+    ca_key_pem: String,
     certificate_pem: String,
     key_pem: String,
     token: String,
@@ -87,7 +93,7 @@ impl Pki {
         let (ca_pem, ca_key) = load_or_create_ca(directory, today)?;
         let (certificate_pem, key_pem) = load_or_create_server(directory, today, &ca_key, extra_names)?;
         let account_key_der = load_or_create_key(&directory.join("service-accounts.key"))?;
-        Ok(Self { ca_pem, certificate_pem, key_pem, token, account_key_der })
+        Ok(Self { ca_pem, ca_key_pem: ca_key.serialize_pem(), certificate_pem, key_pem, token, account_key_der })
     }
 
     /// The bearer token of the administrator: 256 random bits.
@@ -103,6 +109,11 @@ impl Pki {
     /// The key that signs tokens of ServiceAccounts. A server with other keys refuses them.
     pub fn service_account_key(&self) -> Result<ServiceAccountKey, KeyError> {
         ServiceAccountKey::from_pkcs8(&self.account_key_der)
+    }
+
+    /// Signs certificates of clients, with the CA's key.
+    pub fn client_signer(&self) -> Result<ClientSigner, PkiError> {
+        ClientSigner::new(&self.ca_pem, &self.ca_key_pem)
     }
 
     /// What [`ApiServer::serve`](crate::ApiServer::serve) listens with.

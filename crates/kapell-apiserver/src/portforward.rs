@@ -45,7 +45,7 @@ pub type Dial = Arc<dyn Fn(u16) -> BoxFuture<'static, io::Result<TcpStream>> + S
 /// # Errors
 /// The client does not ask for a WebSocket, for none of our protocols, or without saying for which ports.
 pub fn port_forward(request: &mut ConnectRequest, dial: Dial) -> Result<Response<Body>, Status> {
-    let upgrade = request.upgrade.take().ok_or_else(|| {
+    let upgrade = request.upgrade.lock().take().ok_or_else(|| {
         Status::bad_request(format!(
             "Upgrade request required: this server speaks WebSocket ({SPDY} and v5, v4.channel.k8s.io)"
         ))

@@ -48,7 +48,7 @@ impl RemoteCommand {
 pub fn remote_command(
     request: &mut ConnectRequest,
 ) -> Result<(Response<Body>, impl Future<Output = io::Result<RemoteCommand>> + Send + use<>), Status> {
-    let upgrade = request.upgrade.take().ok_or_else(|| {
+    let upgrade = request.upgrade.lock().take().ok_or_else(|| {
         Status::bad_request(
             "Upgrade request required: this server speaks WebSocket (v5 and v4.channel.k8s.io), not SPDY",
         )

@@ -26,6 +26,10 @@ impl ApiServer {
         }
         let revision = i64::try_from(engine.store.revision()).unwrap_or(i64::MAX);
         gauge(&mut text, "kapell_store_revision", "The latest revision.", revision);
+        let (encoded, told) = engine.events.counts();
+        counter(&mut text, "kapell_apiserver_watch_events_total", "Events that watchers were told.", told);
+        let help = "Events that were encoded; the others were shared.";
+        counter(&mut text, "kapell_apiserver_watch_events_encoded_total", help, encoded);
         if let Some(audit) = self.audit() {
             let count = |value: &std::sync::atomic::AtomicU64| value.load(Ordering::Relaxed);
             counter(

@@ -123,7 +123,7 @@ impl ApiService {
             headers: head.headers,
             body,
             identity: identity.clone(),
-            upgrade: Mutex::new(upgrade),
+            upgrade: Arc::new(Mutex::new(upgrade)),
             shutdown: self.shutdown.clone(),
         };
         let engine = self.server.engine();

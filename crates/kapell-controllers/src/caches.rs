@@ -11,12 +11,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use kapell_client::lean::LeanPod;
 use kapell_client::{Change, Informer, ObjectKey, Queue};
 use kube::runtime::watcher;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::autoscale::History;
-use crate::node::Heartbeats;
+use crate::node::{Heartbeats, Residents};
 use crate::pod::{KnownPod, Labels, PodReader};
 use crate::pods::expectations::Expectations;
 use crate::{daemonset, disruption, endpoints, endpointslice, ownership, pods, serviceaccount};
@@ -39,6 +40,7 @@ pub(crate) struct Caches {
     pub(crate) nodes: Informer<Node>,
     leases: Informer<Lease>,
     pub(crate) pods: Informer<KnownPod>,
+    pub(crate) residents: Residents,
     pub(crate) workloads: Workloads,
 }
 
@@ -58,6 +60,7 @@ pub(crate) struct Queues {
     pub(crate) autoscaler: Queue<ObjectKey>,
     pub(crate) endpoints: Queue<ObjectKey>,
     pub(crate) root_certificate: Queue<ObjectKey>,
+    pub(crate) certificate: Queue<ObjectKey>,
 }
 
 impl Caches {
@@ -69,69 +72,59 @@ impl Caches {
         histories: &Arc<Mutex<HashMap<String, History>>>,
         shutdown: &CancellationToken,
     ) -> Self {
-        let config = watcher::Config::default;
-        let all = || client.clone();
         let workloads = Workloads::start(client, queues, expectations, histories, shutdown);
 
         let queue = queues.deployment.clone();
-        let deployments =
-            Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| queue.add(change.key()));
+        let deployments = follow(client, shutdown, move |change: Change<Deployment>| queue.add(change.key()));
 
-        let (q, cache) = (queues.clone(), deployments.clone());
-        let forget = expectations.clone();
-        let replica_sets = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
-            on_replica_set(&q, &cache, &forget, &change);
-        });
+        let (q, cache, forget) = (queues.clone(), deployments.clone(), expectations.clone());
+        let replica_sets = follow(client, shutdown, move |change| on_replica_set(&q, &cache, &forget, &change));
 
         let q = queues.clone();
-        let services = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+        let services = follow(client, shutdown, move |change: Change<Service>| {
             q.endpoint_slice.add(change.key());
             q.endpoints.add(change.key());
         });
 
         let q = queues.clone();
-        let endpoint_slices = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+        let endpoint_slices = follow(client, shutdown, move |change| {
             endpointslice::on_slice(&q.endpoint_slice, &change);
             endpoints::on_slice(&q.endpoints, &change);
         });
 
         let q = queues.clone();
-        let namespaces = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+        let namespaces = follow(client, shutdown, move |change: Change<Namespace>| {
             q.namespace.add(change.key());
             q.service_account.add(change.key());
             q.root_certificate.add(change.key());
         });
 
         let queue = queues.service_account.clone();
-        let only_default = config().fields(&format!("metadata.name={}", serviceaccount::NAME));
+        let only_default = watcher::Config::default().fields(&format!("metadata.name={}", serviceaccount::NAME));
         let on_account = move |change: Change<ServiceAccount>| queue.add(ObjectKey::new("", change.key().namespace));
-        let service_accounts = Informer::start(Api::all(all()), only_default, shutdown.clone(), on_account);
+        let service_accounts = Informer::start(Api::all(client.clone()), only_default, shutdown.clone(), on_account);
 
         let (q, sets) = (queues.clone(), workloads.daemon_sets.clone());
-        let nodes = Informer::start(Api::all(all()), config(), shutdown.clone(), move |change| {
+        let nodes = follow(client, shutdown, move |change: Change<Node>| {
             q.node.add(change.key());
             daemonset::on_node(&sets, &q.daemon_set, &change);
         });
 
         let (queue, heartbeats) = (queues.node.clone(), heartbeats.clone());
         let on_lease = move |change: Change<Lease>| heartbeats.observe(&queue, &change);
-        let leases = Informer::start(Api::namespaced(all(), NODE_LEASES), config(), shutdown.clone(), on_lease);
+        let in_their_namespace = Api::namespaced(client.clone(), NODE_LEASES);
+        let leases = Informer::start(in_their_namespace, watcher::Config::default(), shutdown.clone(), on_lease);
 
-        let wake = PodWakes {
+        let wakes = PodWakes {
             queues: queues.clone(),
             expectations: expectations.clone(),
             replica_sets: replica_sets.clone(),
             services: services.clone(),
             workloads: workloads.clone(),
+            residents: Residents::default(),
         };
-        let mut reader = PodReader::default();
-        let pods = Informer::start_keeping(
-            Api::<LeanPod>::all(all()),
-            config(),
-            shutdown.clone(),
-            move |LeanPod(pod)| reader.read(pod),
-            move |change| wake.on_pod(&change),
-        );
+        let residents = wakes.residents.clone();
+        let pods = wakes.follow_pods(client, shutdown);
 
         Self {
             deployments,
@@ -143,6 +136,7 @@ impl Caches {
             nodes,
             leases,
             pods,
+            residents,
             workloads,
         }
     }
@@ -160,6 +154,18 @@ impl Caches {
         self.pods.synced().await;
         self.workloads.synced().await;
     }
+}
+
+/// All objects of a kind, whole.
+fn follow<K>(
+    client: &Client,
+    shutdown: &CancellationToken,
+    on_change: impl FnMut(Change<K>) + Send + 'static,
+) -> Informer<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
+{
+    Informer::start(Api::all(client.clone()), watcher::Config::default(), shutdown.clone(), on_change)
 }
 
 fn on_replica_set(
@@ -209,12 +215,26 @@ struct PodWakes {
     replica_sets: Informer<ReplicaSet>,
     services: Informer<Service>,
     workloads: Workloads,
+    residents: Residents,
 }
 
 impl PodWakes {
+    /// What the controllers read of each pod, all of them woken by one watch.
+    fn follow_pods(self, client: &Client, shutdown: &CancellationToken) -> Informer<KnownPod> {
+        let mut reader = PodReader::default();
+        Informer::start_keeping(
+            Api::<LeanPod>::all(client.clone()),
+            watcher::Config::default(),
+            shutdown.clone(),
+            move |LeanPod(pod)| reader.read(pod),
+            move |change| self.on_pod(&change),
+        )
+    }
+
     fn on_pod(&self, change: &Change<KnownPod>) {
         // Ticked off first, so that the reconcile woken next finds it so.
         pods::observe(&self.expectations, change);
+        self.residents.observe(change);
         endpointslice::on_pod(&self.services, &self.queues.endpoint_slice, change);
         disruption::on_pod(&self.workloads.budgets, &self.queues.disruption, change);
         let (now, before) = match change {

@@ -50,6 +50,10 @@ impl DeploymentController {
         let sets = self.caches.replica_sets.list_in(&key.namespace);
         let claim = ownership::claim(&deployment.metadata, &selector, sets);
         ownership::settle(&self.client, deployment.as_ref(), &claim).await?;
+        if !claim.adopt.is_empty() {
+            // What is adopted may be the newest revision, or the one that is asked for; its change brings us back.
+            return Ok(Next::OnChange);
+        }
         let pods = self.caches.pods.list_in(&key.namespace).into_iter().filter_map(|pod| {
             let owner = pod.controller()?;
             let owned = claim.owned.iter().any(|rs| rs.metadata.uid.as_deref() == Some(owner.uid.as_str()));

@@ -7,13 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kapell_client::reconcile;
-use kapell_client::{ObjectKey, Queue, Recorder};
-use kube::Client;
+use kapell_client::{Change, Informer, ObjectKey, Queue, Recorder};
+use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use crate::autoscale::Autoscaler;
 use crate::caches::{Caches, Queues};
+use crate::certificates::Certificates;
+pub use crate::certificates::ClientSigner;
 use crate::daemonset::DaemonSetController;
 use crate::deployment::DeploymentController;
 use crate::endpointslice::EndpointSliceController;
@@ -29,6 +32,7 @@ use crate::statefulset::StatefulSetController;
 
 mod autoscale;
 mod caches;
+mod certificates;
 mod daemonset;
 mod deployment;
 mod disruption;
@@ -58,6 +62,8 @@ pub struct ControllersConfig {
     pub node_grace: Duration,
     /// The certificate (PEM) of the API server's authority, which each namespace gets as `kube-root-ca.crt`.
     pub root_certificate: Option<String>,
+    /// Signs certificates of clients that were approved. Without it their requests wait.
+    pub client_signer: Option<Arc<dyn ClientSigner>>,
     /// How long an Event is kept after it last happened.
     pub event_ttl: Duration,
 }
@@ -65,7 +71,12 @@ pub struct ControllersConfig {
 impl Default for ControllersConfig {
     /// As upstream: 40 s are four missed heartbeats of 10 s; Events are kept for an hour.
     fn default() -> Self {
-        Self { node_grace: Duration::from_secs(40), root_certificate: None, event_ttl: Duration::from_secs(3600) }
+        Self {
+            node_grace: Duration::from_secs(40),
+            root_certificate: None,
+            client_signer: None,
+            event_ttl: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -138,7 +149,18 @@ async fn keep_company(
         })
         .await;
     };
+    let signing = async {
+        let Some(signer) = config.client_signer else { return };
+        let queue = queues.certificate.clone();
+        let on_request = move |change: Change<CertificateSigningRequest>| queue.add(change.key());
+        let requests = Informer::start(Api::all(client.clone()), Default::default(), stop(), on_request);
+        let certificates = Certificates { client: client.clone(), requests, signer };
+        reconcile::run("certificate", queues.certificate, 1, stop(), move |key| certificates.clone().reconcile(key))
+            .await;
+    };
+    let retention = retention::run(client.clone(), config.event_ttl, stop());
     tokio::join!(
+        signing,
         reconcile::run("endpoints", queues.endpoints, WORKERS, stop(), move |key| {
             endpoints::reconcile(endpoints.0.clone(), endpoints.1.clone(), key)
         }),
@@ -146,7 +168,7 @@ async fn keep_company(
             disruption::reconcile(budgets.0.clone(), budgets.1.clone(), key)
         }),
         root,
-        retention::run(client, config.event_ttl, stop()),
+        retention,
     );
 }
 

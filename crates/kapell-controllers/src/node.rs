@@ -4,6 +4,7 @@
 //! which it saw the Lease last change, so neither a server that was down nor a node's wrong clock makes a node dead.
 
 mod plan;
+mod residents;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use self::plan::{Action, Plan, Snapshot};
+pub(crate) use self::residents::Residents;
 use crate::caches::Caches;
 use crate::pod::KnownPod;
 use crate::pods;
@@ -75,8 +77,7 @@ impl NodeController {
             self.heartbeats.forget(&key.name);
             return Ok(Next::OnChange);
         };
-        let mut pods = self.caches.pods.list();
-        pods.retain(|pod| pod.node.as_deref() == Some(&*key.name));
+        let pods = self.caches.residents.of(&key.name);
         let silent_for = self.heartbeats.silence(&key.name);
         let snapshot = Snapshot { node: &node, pods: &pods, silent_for, grace: self.grace };
         let Plan { actions, look_again } = plan::plan(&snapshot, Timestamp::now());

@@ -15,6 +15,9 @@ use crate::link::RequestBody;
 use crate::table::Protocol;
 use crate::target::ServiceTarget;
 
+/// Whatever broke a body.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// A response is held in memory; more than this is refused unless the caller allows it.
 const DEFAULT_RESPONSE_LIMIT: usize = 16 * 1024 * 1024;
 
@@ -97,20 +100,31 @@ async fn perform(
     let status = answered.as_ref().map_or_else(ForwardError::status, Response::status);
     backend.metrics.answered(status, begun.elapsed());
     let response = answered?;
-    let (mut parts, body) = response.into_parts();
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => {
-            // A caller that has the whole response has no use for a difference between headers and trailers.
-            if let Some(trailers) = body.trailers() {
-                parts.headers.extend(trailers.clone());
-            }
-            Ok(Response::from_parts(parts, body.to_bytes()))
-        }
+    match whole(response, limit).await {
+        Ok(response) => Ok(response),
         Err(error) if error.is::<LengthLimitError>() => Err(CallError::TooLarge { target: target.clone(), limit }),
         Err(source) => Err(CallError::BrokenOff { target: target.clone(), source }),
     }
 }
 
-fn is_grpc(request: &Request<Bytes>) -> bool {
+/// The whole response. Its trailers are among its headers: who has all of it has no use for the difference.
+///
+/// # Errors
+/// It breaks off, or is larger than `limit` bytes ([`LengthLimitError`]).
+pub async fn whole<B>(response: Response<B>, limit: usize) -> Result<Response<Bytes>, BoxError>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let (mut parts, body) = response.into_parts();
+    let body = Limited::new(body, limit).collect().await?;
+    if let Some(trailers) = body.trailers() {
+        parts.headers.extend(trailers.clone());
+    }
+    Ok(Response::from_parts(parts, body.to_bytes()))
+}
+
+/// Whether a request is one of gRPC, which takes HTTP/2.
+pub fn is_grpc<B>(request: &Request<B>) -> bool {
     request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }

@@ -34,7 +34,7 @@ mod target;
 mod tasks;
 
 pub use balance::NoEndpoint;
-pub use call::{CallError, CallOptions};
+pub use call::{CallError, CallOptions, is_grpc, whole};
 pub use forward::ForwardError;
 pub use gateway::{Gateway, GatewayConfig};
 pub use status::LISTENING_CONDITION;

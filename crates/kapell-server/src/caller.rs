@@ -9,14 +9,13 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioExecutor;
-use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway};
+use kapell_gateway::{CallError, CallOptions, ForwardError, Gateway, is_grpc, whole};
 use kapell_workflow::egress::{Chosen, Egress, Refused};
 use kapell_workflow::{CallFailure, ServiceCaller};
 use parking_lot::Mutex;
@@ -99,15 +98,10 @@ impl Caller {
                     };
                 }
             };
-            let (mut parts, body) = response.into_parts();
-            let body = Limited::new(body, RESPONSE_LIMIT).collect().await.map_err(|error| CallFailure {
+            whole(response, RESPONSE_LIMIT).await.map_err(|error| CallFailure {
                 maybe_processed: true,
                 message: format!("the response broke off: {error}"),
-            })?;
-            if let Some(trailers) = body.trailers() {
-                parts.headers.extend(trailers.clone());
-            }
-            Ok(http::Response::from_parts(parts, body.to_bytes()))
+            })
         };
         match deadline {
             None => call.await,
@@ -138,10 +132,6 @@ impl ServiceCaller for Caller {
         }
         self.call_directly(request, deadline).await
     }
-}
-
-fn is_grpc(request: &http::Request<Bytes>) -> bool {
-    request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The answer to a call that is not made.

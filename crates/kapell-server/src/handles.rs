@@ -1,4 +1,5 @@
-//! What services lend each other besides objects: log streams and run timelines. Calls to Services are in `caller`.
+//! What services lend each other besides objects: log streams, run timelines, usage, and whether there is room for one more
+//! run. Calls to Services are in `caller`, sessions inside pods in `streams`.
 
 use std::sync::Arc;
 
@@ -12,6 +13,22 @@ use serde_json::Value;
 
 /// Names the container that is meant when none is named, as kubectl reads it, too.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// The server's own authority, for the controller of certificates.
+#[derive(Debug)]
+pub(crate) struct ClientAuthority(pub(crate) kapell_apiserver::pki::ClientSigner);
+
+impl kapell_controllers::ClientSigner for ClientAuthority {
+    fn sign(
+        &self,
+        request: &[u8],
+        encipherment: bool,
+        from: jiff::Timestamp,
+        until: jiff::Timestamp,
+    ) -> Result<String, String> {
+        self.0.issue(request, encipherment, from, until).map_err(|error| error.to_string())
+    }
+}
 
 /// `pods/NAME/log`, read from this node's files.
 pub(crate) struct PodLogs(pub(crate) Logs);

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use kapell_agent::{ExecOptions, Input, LogOptions, Logs, OutputStream, Session, SessionError, Sessions};
+use kapell_agent::{Ended, ExecOptions, Input, LogOptions, Logs, OutputStream, Session, SessionError, Sessions};
 use kapell_api::status::Status;
 use kapell_apiserver::{
     Channel, ChannelReader, ChannelWriter, Connect, ConnectRequest, Dial, Frame, Query, RemoteCommand, outcome,
@@ -30,6 +30,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One read of a command's output; as much as a pipe holds.
 const PIECE: usize = 64 << 10;
+
+/// More than a pipe or a terminal holds: what a command has written when it ends.
+const MOST_LEFT: usize = 2 * PIECE;
+
+/// A client has this long to take the end of a session.
+const LAST_WORDS: Duration = Duration::from_secs(60);
 
 /// Which streams the client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +89,7 @@ impl Connect for PodExec {
         // First the WebSocket: a client that cannot have one must not start anything.
         let (response, streams) = remote_command(&mut request)?;
         let session =
-            self.0.exec(uid(&request), &container, &options).map_err(|error| refused(&request.name, &error))?;
+            self.0.exec(uid(&request), &container, &options).await.map_err(|error| refused(&request.name, &error))?;
         let shutdown = request.shutdown.clone();
         tokio::spawn(async move {
             match streams.await {
@@ -119,33 +125,51 @@ async fn run(session: Session, streams: RemoteCommand, shutdown: CancellationTok
         () = shutdown.cancelled() => Err(SessionError::Refused("the server is stopping".to_owned())),
     };
     exited.cancel();
-    while outputs.join_next().await.is_some() {}
+    let last_words = async {
+        while outputs.join_next().await.is_some() {}
+        tell_end(RemoteCommand { reader, writer }, error_channel, ended).await;
+    };
+    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+        tracing::debug!("the client does not take the end of its session");
+    }
+}
+
+async fn tell_end(client: RemoteCommand, error_channel: Channel, ended: Result<Ended, SessionError>) {
     let outcome = match ended {
         Ok(ended) => {
             if let Some(error) = ended.start_error {
                 // As a shell would say it; the outcome below has room for the code only.
-                let _ = writer.send(error_channel as u8, format!("{error}\n").as_bytes()).await;
+                let _ = client.writer.send(error_channel as u8, format!("{error}\n").as_bytes()).await;
             }
             outcome(ended.code)
         }
-        Err(error) => serde_json::to_value(Status::internal(error.to_string())).unwrap_or(Value::Null),
+        Err(error) => failure(&error),
     };
-    RemoteCommand { reader, writer }.finish(&outcome).await;
+    client.finish(&outcome).await;
+}
+
+/// The outcome of a session that has broken.
+fn failure(error: &dyn std::error::Error) -> Value {
+    serde_json::to_value(Status::internal(error.to_string())).unwrap_or(Value::Null)
 }
 
 /// What the command writes, until it closes the stream; once it has ended, what is there.
 async fn carry_output(mut output: pipe::Receiver, channel: Channel, writer: ChannelWriter, exited: CancellationToken) {
     let mut buffer = vec![0; PIECE];
-    loop {
-        let length = tokio::select! {
+    let mut left = MOST_LEFT;
+    while left > 0 {
+        // What it left in the background may hold the stream open for ever, and fill it.
+        let (length, has_exited) = tokio::select! {
             biased;
+            () = exited.cancelled() => (rustix::io::read(&output, &mut buffer[..]).unwrap_or(0), true),
             // A terminal whose other side is closed fails to be read.
-            length = output.read(&mut buffer) => length.unwrap_or(0),
-            // What it left in the background may hold the stream open for ever.
-            () = exited.cancelled() => rustix::io::read(&output, &mut buffer[..]).unwrap_or(0),
+            length = output.read(&mut buffer) => (length.unwrap_or(0), false),
         };
         if length == 0 || writer.send(channel as u8, &buffer[..length]).await.is_err() {
             return;
+        }
+        if has_exited {
+            left = left.saturating_sub(length);
         }
     }
 }
@@ -237,27 +261,37 @@ async fn attach<S: Stream<Item = io::Result<Bytes>> + Send + 'static>(
     shutdown: CancellationToken,
 ) {
     let RemoteCommand { mut reader, writer } = streams;
-    let follow = async {
-        let carried = outputs.into_iter().map(|(channel, output)| {
-            let writer = &writer;
-            async move {
-                let mut output = std::pin::pin!(output);
-                while let Some(Ok(piece)) = output.next().await {
-                    if writer.send(channel as u8, &piece).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        futures::future::join_all(carried).await;
+    let send = |channel: Channel, piece: Bytes| {
+        let writer = &writer;
+        async move { writer.send(channel as u8, &piece).await }
     };
-    tokio::select! {
-        _ = follow => {}
+    let outcome = tokio::select! {
+        ended = carry_logs(outputs, send) => ended.map_or_else(|error| failure(&error), |()| outcome(0)),
         () = carry_input(&mut reader, stdin, |_, _| {}) => return,
         () = writer.gone() => return,
-        () = shutdown.cancelled() => {}
+        () = shutdown.cancelled() => failure(&io::Error::other("the server is stopping")),
+    };
+    let last_words = RemoteCommand { reader, writer }.finish(&outcome);
+    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+        tracing::debug!("the client does not take the end of its session");
     }
-    RemoteCommand { reader, writer }.finish(&outcome(0)).await;
+}
+
+/// What the logs say, until all have ended or one cannot be read. A client that takes no more ends it, too.
+async fn carry_logs<S, F>(outputs: Vec<(Channel, S)>, send: impl Fn(Channel, Bytes) -> F) -> io::Result<()>
+where
+    S: Stream<Item = io::Result<Bytes>>,
+    F: Future<Output = io::Result<()>>,
+{
+    let send = &send;
+    let carried = outputs.into_iter().map(|(channel, output)| async move {
+        let mut output = std::pin::pin!(output);
+        while let Some(piece) = output.next().await {
+            send(channel, piece?).await?;
+        }
+        Ok(())
+    });
+    futures::future::try_join_all(carried).await.map(drop)
 }
 
 /// `pods/NAME/portforward`, to the pod's own address.
@@ -289,3 +323,6 @@ async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     Ok(stream)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use kapell_workflow::{Engine, EventLimits};
 
 use crate::caller::Caller;
 use crate::cloud_events::CloudEvents;
-use crate::handles::{NodeUsage, PodLogs, RunIntake, Timeline};
+use crate::handles::{ClientAuthority, NodeUsage, PodLogs, RunIntake, Timeline};
 use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
@@ -43,7 +43,10 @@ pub(crate) async fn wire(
     let workflows = &settings.workflows;
     // In UTC, whose rules need no search through the system's time zones; a certificate's day does not depend on it.
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-    let pki = Pki::load_or_create(&data.join("pki"), today, &[]).context("cannot load the server's keys")?;
+    // Where pods reach the API, through the Service `kubernetes`.
+    let service_address = block.services().0.to_string();
+    let pki =
+        Pki::load_or_create(&data.join("pki"), today, &[service_address]).context("cannot load the server's keys")?;
     let config = kapell_apiserver::Config {
         audit: Some(AuditConfig::new(data.join("audit"))),
         account_key: Some(pki.service_account_key()?),
@@ -103,6 +106,7 @@ pub(crate) async fn wire(
     let kubeconfig = pki.kubeconfig(&format!("https://{address}"));
     let controllers = ControllersConfig {
         root_certificate: Some(pki.ca_pem().to_owned()),
+        client_signer: Some(Arc::new(ClientAuthority(pki.client_signer()?))),
         event_ttl: settings.event_ttl,
         ..ControllersConfig::default()
     };
@@ -117,7 +121,17 @@ pub(crate) fn client(api: &ApiServer, user: &str) -> kube::Client {
 /// What the language says about a Workflow object's document, and whether this server runs what it asks for.
 fn workflow_validator(allow_run: bool) -> kapell_apiserver::Validator {
     Arc::new(move |object: &serde_json::Value| {
-        let problems = kapell_workflow::validate(&object["spec"]);
-        if allow_run || !problems.is_empty() { problems } else { kapell_workflow::processes(&object["spec"]) }
+        beside_async_work(|| {
+            let problems = kapell_workflow::validate(&object["spec"]);
+            if allow_run || !problems.is_empty() { problems } else { kapell_workflow::processes(&object["spec"]) }
+        })
     })
+}
+
+/// A large document is compiled for longer than others should wait for this worker.
+fn beside_async_work<R>(work: impl FnOnce() -> R) -> R {
+    match tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
 }

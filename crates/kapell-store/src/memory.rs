@@ -201,10 +201,15 @@ impl Model {
                     stream.until = Some(until);
                 }
             }
-            JournalWrite::Close { .. } | JournalWrite::Reopen { .. } => {
+            JournalWrite::Close { .. } => {
                 if let Some(stream) = state {
-                    stream.closed = matches!(write, JournalWrite::Close { .. });
+                    stream.closed = true;
                     stream.until = None;
+                }
+            }
+            JournalWrite::Reopen { .. } => {
+                if let Some(stream) = state {
+                    stream.closed = false;
                 }
             }
             JournalWrite::Delete { .. } => *state = None,

@@ -33,8 +33,8 @@ enum ExpectStep {
 
 #[derive(Clone, Debug)]
 enum JournalStep {
-    /// With the right sequence number before the transaction, plus this.
-    Append(u8, u8),
+    /// With the right sequence number before the transaction, plus this; and until when it sleeps then.
+    Append(u8, u8, Option<u8>),
     Close(u8),
     Reopen(u8),
     Delete(u8),
@@ -56,15 +56,16 @@ fn write_step() -> impl Strategy<Value = WriteStep> {
 
 fn journal_step() -> impl Strategy<Value = JournalStep> {
     prop_oneof![
-        8 => (0u8..3, 0u8..2).prop_map(|(stream, ahead)| JournalStep::Append(stream, ahead)),
+        8 => (0u8..3, 0u8..2, proptest::option::of(0u8..3))
+            .prop_map(|(stream, ahead, until)| JournalStep::Append(stream, ahead, until)),
         2 => (0u8..3).prop_map(JournalStep::Close),
-        1 => (0u8..3).prop_map(JournalStep::Reopen),
+        2 => (0u8..3).prop_map(JournalStep::Reopen),
         1 => (0u8..3).prop_map(JournalStep::Delete),
     ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let commit = (prop::collection::vec(write_step(), 0..4), prop::collection::vec(journal_step(), 0..3));
+    let commit = (prop::collection::vec(write_step(), 0..4), prop::collection::vec(journal_step(), 0..4));
     prop_oneof![
         12 => commit.prop_map(|(writes, journal)| Step::Commit(writes, journal)),
         1 => any::<u8>().prop_map(Step::Compact),
@@ -89,16 +90,19 @@ async fn transaction(model: &MemoryStore, writes: &[WriteStep], journal: &[Journ
         transaction.writes.push(Write { key, expect, value: value.map(|value| Bytes::from(vec![value; 3])) });
     }
     for step in journal {
-        transaction.journal.push(match *step {
-            JournalStep::Append(number, ahead) => {
+        let (step, sleep) = match *step {
+            JournalStep::Append(number, ahead, until) => {
                 let stream = stream(number);
                 let next = model.read_stream(stream, 0).await.unwrap().len() as u64;
-                JournalWrite::Append { stream, sequence: next + u64::from(ahead), record: Bytes::from(vec![ahead]) }
+                let record = Bytes::from(vec![ahead]);
+                let sleep = until.map(|until| JournalWrite::Sleep { stream, until: i64::from(until) });
+                (JournalWrite::Append { stream, sequence: next + u64::from(ahead), record }, sleep)
             }
-            JournalStep::Close(number) => JournalWrite::Close { stream: stream(number) },
-            JournalStep::Reopen(number) => JournalWrite::Reopen { stream: stream(number) },
-            JournalStep::Delete(number) => JournalWrite::Delete { stream: stream(number) },
-        });
+            JournalStep::Close(number) => (JournalWrite::Close { stream: stream(number) }, None),
+            JournalStep::Reopen(number) => (JournalWrite::Reopen { stream: stream(number) }, None),
+            JournalStep::Delete(number) => (JournalWrite::Delete { stream: stream(number) }, None),
+        };
+        transaction.journal.extend([step].into_iter().chain(sleep));
     }
     transaction
 }
@@ -123,7 +127,9 @@ async fn portrait(store: &dyn Store) -> Vec<String> {
     for number in 0..3 {
         lines.push(format!("{:?}", store.read_stream(stream(number), 0).await));
     }
-    lines.push(format!("{:?}", store.open_streams().await));
+    lines.push(format!("open {:?}", store.open_streams().await));
+    lines.push(format!("closed {:?}", store.closed_streams().await));
+    lines.push(format!("sleeping {:?}", store.sleeping_streams().await));
     lines
 }
 
@@ -166,4 +172,16 @@ proptest! {
     fn the_durable_store_is_the_model(steps in prop::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(run(steps));
     }
+}
+
+/// A restart has brought the table of streams up to date, so it says itself that the stream sleeps.
+#[tokio::test]
+async fn a_stream_that_slept_is_awake_when_it_is_closed_and_reopened_at_once() {
+    let commit = |steps: &[JournalStep]| Step::Commit(Vec::new(), steps.to_vec());
+    run(vec![
+        commit(&[JournalStep::Append(0, 0, Some(1))]),
+        Step::Reopen,
+        commit(&[JournalStep::Close(0), JournalStep::Reopen(0)]),
+    ])
+    .await;
 }

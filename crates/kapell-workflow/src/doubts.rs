@@ -17,7 +17,31 @@ pub fn doubts(document: &Value) -> Vec<Problem> {
     if document.pointer("/evaluate/mode").and_then(Value::as_str) != Some("loose") {
         walk(document, "spec", &mut found);
     }
+    unused(document, "spec", &mut found);
     found
+}
+
+/// Members that the language has and no run reads.
+fn unused(value: &Value, path: &str, found: &mut Vec<Problem>) {
+    match value {
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, item)| unused(item, &format!("{path}[{i}]"), found));
+        }
+        Value::Object(members) => {
+            for (key, member) in members.iter().filter(|(key, _)| !TEXTS.contains(&key.as_str())) {
+                let path = member_path(path, key);
+                let endpoints = member.get("endpoints").filter(|_| key == "oauth2");
+                for name in ["introspection", "revocation"] {
+                    if endpoints.is_some_and(|endpoints| endpoints.get(name).is_some()) {
+                        let message = "Doubtful value: it is not used; tokens are neither introspected nor revoked";
+                        found.push(Problem::new(format!("{path}.endpoints.{name}"), Reason::Invalid, message));
+                    }
+                }
+                unused(member, &path, found);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn walk(value: &Value, path: &str, found: &mut Vec<Problem>) {

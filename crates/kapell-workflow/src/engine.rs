@@ -211,6 +211,10 @@ struct Shared {
     /// Which runs may begin.
     gate: Mutex<runs::Gate>,
     falls: rescue::Falls,
+    /// Runs that are neither in memory nor asleep, since they cannot be taken up, with what they wait for.
+    resting: Mutex<HashMap<StreamId, &'static str>>,
+    /// There are more of them.
+    rested: Notify,
 }
 
 /// A channel without a bound of its own: what it holds is bounded by the runs that were accepted and by the calls in
@@ -263,6 +267,8 @@ impl Shared {
             wakers: tokio::sync::Semaphore::new(rescue::SIDE_BY_SIDE),
             gate: Mutex::default(),
             falls: rescue::Falls::default(),
+            resting: Mutex::default(),
+            rested: Notify::new(),
         });
         let receivers = Receivers {
             partitions: receivers,
@@ -288,13 +294,12 @@ impl Shared {
         let _ = self.orders.send(order);
     }
 
-    /// Says of a run that cannot go on what it waits for.
-    fn rests(&self, stream: StreamId) {
-        let notice = self.notices.lock().get(stream).cloned();
-        if let Some(notice) = notice {
-            let waiting = "a start of kapell without the defect that stopped the run; the server's log says which";
-            self.publish(stream, Notice { waiting_for: Some(waiting.to_owned()), ..notice });
-        }
+    /// The run is not in memory and cannot go on; its object is to say what it waits for. It takes no place meanwhile.
+    fn rests(&self, stream: StreamId, waiting_for: &'static str) {
+        self.resting.lock().insert(stream, waiting_for);
+        self.intake.asleep(stream);
+        self.rested.notify_one();
+        self.admit_next();
     }
 
     /// The object of a run that has just begun is looked at after [`notices::SHORT`]: most have ended by then.

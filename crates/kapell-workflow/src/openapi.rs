@@ -150,7 +150,7 @@ pub(crate) fn operation(document: &Value, origin: &Url, id: &str) -> Result<Oper
         }
         let required = parameter.get("required").and_then(Value::as_bool).unwrap_or_default();
         if place_of == "body" {
-            body = Some(Body { media_type: document.consumed(&found, "application/json"), required });
+            body = Some(Body { media_type: document.consumed(&found, "application/json")?, required });
             continue;
         }
         let (place, style) = document.style(parameter, place_of, &place)?;
@@ -158,7 +158,7 @@ pub(crate) fn operation(document: &Value, origin: &Url, id: &str) -> Result<Oper
         parameters.push(Parameter { name: name.to_owned(), place, required, style });
     }
     if parameters.iter().any(|parameter| parameter.place == Place::Form) {
-        let media_type = document.consumed(&found, FORM);
+        let media_type = document.consumed(&found, FORM)?;
         if media_type != FORM {
             let place = format!("{} {}", found.method, found.path);
             return Err(OpenApiError::unsupported(&place, format!("a body of type {media_type}")));

@@ -53,7 +53,7 @@ pub(crate) enum Verb {
     /// Run a command beside a container, with its environment
     Exec(ExecArgs),
     /// Follow a container's output, and write to its standard input
-    Attach(AttachArgs),
+    Attach(ContainerArgs),
     /// Let ports here lead to ports of a pod
     PortForward(PortForwardArgs),
     /// Delete objects
@@ -293,35 +293,28 @@ pub(crate) struct LogsArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ExecArgs {
+pub(crate) struct ContainerArgs {
     /// A pod, or `deployment/NAME` for one of its pods
     #[arg(value_name = "POD")]
     pub(crate) pod: String,
     /// Which container (default: the first)
     #[arg(short, long, value_name = "NAME")]
     pub(crate) container: Option<String>,
-    /// Pass standard input on
+    /// Pass standard input on; to attach to it, the container must say `stdin: true`
     #[arg(short = 'i', long)]
     pub(crate) stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExecArgs {
+    #[command(flatten)]
+    pub(crate) at: ContainerArgs,
     /// Give the command a terminal
     #[arg(short, long)]
     pub(crate) tty: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AttachArgs {
-    /// A pod, or `deployment/NAME` for one of its pods
-    #[arg(value_name = "POD")]
-    pub(crate) pod: String,
-    /// Which container (default: the first)
-    #[arg(short, long, value_name = "NAME")]
-    pub(crate) container: Option<String>,
-    /// Pass standard input on; the container must say `stdin: true`
-    #[arg(short = 'i', long)]
-    pub(crate) stdin: bool,
 }
 
 #[derive(Debug, Args)]

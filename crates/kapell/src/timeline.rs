@@ -62,7 +62,7 @@ fn cause(error: &Value) -> String {
         cause.push('…');
     }
     if let Some(status) = error["status"].as_u64()
-        && !cause.contains(&status.to_string())
+        && !cause.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == status.to_string())
     {
         cause.push_str(&format!(" (status {status})"));
     }

@@ -8,7 +8,7 @@ use kapell_e2e::Kapell;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::hammer::{Rates, hammer, once};
+use crate::hammer::{Rates, Rounds, hammer};
 use crate::process::{Memory, cpu_nanos};
 use crate::row;
 
@@ -24,10 +24,12 @@ pub(crate) enum Writes {
 pub(crate) async fn measure() -> anyhow::Result<()> {
     for (clients, aim) in [(1, "etcd: 3,400/s, p50 0.27 ms"), (16, ""), (64, "etcd: 19,600/s, 64 µs")] {
         let kapell = Kapell::start();
-        let rates = hammer(clients, charged(&kapell), work(&kapell, Writes::Creates, clients).await?).await?;
+        let rates =
+            hammer(Rounds::ALL, clients, charged(&kapell), work(&kapell, Writes::Creates, clients).await?).await?;
         row(&format!("ConfigMaps created through HTTPS, {clients} client(s)"), &rates.to_string(), aim);
         row("– memory afterwards", &Memory::of(kapell.pid())?.to_string(), "");
-        let rates = hammer(clients, charged(&kapell), work(&kapell, Writes::Updates, clients).await?).await?;
+        let rates =
+            hammer(Rounds::ALL, clients, charged(&kapell), work(&kapell, Writes::Updates, clients).await?).await?;
         row(&format!("ConfigMaps replaced through HTTPS, {clients} client(s)"), &rates.to_string(), "");
     }
     Ok(())
@@ -36,7 +38,7 @@ pub(crate) async fn measure() -> anyhow::Result<()> {
 /// One run on a server of its own.
 pub(crate) async fn run(writes: Writes, clients: usize, length: Duration) -> anyhow::Result<Rates> {
     let kapell = Kapell::start();
-    once(clients, length, charged(&kapell), work(&kapell, writes, clients).await?).await
+    hammer(Rounds::one(length), clients, charged(&kapell), work(&kapell, writes, clients).await?).await
 }
 
 fn charged(kapell: &Kapell) -> impl Fn() -> anyhow::Result<f64> {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::hammer::{Rates, brief};
+use crate::hammer::{Rates, Rounds, hammer};
 use crate::process::{Memory, cpu_nanos};
 
 const STEPS: f64 = 9.0;
@@ -125,7 +125,7 @@ async fn kapell(step: &str) -> anyhow::Result<()> {
                 Ok(())
             }
         };
-        let rates = brief(clients, || cpu_nanos(pid), work).await?;
+        let rates = hammer(Rounds::FEW, clients, || cpu_nanos(pid), work).await?;
         row("Kapell", (case, clients), &rates, Memory::of(pid)?.resident);
     }
     Ok(())
@@ -199,7 +199,7 @@ async fn restate(home: &Path, step: &str) -> anyhow::Result<()> {
             async move { post(&client, &url, Value::Null).await }
         };
         let cpu = || Ok(cpu_nanos(server_pid)? + cpu_nanos(sdk_pid)?);
-        let rates = brief(clients, cpu, work).await?;
+        let rates = hammer(Rounds::FEW, clients, cpu, work).await?;
         let memory = Memory::of(server_pid)?.resident + Memory::of(sdk_pid)?.resident;
         row("Restate", (case, clients), &rates, memory);
     }

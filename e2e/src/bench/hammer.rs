@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use crate::median;
 
-const ROUNDS: usize = 5;
-const BRIEF_ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(3);
 /// Before the first round: connections, caches, and the compiled parts of both sides.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -39,9 +37,27 @@ impl std::fmt::Display for Rates {
     }
 }
 
+/// How often, and for how long.
+#[derive(Clone, Copy)]
+pub(crate) struct Rounds {
+    count: usize,
+    length: Duration,
+}
+
+impl Rounds {
+    pub(crate) const ALL: Self = Self { count: 5, length: ROUND };
+    /// For comparisons in which many things are measured.
+    pub(crate) const FEW: Self = Self { count: 3, length: ROUND };
+
+    pub(crate) fn one(length: Duration) -> Self {
+        Self { count: 1, length }
+    }
+}
+
 /// `work` is given the client's number and a number that no other call gets; `cpu` tells the nanoseconds used so far by
 /// whatever is to be charged.
 pub(crate) async fn hammer<F, Fut>(
+    rounds: Rounds,
     clients: usize,
     cpu: impl Fn() -> anyhow::Result<f64>,
     work: F,
@@ -50,59 +66,18 @@ where
     F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
-    several(ROUNDS, clients, cpu, work).await
-}
-
-/// Fewer rounds, for comparisons in which many things are measured.
-pub(crate) async fn brief<F, Fut>(
-    clients: usize,
-    cpu: impl Fn() -> anyhow::Result<f64>,
-    work: F,
-) -> anyhow::Result<Rates>
-where
-    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = anyhow::Result<()>> + Send,
-{
-    several(BRIEF_ROUNDS, clients, cpu, work).await
-}
-
-async fn several<F, Fut>(
-    number: usize,
-    clients: usize,
-    cpu: impl Fn() -> anyhow::Result<f64>,
-    work: F,
-) -> anyhow::Result<Rates>
-where
-    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = anyhow::Result<()>> + Send,
-{
-    let mut rounds = Vec::new();
+    let mut measured = Vec::new();
     round(clients, 0, WARM_UP, &cpu, &work).await?;
-    for number in 1..=number {
-        rounds.push(round(clients, number, ROUND, &cpu, &work).await?);
+    for number in 1..=rounds.count {
+        measured.push(round(clients, number, rounds.length, &cpu, &work).await?);
     }
-    let of = |field: fn(&Rates) -> f64| median(rounds.iter().map(field));
+    let of = |field: fn(&Rates) -> f64| median(measured.iter().map(field));
     Ok(Rates {
         per_second: of(|rates| rates.per_second),
         p50_ms: of(|rates| rates.p50_ms),
         p99_ms: of(|rates| rates.p99_ms),
         cpu_us: of(|rates| rates.cpu_us),
     })
-}
-
-/// One round of another length.
-pub(crate) async fn once<F, Fut>(
-    clients: usize,
-    length: Duration,
-    cpu: impl Fn() -> anyhow::Result<f64>,
-    work: F,
-) -> anyhow::Result<Rates>
-where
-    F: Fn(usize, usize) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = anyhow::Result<()>> + Send,
-{
-    round(clients, 0, WARM_UP, &cpu, &work).await?;
-    round(clients, 1, length, &cpu, &work).await
 }
 
 /// More calls than one client makes in a round.

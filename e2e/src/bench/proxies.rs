@@ -14,7 +14,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kapell_e2e::{Kapell, eventually};
 
-use crate::hammer::{Rates, hammer};
+use crate::hammer::{Rates, Rounds, hammer};
 use crate::process::family_cpu_nanos;
 use crate::row;
 
@@ -58,6 +58,7 @@ async fn load(address: &str, charged: u32) -> anyhow::Result<Rates> {
         Client::builder(TokioExecutor::new()).pool_max_idle_per_host(CONNECTIONS).build_http();
     let url = format!("http://{address}/");
     hammer(
+        Rounds::ALL,
         CONNECTIONS,
         || family_cpu_nanos(charged),
         move |_, _| {

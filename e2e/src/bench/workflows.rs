@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kapell_e2e::{Kapell, shop};
 use serde_json::{Value, json};
 
-use crate::hammer::hammer;
+use crate::hammer::{Rounds, hammer};
 use crate::process::{Memory, cpu_nanos};
 use crate::row;
 
@@ -39,6 +39,7 @@ async fn runs(
     let runs = Arc::new(shop::Runs::new(kapell.client().await, namespace));
     let pid = kapell.pid();
     let rates = hammer(
+        Rounds::ALL,
         clients,
         || cpu_nanos(pid),
         move |_, number| {

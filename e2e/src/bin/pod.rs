@@ -1,14 +1,18 @@
 //! A small service for tests: answers who it is, counts what it did, and misbehaves on request.
 //!
 //! `kapell-e2e-pod [--ready-after MS]` listens on `$HOST:$PORT`. `GET /` answers `pod pid`; `/healthz` is 503 until the
-//! given time has passed; `/slow?MS` answers late; `/echo` returns the request's headers.
+//! given time has passed; `/hit` is counted, and `/hits` tells how often; `/slow?MS` answers late; `/echo` returns the
+//! request's headers.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::{any, get};
+
+static HITS: AtomicU32 = AtomicU32::new(0);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -29,6 +33,8 @@ async fn main() -> anyhow::Result<()> {
                 if Instant::now() >= ready_at { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
             }),
         )
+        .route("/hit", any(|| async { HITS.fetch_add(1, Ordering::Relaxed).to_string() }))
+        .route("/hits", get(|| async { HITS.load(Ordering::Relaxed).to_string() }))
         .route("/slow", get(slow))
         .route("/echo", any(echo));
     let listener = tokio::net::TcpListener::bind((host, port)).await?;

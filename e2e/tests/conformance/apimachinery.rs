@@ -1,6 +1,6 @@
 //! SIG API Machinery: discovery, versions, field validation, pages, tables.
 
-use kapell_e2e::conformance::{Case, STRATEGIC, idle_pod_spec, workload};
+use kapell_e2e::conformance::{Case, Operations, STRATEGIC, idle_pod_spec, workload};
 use serde_json::{Value, json};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -190,4 +190,39 @@ async fn what_has_no_table_is_not_acceptable_as_one() {
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     let answer = case.request(http::Method::POST, path, &headers, review.to_string().into_bytes()).await;
     assert_eq!(answer.expect(406)["reason"], "NotAcceptable");
+}
+
+/// Conformance: [sig-api-machinery] API priority and fairness should support FlowSchema API operations
+/// Conformance: [sig-api-machinery] API priority and fairness should support PriorityLevelConfiguration API operations
+#[tokio::test]
+async fn flow_schemas_and_priority_levels_live_as_other_objects_do() {
+    let case = Case::new().await;
+    let status = |type_: &str| {
+        Some(json!({"conditions": [{"type": type_, "status": "True", "reason": "E2E", "message": "set by a test"}]}))
+    };
+    let flow = Operations {
+        group_version: "flowcontrol.apiserver.k8s.io/v1",
+        plural: "flowschemas",
+        namespaced: false,
+        object: json!({"spec": {
+            "matchingPrecedence": 10000, "priorityLevelConfiguration": {"name": "global-default"},
+            "distinguisherMethod": {"type": "ByUser"},
+            "rules": [{
+                "subjects": [{"kind": "User", "user": {"name": "example-e2e-non-existent-user"}}],
+                "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+            }],
+        }}),
+        status: status("Dangling"),
+    };
+    flow.check(&case).await;
+    let level = Operations {
+        group_version: "flowcontrol.apiserver.k8s.io/v1",
+        plural: "prioritylevelconfigurations",
+        namespaced: false,
+        object: json!({"spec": {
+            "type": "Limited", "limited": {"nominalConcurrencyShares": 2, "limitResponse": {"type": "Reject"}},
+        }}),
+        status: status("E2E"),
+    };
+    level.check(&case).await;
 }

@@ -2,7 +2,7 @@
 //! processes.
 
 use kapell_e2e::conformance::{
-    Case, Operations, STRATEGIC, idle_pod_spec, replication_controller, running_pod_spec, workload,
+    Case, Operations, STRATEGIC, add_condition, idle_pod_spec, replication_controller, running_pod_spec, workload,
 };
 use kapell_e2e::eventually_async;
 use serde_json::{Value, json};
@@ -120,13 +120,9 @@ async fn a_budget_counts_is_written_and_blocks_evictions() {
     let disrupted = |name: &str| json!({"status": {"disruptedPods": {name: "2026-01-01T00:00:00Z"}}});
     let patched = case.merge(&status, &disrupted("other")).await.expect(200);
     assert_eq!(patched["status"]["disruptedPods"]["other"], "2026-01-01T00:00:00Z");
-    eventually_async("an update of the status passes", || async {
-        let mut found = case.get(&status).await.expect(200);
-        found["status"]["disruptedPods"] = json!({"more": "2026-01-01T00:00:00Z"});
-        let answer = case.put(&status, &found).await;
-        (answer.code == 200).then(|| assert!(answer.expect(200)["status"]["disruptedPods"]["more"].is_string()))
-    })
-    .await;
+    let change = |found: &mut Value| found["status"]["disruptedPods"] = json!({"more": "2026-01-01T00:00:00Z"});
+    let updated = case.update(&status, change).await;
+    assert!(updated["status"]["disruptedPods"]["more"].is_string(), "{updated}");
 }
 
 /// Conformance: [sig-apps] ReplicationController should surface a failure condition on a common issue like exceeded quota
@@ -208,15 +204,8 @@ async fn keeps_conditions(case: &Case, plural: &str, object: Value) {
     let has = |object: &Value, type_: &str| {
         object["status"]["conditions"].as_array().is_some_and(|list| list.iter().any(|c| c["type"] == type_))
     };
-    eventually_async("an update of the status passes", || async {
-        let mut found = case.get(&status).await.expect(200);
-        let mut conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.push(condition("StatusUpdate"));
-        found["status"]["conditions"] = json!(conditions);
-        let answer = case.put(&status, &found).await;
-        (answer.code == 200).then(|| assert!(has(&answer.expect(200), "StatusUpdate")))
-    })
-    .await;
+    let updated = case.update(&status, |found| add_condition(found, condition("StatusUpdate"))).await;
+    assert!(has(&updated, "StatusUpdate"), "{updated}");
     let patch = json!({"status": {"conditions": [condition("StatusPatched")]}});
     let patched = case.patch(&status, STRATEGIC, &patch).await.expect(200);
     assert!(has(&patched, "StatusPatched"), "{patched}");

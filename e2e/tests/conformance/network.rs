@@ -1,6 +1,9 @@
 //! SIG Network: Services, what stands behind them, Ingresses as objects.
 
-use kapell_e2e::conformance::{Case, JSON_PATCH, Operations, running_pod_spec};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use kapell_e2e::conformance::{Case, JSON_PATCH, Operations, add_condition, running_pod_spec};
 use kapell_e2e::eventually_async;
 use serde_json::{Value, json};
 
@@ -176,19 +179,9 @@ async fn the_status_of_a_service_is_patched_and_updated() {
     });
     let patched = case.merge(&status, &patch).await.expect(200);
     assert_eq!(patched["status"]["loadBalancer"]["ingress"][0]["ip"], "203.0.113.1");
-    eventually_async("an update of the status passes", || async {
-        let mut found = case.get(&status).await.expect(200);
-        let mut conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.push(condition("StatusUpdate"));
-        found["status"]["conditions"] = json!(conditions);
-        let answer = case.put(&status, &found).await;
-        (answer.code != 409).then(|| {
-            let updated = answer.expect(200);
-            let mut conditions = updated["status"]["conditions"].as_array().unwrap().iter();
-            assert!(conditions.any(|c| c["type"] == "StatusUpdate"), "{updated}");
-        })
-    })
-    .await;
+    let updated = case.update(&status, |found| add_condition(found, condition("StatusUpdate"))).await;
+    let mut conditions = updated["status"]["conditions"].as_array().unwrap().iter();
+    assert!(conditions.any(|c| c["type"] == "StatusUpdate"), "{updated}");
     let label = json!({"metadata": {"labels": {"more": "yes"}}});
     assert_eq!(case.merge(&format!("{services}/web"), &label).await.expect(200)["metadata"]["labels"]["more"], "yes");
     case.delete(&format!("{services}/web")).await.ok();
@@ -234,4 +227,105 @@ async fn a_service_changes_its_type() {
         assert!(outside["spec"]["clusterIP"].as_str().unwrap_or_default().is_empty(), "{outside}");
         assert!(outside["spec"]["ports"][0]["nodePort"].is_null(), "{outside}");
     }
+}
+
+/// A pod that answers on these ports; the first is also in `$PORT`.
+async fn serve(case: &Case, name: &str, label: &str, port: u16) {
+    let mut spec = running_pod_spec();
+    spec["containers"][0]["command"] = json!(["kapell-e2e-pod"]);
+    spec["containers"][0]["ports"] = json!([{"containerPort": port}]);
+    spec["containers"][0]["env"] = json!([{"name": "HOSTNAME", "value": name}]);
+    spec["containers"][0]["readinessProbe"] = json!({"httpGet": {"port": port}, "periodSeconds": 1});
+    let pod = json!({"metadata": {"name": name, "labels": {"app": label}}, "spec": spec});
+    case.post(&case.path("v1", "pods"), &pod).await.expect(201);
+}
+
+/// Who answers there.
+fn answer(address: &str, port: u64) -> Option<String> {
+    let mut stream = TcpStream::connect((address, u16::try_from(port).ok()?)).ok()?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.lines().last()?.split(' ').next()?.to_owned())
+}
+
+/// Which pods stand behind which ports of a Service, as its Endpoints say: `pod:port`, sorted.
+fn behind(endpoints: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for subset in endpoints["subsets"].as_array().into_iter().flatten() {
+        for address in subset["addresses"].as_array().into_iter().flatten() {
+            for port in subset["ports"].as_array().into_iter().flatten() {
+                found.push(format!("{}:{}", address["targetRef"]["name"].as_str().unwrap(), port["port"]));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Conformance: [sig-network] Services should serve a basic endpoint from pods
+/// Conformance: [sig-network] Services should serve multiport endpoints from pods
+#[tokio::test]
+async fn a_service_leads_to_the_pods_that_there_are() {
+    let case = Case::new().await;
+    let (services, pods) = (case.path("v1", "services"), case.path("v1", "pods"));
+    let endpoints = format!("{}/web", case.path("v1", "endpoints"));
+    let port = |name: &str, port: u16, target: u16| json!({"name": name, "port": port, "targetPort": target});
+    let mut web = service("web");
+    web["spec"]["ports"] = json!([port("one", 8080, 8100), port("two", 8081, 8101)]);
+    let web = case.post(&services, &web).await.expect(201);
+    let address = web["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    case.until("nobody is there", &endpoints, |e| behind(e).is_empty()).await;
+
+    // Both ports lead to every pod; each pod answers on one of them.
+    let leads_to = async |expected: &[&str]| {
+        case.until(&format!("it leads to {expected:?}"), &endpoints, |e| behind(e) == expected).await;
+    };
+    let answers = async |port: u64, who: &str| {
+        eventually_async(&format!("{who} answers on {port}"), || async {
+            (answer(&address, port).as_deref() == Some(who)).then_some(())
+        })
+        .await;
+    };
+    serve(&case, "first", "web", 8100).await;
+    leads_to(&["first:8100", "first:8101"]).await;
+    answers(8080, "first").await;
+    serve(&case, "second", "web", 8101).await;
+    leads_to(&["first:8100", "first:8101", "second:8100", "second:8101"]).await;
+    answers(8081, "second").await;
+    case.delete(&format!("{pods}/first")).await.ok();
+    leads_to(&["second:8100", "second:8101"]).await;
+    answers(8081, "second").await;
+    case.delete(&format!("{pods}/second")).await.ok();
+    leads_to(&[]).await;
+}
+
+/// Conformance: [sig-network] Service endpoints latency should not be very high
+#[tokio::test]
+async fn endpoints_come_soon_after_their_service() {
+    // Upstream's number, and its bound on the slowest of a hundred.
+    const SERVICES: usize = 200;
+    const BOUND: std::time::Duration = std::time::Duration::from_secs(50);
+    let case = Case::new().await;
+    serve(&case, "p", "web", 8100).await;
+    let ready = |pod: &Value| pod["status"]["containerStatuses"][0]["ready"] == true;
+    case.until("the pod is ready", &format!("{}/p", case.path("v1", "pods")), ready).await;
+    let mut watch = case.watch(&case.path("v1", "endpoints"), "").await;
+    let begin = std::time::Instant::now();
+    for number in 0..SERVICES {
+        let mut object = service("web");
+        object["metadata"]["name"] = json!(format!("latency-{number}"));
+        object["spec"]["selector"] = json!({"app": "web"});
+        object["spec"]["ports"] = json!([{"port": 80, "targetPort": 8100}]);
+        case.post(&case.path("v1", "services"), &object).await.expect(201);
+    }
+    let mut waiting: std::collections::BTreeSet<String> = (0..SERVICES).map(|n| format!("latency-{n}")).collect();
+    while !waiting.is_empty() {
+        let event = watch.next().await;
+        if !behind(&event["object"]).is_empty() {
+            waiting.remove(event["object"]["metadata"]["name"].as_str().unwrap());
+        }
+    }
+    assert!(begin.elapsed() < BOUND, "the slowest of them took {:?}", begin.elapsed());
+    case.delete(&case.path("v1", "services")).await.expect(200);
 }

@@ -277,3 +277,56 @@ async fn a_projected_volume_combines_its_sources() {
     running(&case, "p", with_volume(volume)).await;
     assert_eq!(case.shell(&["p"], "cd volume; cat map/data secret/data name"), "value-1value-2p");
 }
+
+/// Conformance: [sig-storage] ConfigMap binary data should be reflected in volume [NodeConformance]
+#[tokio::test]
+async fn bytes_that_are_no_text_are_files_too() {
+    let case = Case::new().await;
+    let map = json!({"metadata": {"name": "o"}, "data": {"text": "value-1"}, "binaryData": {"bytes": "3sr+7w=="}});
+    case.post(&case.path("v1", "configmaps"), &map).await.expect(201);
+    running(&case, "p", with_volume(json!({"configMap": {"name": "o"}}))).await;
+    assert_eq!(case.shell(&["p"], "cd volume; cat text; od -An -tx1 bytes"), "value-1 de ca fe ef\n");
+}
+
+/// Conformance: [sig-storage] EmptyDir volumes volume on default medium should have the correct mode [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (root,0644,default) [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (root,0666,default) [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (root,0777,default) [LinuxOnly] [NodeConformance]
+#[tokio::test]
+async fn an_empty_directory_is_open_and_keeps_modes() {
+    let case = Case::new().await;
+    running(&case, "p", with_volume(json!({"emptyDir": {}}))).await;
+    assert_eq!(case.shell(&["p"], "stat -L -c %a volume; ls volume"), "777\n");
+    for mode in ["644", "666", "777"] {
+        let script = format!("cd volume; echo content > {mode}; chmod {mode} {mode}; stat -c %a {mode}; cat {mode}");
+        assert_eq!(case.shell(&["p"], &script), format!("{mode}\ncontent\n"));
+    }
+}
+
+/// Conformance: [sig-storage] EmptyDir wrapper volumes should not cause race condition when used for configmaps [Serial]
+#[tokio::test]
+async fn many_volumes_of_many_pods_come_up_together() {
+    const MAPS: usize = 50;
+    const PODS: u32 = 5;
+    let case = Case::new().await;
+    let (mut volumes, mut mounts) = (Vec::new(), Vec::new());
+    for number in 0..MAPS {
+        let name = format!("racey-{number}");
+        let map = json!({"metadata": {"name": name}, "data": {"data-1": number.to_string()}});
+        case.post(&case.path("v1", "configmaps"), &map).await.expect(201);
+        volumes.push(json!({"name": name, "configMap": {"name": name}}));
+        mounts.push(json!({"name": name, "mountPath": format!("maps/{number}")}));
+    }
+    let mut spec = with_volume(json!({"emptyDir": {}}));
+    spec["volumes"] = json!(volumes);
+    spec["containers"][0]["volumeMounts"] = json!(mounts);
+    spec["containers"][0]["resources"] = json!({});
+    let workload = kapell_e2e::conformance::replication_controller("racey", PODS, spec);
+    case.post(&case.path("v1", "replicationcontrollers"), &workload).await.expect(201);
+    let path = format!("{}/racey", case.path("v1", "replicationcontrollers"));
+    case.until("all run", &path, |rc| rc["status"]["readyReplicas"] == PODS).await;
+    for pod in case.list(&case.path("v1", "pods")).await {
+        let found = case.shell(&[pod["metadata"]["name"].as_str().unwrap()], "cat maps/*/data-1 | wc -c");
+        assert_eq!(found.trim(), "90", "{pod}");
+    }
+}

@@ -18,6 +18,10 @@ impl Sources for Fixture {
         self.secrets.iter().find(|secret| secret.metadata.name.as_deref() == Some(name)).cloned().map(Arc::new)
     }
 
+    fn service(&self, _namespace: &str, name: &str) -> Option<Arc<Service>> {
+        self.services.iter().find(|service| service.metadata.name.as_deref() == Some(name)).cloned().map(Arc::new)
+    }
+
     fn services(&self, _namespace: &str) -> Vec<Arc<Service>> {
         self.services.iter().cloned().map(Arc::new).collect()
     }
@@ -52,6 +56,7 @@ fn compute(container: Value) -> Result<BTreeMap<String, String>, ConfigError> {
         port: 8080,
         host_env: &host_env,
         volumes: &BTreeMap::from([("my-data".to_owned(), "/d".to_owned())]),
+        kubeconfig: Some("/k"),
     };
     environment(&pod, &container, &place, &fixture())
 }

@@ -98,6 +98,28 @@ async fn following_crosses_rotations_and_ends_with_the_container() {
 }
 
 #[tokio::test]
+async fn a_tail_of_nothing_begins_when_it_is_opened() {
+    let fixture = Fixture::new(true);
+    let long = format!("2026-01-01T00:00:00.000000000Z stdout F {}", "x".repeat(10_000));
+    for unfinished in ["", "2026-01-01T00:00:01.000000000Z stdout F line ", &long] {
+        fixture.write(1, 0..3);
+        let append = |text: &str| {
+            let mut file = fs::OpenOptions::new().append(true).open(fixture.file(1)).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        append(unfinished);
+        let options = LogOptions { follow: true, tail_lines: Some(0), ..Default::default() };
+        let mut stream = pin!(Logs::new(fixture.dir.path()).open("u", "main", options).unwrap());
+        // Comes between opening and reading.
+        append(if unfinished.is_empty() { "2026-01-01T00:00:02.000000000Z stdout F reply\n" } else { "reply\n" });
+        let heard = stream.next().await.unwrap().unwrap();
+        assert!(heard.ends_with(b"reply\n"), "{heard:?}");
+        let lines = heard.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines, 1, "{heard:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_said() {
     let fixture = Fixture::new(false);
     let logs = Logs::new(fixture.dir.path());

@@ -13,6 +13,10 @@ impl Sources for Nothing {
         None
     }
 
+    fn service(&self, _: &str, _: &str) -> Option<std::sync::Arc<k8s_openapi::api::core::v1::Service>> {
+        None
+    }
+
     fn services(&self, _: &str) -> Vec<std::sync::Arc<k8s_openapi::api::core::v1::Service>> {
         Vec::new()
     }

@@ -69,3 +69,19 @@ fn a_crash_loop_shows_the_wait_and_the_last_end() {
     assert_eq!(container["lastState"]["terminated"]["exitCode"], 1);
     assert_eq!((&container["restartCount"], &status["phase"]), (&json!(2), &json!("Running")));
 }
+
+#[test]
+fn a_pod_that_has_been_declared_failed_stays_so() {
+    let mut pod = pod();
+    let status = pod.status.as_mut().unwrap();
+    (status.phase, status.reason) = (Some("Failed".to_owned()), Some("Preempting".to_owned()));
+    let exit = Exit { attempt: 0, code: 143, started_at: NOW - 2000, finished_at: NOW - 1000, ..Exit::default() };
+    let ended = Seen { state: protocol::ContainerState { exit: Some(exit), ..Default::default() }, ..Seen::default() };
+    for seen in [running(true), ended] {
+        let observed = Observed { containers: [("main".to_owned(), seen)].into(), ..Observed::default() };
+        let status = compute(&pod, &observed, None, Ipv4Addr::LOCALHOST, Timestamp::from_millisecond(NOW).unwrap());
+        assert_eq!((status.phase.as_deref(), status.reason.as_deref()), (Some("Failed"), Some("Preempting")));
+        let state = status.container_statuses.unwrap().remove(0).state.unwrap();
+        assert!(state.waiting.is_none(), "nothing starts again: {state:?}");
+    }
+}

@@ -1,9 +1,7 @@
 //! ServiceAccounts.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-
 use super::cells::{AGE, NAME};
-use super::field::{Field, items, truth};
+use super::field::{Field, items};
 use super::meta::{self, Names};
 use super::{PLAIN, schema_of};
 use crate::kind::{Column, Kind, Subresource};
@@ -21,12 +19,7 @@ pub(super) const SERVICE_ACCOUNT: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<ServiceAccount>,
+    schema: || schema_of("io.k8s.api.core.v1.ServiceAccount"),
     validate: |account| meta::validate(&Field::root(account), Names::Subdomain),
-    warnings: |account| {
-        let warning =
-            "automountServiceAccountToken: no token is mounted into pods yet; `kubectl create token` issues one";
-        if truth(account, "/automountServiceAccountToken") { vec![warning.to_owned()] } else { Vec::new() }
-    },
     ..PLAIN
 };

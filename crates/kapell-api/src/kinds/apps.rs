@@ -11,7 +11,6 @@ pub(super) use daemon_set::DAEMON_SET;
 pub(super) use stateful_set::STATEFUL_SET;
 pub(super) use validate::check_match;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use serde_json::Value;
 
 use super::cells::{AGE, NAME, joined, label_selector, number};
@@ -44,7 +43,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
         IMAGES,
         SELECTOR,
     ],
-    schema: schema_of::<Deployment>,
+    schema: || schema_of("io.k8s.api.apps.v1.Deployment"),
     has_generation: true,
     prepare_create: empty_status,
     prepare_update: keep_status,
@@ -81,7 +80,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
         path: "status.replicas",
         value: |set| number(set, "/status/replicas").to_string(),
     }],
-    schema: schema_of::<ReplicaSet>,
+    schema: || schema_of("io.k8s.api.apps.v1.ReplicaSet"),
     has_generation: true,
     prepare_create: |object| zero_status(object, &["replicas"]),
     prepare_update: keep_status,

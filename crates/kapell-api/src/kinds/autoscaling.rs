@@ -3,7 +3,6 @@
 mod validate;
 pub(super) mod versions;
 
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, number};
@@ -39,7 +38,7 @@ pub(super) const HORIZONTAL_POD_AUTOSCALER: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<HorizontalPodAutoscaler>,
+    schema: || schema_of("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler"),
     prepare_create: |object| zero_status(object, &["desiredReplicas"]),
     prepare_update: keep_status,
     default: default_autoscaler,

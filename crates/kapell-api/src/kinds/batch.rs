@@ -5,7 +5,6 @@ mod default;
 mod schedule;
 mod validate;
 
-use k8s_openapi::api::batch::v1::Job;
 use serde_json::Value;
 
 pub(super) use cron_job::CRON_JOB;
@@ -42,7 +41,7 @@ pub(super) const JOB: Kind = Kind {
         path: "status.successful",
         value: |job| number(job, "/status/succeeded").to_string(),
     }],
-    schema: schema_of::<Job>,
+    schema: || schema_of("io.k8s.api.batch.v1.Job"),
     has_generation: true,
     prepare_create: empty_status,
     prepare_update: keep_status,

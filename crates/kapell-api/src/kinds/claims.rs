@@ -1,6 +1,5 @@
 //! PersistentVolumes and PersistentVolumeClaims, as objects: nothing binds or provisions them yet.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::{Value, json};
 
 use super::cells::{AGE, NAME, joined};
@@ -49,7 +48,7 @@ pub(super) const PERSISTENT_VOLUME: Kind = Kind {
         AGE,
         VOLUME_MODE,
     ],
-    schema: schema_of::<PersistentVolume>,
+    schema: || schema_of("io.k8s.api.core.v1.PersistentVolume"),
     prepare_create: pending,
     prepare_update: keep_status,
     default: |pv| {
@@ -105,7 +104,7 @@ pub(super) const PERSISTENT_VOLUME_CLAIM: Kind = Kind {
         VOLUME_MODE,
     ],
     selectable_fields: &[SelectableField { path: "status.phase", value: |pvc| text(pvc, "/status/phase").to_owned() }],
-    schema: schema_of::<PersistentVolumeClaim>,
+    schema: || schema_of("io.k8s.api.core.v1.PersistentVolumeClaim"),
     prepare_create: pending,
     prepare_update: keep_status,
     default: |pvc| {

@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::{Map, Value};
 
 use super::cells::{AGE, NAME};
@@ -28,7 +27,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<ConfigMap>,
+    schema: || schema_of("io.k8s.api.core.v1.ConfigMap"),
     validate: validate_config_map,
     validate_update: |new, old| frozen(new, old, &["data", "binaryData"]),
     ..PLAIN
@@ -45,7 +44,7 @@ pub(super) const SECRET: Kind = Kind {
         AGE,
     ],
     selectable_fields: &[SelectableField { path: "type", value: |secret| text(secret, "/type").to_owned() }],
-    schema: schema_of::<Secret>,
+    schema: || schema_of("io.k8s.api.core.v1.Secret"),
     default: default_secret,
     validate: validate_secret,
     validate_update: |new, old| {

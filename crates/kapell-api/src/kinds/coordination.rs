@@ -1,6 +1,5 @@
 //! Leases.
 
-use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::Value;
 
 use super::cells::{AGE, NAME};
@@ -20,7 +19,7 @@ pub(super) const LEASE: Kind = Kind {
         Column::new("Holder", "string", "Who holds it.", |lease, _| text(lease, "/spec/holderIdentity").into()),
         AGE,
     ],
-    schema: schema_of::<Lease>,
+    schema: || schema_of("io.k8s.api.coordination.v1.Lease"),
     // Two holders that overwrite each other would both believe that they lead.
     unconditional_update: false,
     validate: validate_lease,

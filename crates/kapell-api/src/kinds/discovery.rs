@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
 use super::cells::{AGE, NAME};
@@ -31,7 +30,7 @@ pub(super) const ENDPOINT_SLICE: Kind = Kind {
         Column::new("Endpoints", "string", "Addresses of the endpoints.", endpoints),
         AGE,
     ],
-    schema: schema_of::<EndpointSlice>,
+    schema: || schema_of("io.k8s.api.discovery.v1.EndpointSlice"),
     has_generation: true,
     default: |slice| {
         for port in each(slice, "ports") {

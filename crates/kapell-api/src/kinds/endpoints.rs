@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Endpoints;
 use serde_json::Value;
 
 use super::cells::{AGE, NAME, NONE};
@@ -22,7 +21,7 @@ pub(super) const ENDPOINTS: Kind = Kind {
     singular: "endpoints",
     short_names: &["ep"],
     columns: &[NAME, Column::new("Endpoints", "string", "Addresses and ports that are ready.", endpoints), AGE],
-    schema: schema_of::<Endpoints>,
+    schema: || schema_of("io.k8s.api.core.v1.Endpoints"),
     default: |object| {
         for subset in each(object, "subsets") {
             for port in each(subset, "ports") {

@@ -1,6 +1,5 @@
 //! Core events: what happened to an object, told by a component.
 
-use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 
 use super::cells::{NAME, age, number};
@@ -59,7 +58,7 @@ pub(super) const EVENT: Kind = Kind {
         SelectableField { path: "source", value: |e| component(e).to_owned() },
         SelectableField { path: "type", value: |e| text(e, "/type").to_owned() },
     ],
-    schema: schema_of::<Event>,
+    schema: || schema_of("io.k8s.api.core.v1.Event"),
     validate: validate_event,
     ..PLAIN
 };

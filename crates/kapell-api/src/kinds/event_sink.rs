@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::cells::{AGE, NAME, number, or_none};
 use super::field::{Field, drop_key, text};
 use super::meta::{self, Names};
-use super::{PLAIN, keep_status, schema_of};
+use super::{PLAIN, keep_status, own_schema};
 use crate::event_sink::EventSink;
 use crate::kind::{Column, Kind, Subresource};
 use crate::problem::Problem;
@@ -38,7 +38,7 @@ pub(super) const EVENT_SINK: Kind = Kind {
         })
         .wide(),
     ],
-    schema: schema_of::<EventSink>,
+    schema: own_schema::<EventSink>,
     has_generation: true,
     unconditional_update: false,
     prepare_create: |sink| drop_key(sink, "status"),

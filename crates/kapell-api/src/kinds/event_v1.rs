@@ -1,6 +1,5 @@
 //! `events.k8s.io/v1`: the same events under newer names.
 
-use k8s_openapi::api::events::v1::Event;
 use serde_json::Value;
 
 use super::event::EVENT;
@@ -25,7 +24,7 @@ pub(super) const EVENT_V1: Kind = Kind {
         SelectableField { path: "reportingController", value: |e| text(e, "/reportingComponent").to_owned() },
         SelectableField { path: "type", value: |e| text(e, "/type").to_owned() },
     ],
-    schema: schema_of::<Event>,
+    schema: || schema_of("io.k8s.api.events.v1.Event"),
     view: Some(View { of: ("", "v1"), to_stored, from_stored, gone: None }),
     ..EVENT
 };

@@ -1,6 +1,5 @@
 //! LimitRanges and ResourceQuotas: what a namespace's objects may ask for, each and together. Admission enforces them.
 
-use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use serde_json::{Map, Value};
 
 use super::cells::{AGE, CREATED_AT, NAME};
@@ -17,7 +16,7 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
     singular: "limitrange",
     short_names: &["limits"],
     columns: &[NAME, CREATED_AT],
-    schema: schema_of::<LimitRange>,
+    schema: || schema_of("io.k8s.api.core.v1.LimitRange"),
     default: default_limit_range,
     validate: validate_limit_range,
     ..PLAIN
@@ -35,7 +34,7 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
         Column::new("Limit", "string", "What is used of what limits may add up to.", |quota, _| usage(quota, true)),
         AGE,
     ],
-    schema: schema_of::<ResourceQuota>,
+    schema: || schema_of("io.k8s.api.core.v1.ResourceQuota"),
     prepare_create: empty_status,
     prepare_update: keep_status,
     validate: validate_quota,

@@ -2,7 +2,6 @@
 
 mod policy;
 
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use serde_json::Value;
 
 pub(super) use policy::NETWORK_POLICY;
@@ -40,7 +39,7 @@ pub(super) const INGRESS: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<Ingress>,
+    schema: || schema_of("io.k8s.api.networking.v1.Ingress"),
     has_generation: true,
     prepare_create: empty_status,
     prepare_update: keep_status,
@@ -63,7 +62,7 @@ pub(super) const INGRESS_CLASS: Kind = Kind {
         Column::new("Parameters", "string", "Where its settings are.", |class, _| parameters(class)),
         AGE,
     ],
-    schema: schema_of::<IngressClass>,
+    schema: || schema_of("io.k8s.api.networking.v1.IngressClass"),
     has_generation: true,
     validate: |class| {
         let root = Field::root(class);
@@ -90,6 +89,7 @@ pub(super) const INGRESS_CLASS: Kind = Kind {
         meta::immutable(&spec.field("controller"), at(old, "/spec/controller"), &mut problems);
         problems
     },
+    warnings: |_| vec!["ingress classes are stored but nothing serves their ingresses yet".to_owned()],
     ..PLAIN
 };
 

@@ -1,6 +1,5 @@
 //! Nodes.
 
-use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
 use super::cells::{AGE, NAME, NONE, or_none};
@@ -43,7 +42,7 @@ pub(super) const NODE: Kind = Kind {
         path: "spec.unschedulable",
         value: |node| truth(node, "/spec/unschedulable").to_string(),
     }],
-    schema: schema_of::<Node>,
+    schema: || schema_of("io.k8s.api.core.v1.Node"),
     // An agent registers its node together with its status, so creation keeps it.
     prepare_update: keep_status,
     default: default_node,

@@ -15,7 +15,6 @@ mod validate;
 mod volume;
 mod warnings;
 
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::field::{carry_over, text, truth};
@@ -49,7 +48,7 @@ pub(super) const POD: Kind = Kind {
     ],
     columns: columns::COLUMNS,
     selectable_fields: SELECTABLE_FIELDS,
-    schema: schema_of::<Pod>,
+    schema: || schema_of("io.k8s.api.core.v1.Pod"),
     has_generation: true,
     prepare_create: |pod| {
         let class = qos_class(pod);

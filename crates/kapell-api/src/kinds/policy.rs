@@ -1,6 +1,5 @@
 //! PodDisruptionBudgets. Eviction honours them, a controller counts.
 
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::Value;
 
 use super::cells::{AGE, NAME, number};
@@ -30,7 +29,7 @@ pub(super) const POD_DISRUPTION_BUDGET: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<PodDisruptionBudget>,
+    schema: || schema_of("io.k8s.api.policy.v1.PodDisruptionBudget"),
     has_generation: true,
     prepare_create: |object| {
         zero_status(object, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"])

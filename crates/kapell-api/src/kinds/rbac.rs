@@ -2,7 +2,6 @@
 
 mod validate;
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use serde_json::Value;
 
 use super::cells::{AGE, CREATED_AT, NAME};
@@ -18,7 +17,7 @@ pub(super) const ROLE: Kind = Kind {
     plural: "roles",
     singular: "role",
     columns: &[NAME, CREATED_AT],
-    schema: schema_of::<Role>,
+    schema: || schema_of("io.k8s.api.rbac.v1.Role"),
     validate: validate::validate_role,
     ..PLAIN
 };
@@ -30,7 +29,7 @@ pub(super) const CLUSTER_ROLE: Kind = Kind {
     singular: "clusterrole",
     namespaced: false,
     columns: &[NAME, CREATED_AT],
-    schema: schema_of::<ClusterRole>,
+    schema: || schema_of("io.k8s.api.rbac.v1.ClusterRole"),
     validate: validate::validate_cluster_role,
     ..PLAIN
 };
@@ -41,7 +40,7 @@ pub(super) const ROLE_BINDING: Kind = Kind {
     plural: "rolebindings",
     singular: "rolebinding",
     columns: BINDING_COLUMNS,
-    schema: schema_of::<RoleBinding>,
+    schema: || schema_of("io.k8s.api.rbac.v1.RoleBinding"),
     default: default_binding,
     validate: validate::validate_role_binding,
     validate_update: validate::role_is_kept,
@@ -55,7 +54,7 @@ pub(super) const CLUSTER_ROLE_BINDING: Kind = Kind {
     singular: "clusterrolebinding",
     namespaced: false,
     columns: BINDING_COLUMNS,
-    schema: schema_of::<ClusterRoleBinding>,
+    schema: || schema_of("io.k8s.api.rbac.v1.ClusterRoleBinding"),
     default: default_binding,
     validate: validate::validate_cluster_role_binding,
     validate_update: validate::role_is_kept,

@@ -1,6 +1,5 @@
 //! ReplicationControllers and PodTemplates: the oldest workload, and a template that nobody uses by itself.
 
-use k8s_openapi::api::core::v1::{PodTemplate, ReplicationController};
 use serde_json::Value;
 
 use super::apps::{CONTAINERS, IMAGES, warn_about_template};
@@ -28,7 +27,7 @@ pub(super) const POD_TEMPLATE: Kind = Kind {
             labels(object, "/template/metadata/labels")
         }),
     ],
-    schema: schema_of::<PodTemplate>,
+    schema: || schema_of("io.k8s.api.core.v1.PodTemplate"),
     has_generation: true,
     default: |object| {
         if let Some(template) = part(object, "template") {
@@ -71,7 +70,7 @@ pub(super) const REPLICATION_CONTROLLER: Kind = Kind {
         path: "status.replicas",
         value: |rc| number(rc, "/status/replicas").to_string(),
     }],
-    schema: schema_of::<ReplicationController>,
+    schema: || schema_of("io.k8s.api.core.v1.ReplicationController"),
     has_generation: true,
     prepare_create: |object| zero_status(object, &["replicas"]),
     prepare_update: keep_status,

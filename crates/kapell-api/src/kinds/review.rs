@@ -1,11 +1,6 @@
 //! Reviews: questions about who somebody is and what they may do. They are sent like objects and answered at once;
 //! nothing of them is kept, so their rows are in a table of their own.
 
-use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
-use k8s_openapi::api::authorization::v1::{
-    LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
-};
-
 use super::{PLAIN, schema_of};
 use crate::kind::Kind;
 
@@ -20,14 +15,14 @@ pub static REVIEWS: &[Kind] = &[
         kind: "SelfSubjectReview",
         plural: "selfsubjectreviews",
         singular: "selfsubjectreview",
-        schema: schema_of::<SelfSubjectReview>,
+        schema: || schema_of("io.k8s.api.authentication.v1.SelfSubjectReview"),
         ..AUTHENTICATION
     },
     Kind {
         kind: "TokenReview",
         plural: "tokenreviews",
         singular: "tokenreview",
-        schema: schema_of::<TokenReview>,
+        schema: || schema_of("io.k8s.api.authentication.v1.TokenReview"),
         ..AUTHENTICATION
     },
     Kind {
@@ -35,28 +30,28 @@ pub static REVIEWS: &[Kind] = &[
         plural: "localsubjectaccessreviews",
         singular: "localsubjectaccessreview",
         namespaced: true,
-        schema: schema_of::<LocalSubjectAccessReview>,
+        schema: || schema_of("io.k8s.api.authorization.v1.LocalSubjectAccessReview"),
         ..AUTHORIZATION
     },
     Kind {
         kind: "SelfSubjectAccessReview",
         plural: "selfsubjectaccessreviews",
         singular: "selfsubjectaccessreview",
-        schema: schema_of::<SelfSubjectAccessReview>,
+        schema: || schema_of("io.k8s.api.authorization.v1.SelfSubjectAccessReview"),
         ..AUTHORIZATION
     },
     Kind {
         kind: "SelfSubjectRulesReview",
         plural: "selfsubjectrulesreviews",
         singular: "selfsubjectrulesreview",
-        schema: schema_of::<SelfSubjectRulesReview>,
+        schema: || schema_of("io.k8s.api.authorization.v1.SelfSubjectRulesReview"),
         ..AUTHORIZATION
     },
     Kind {
         kind: "SubjectAccessReview",
         plural: "subjectaccessreviews",
         singular: "subjectaccessreview",
-        schema: schema_of::<SubjectAccessReview>,
+        schema: || schema_of("io.k8s.api.authorization.v1.SubjectAccessReview"),
         ..AUTHORIZATION
     },
 ];

@@ -1,7 +1,5 @@
 //! RuntimeClasses. The class `process` needs no object.
 
-use k8s_openapi::api::node::v1::RuntimeClass;
-
 use super::cells::{AGE, NAME};
 use super::field::{Field, at, text};
 use super::meta::{self, Names};
@@ -20,7 +18,7 @@ pub(super) const RUNTIME_CLASS: Kind = Kind {
         Column::new("Handler", "string", "The runtime that runs its pods.", |class, _| text(class, "/handler").into()),
         AGE,
     ],
-    schema: schema_of::<RuntimeClass>,
+    schema: || schema_of("io.k8s.api.node.v1.RuntimeClass"),
     validate: |class| {
         let root = Field::root(class);
         let mut problems = meta::validate(&root, Names::Subdomain);

@@ -1,6 +1,5 @@
 //! PriorityClasses.
 
-use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::Value;
 
 use super::cells::{AGE, NAME, number};
@@ -34,7 +33,7 @@ pub(super) const PRIORITY_CLASS: Kind = Kind {
         })
         .wide(),
     ],
-    schema: schema_of::<PriorityClass>,
+    schema: || schema_of("io.k8s.api.scheduling.v1.PriorityClass"),
     default: |class| fill(class, "preemptionPolicy", "PreemptLowerPriority"),
     validate: validate_class,
     validate_update: |new, old| {

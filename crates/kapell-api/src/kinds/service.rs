@@ -4,7 +4,6 @@ mod default;
 mod update;
 mod validate;
 
-use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
 use super::cells::{AGE, NAME, NONE, labels, or_none};
@@ -40,7 +39,7 @@ pub(super) const SERVICE: Kind = Kind {
         SelectableField { path: "spec.clusterIP", value: |service| text(service, "/spec/clusterIP").to_owned() },
         SelectableField { path: "spec.type", value: |service| text(service, "/spec/type").to_owned() },
     ],
-    schema: schema_of::<Service>,
+    schema: || schema_of("io.k8s.api.core.v1.Service"),
     prepare_create: empty_status,
     prepare_update: update::prepare_update,
     default: default::default_service,

@@ -1,7 +1,6 @@
 //! Storage classes and what drivers of the container storage interface say of themselves, as objects: nothing
 //! provisions or attaches volumes yet.
 
-use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment};
 use serde_json::Value;
 
 use super::cells::{AGE, NAME};
@@ -40,7 +39,7 @@ pub(super) const STORAGE_CLASS: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<StorageClass>,
+    schema: || schema_of("io.k8s.api.storage.v1.StorageClass"),
     default: |class| {
         fill(class, "reclaimPolicy", "Delete");
         fill(class, "volumeBindingMode", "Immediate");
@@ -87,7 +86,7 @@ pub(super) const CSI_DRIVER: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<CSIDriver>,
+    schema: || schema_of("io.k8s.api.storage.v1.CSIDriver"),
     default: |driver| {
         let Some(spec) = part(driver, "spec") else { return };
         fill(spec, "attachRequired", true);
@@ -122,7 +121,7 @@ pub(super) const CSI_NODE: Kind = Kind {
         Column::new("Drivers", "integer", "Drivers on the node.", |node, _| items(node, "/spec/drivers").len().into()),
         AGE,
     ],
-    schema: schema_of::<CSINode>,
+    schema: || schema_of("io.k8s.api.storage.v1.CSINode"),
     validate: |node| {
         let root = Field::root(node);
         let mut problems = meta::validate(&root, Names::Subdomain);
@@ -149,7 +148,7 @@ pub(super) const CSI_STORAGE_CAPACITY: Kind = Kind {
         Column::new("Capacity", "string", "How much is free.", |capacity, _| text(capacity, "/capacity").into()),
         AGE,
     ],
-    schema: schema_of::<CSIStorageCapacity>,
+    schema: || schema_of("io.k8s.api.storage.v1.CSIStorageCapacity"),
     validate: |capacity| {
         let root = Field::root(capacity);
         let mut problems = meta::validate(&root, Names::Subdomain);
@@ -192,7 +191,7 @@ pub(super) const VOLUME_ATTACHMENT: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<VolumeAttachment>,
+    schema: || schema_of("io.k8s.api.storage.v1.VolumeAttachment"),
     prepare_create: |attachment| {
         if let Some(attachment) = attachment.as_object_mut() {
             attachment.insert("status".to_owned(), serde_json::json!({ "attached": false }));

@@ -128,6 +128,16 @@ pub(super) fn sample(kind: &str) -> Value {
         "IngressClass" => json!({ "spec": { "controller": "kapell.dev/gateway" } }),
         "NetworkPolicy" => json!({ "spec": { "podSelector": {}, "ingress": [{ "ports": [{ "port": 80 }] }] } }),
         "RuntimeClass" => json!({ "handler": "runc" }),
+        "CertificateSigningRequest" => json!({ "spec": {
+            "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUE9PQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K",
+            "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"],
+        } }),
+        "FlowSchema" => json!({ "spec": { "priorityLevelConfiguration": { "name": "web" } } }),
+        "PriorityLevelConfiguration" => json!({ "spec": {
+            "type": "Limited",
+            "limited": { "limitResponse": { "type": "Queue", "queuing": {} } },
+        } }),
         "StorageClass" => json!({ "provisioner": "kapell.dev/none" }),
         "CSIDriver" => json!({ "spec": {} }),
         "CSINode" => json!({ "spec": { "drivers": [{ "name": "d.example", "nodeID": "n" }] } }),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::cells::{AGE, NAME, or_none, seconds};
 use super::field::{Field, at, carry_over, drop_key, int, items, same, text, truth};
 use super::meta::{self, Names};
-use super::{PLAIN, keep_status, schema_of};
+use super::{PLAIN, keep_status, own_schema};
 use crate::kind::{Column, Kind, Now, SelectableField, Subresource};
 use crate::names;
 use crate::problem::Problem;
@@ -31,7 +31,7 @@ pub(super) const WORKFLOW: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<Workflow>,
+    schema: own_schema::<Workflow>,
     has_generation: true,
     unconditional_update: false,
     prepare_create: |workflow| drop_key(workflow, "status"),
@@ -67,7 +67,7 @@ pub(super) const WORKFLOW_RUN: Kind = Kind {
         SelectableField { path: "status.phase", value: |run| text(run, "/status/phase").to_owned() },
         SelectableField { path: "spec.workflow", value: |run| text(run, "/spec/workflow").to_owned() },
     ],
-    schema: schema_of::<WorkflowRun>,
+    schema: own_schema::<WorkflowRun>,
     has_generation: true,
     unconditional_update: false,
     prepare_create: prepare_run,

@@ -1,24 +1,23 @@
 use std::sync::LazyLock;
 
-use k8s_openapi::api::{apps, core};
-use schemars::{JsonSchema, schema_for};
 use serde_json::json;
 
 use super::*;
+use crate::schema::schema_of;
 
 mod ownership;
 mod properties;
 mod sets;
 
-static POD: LazyLock<Schema> = LazyLock::new(of::<core::v1::Pod>);
-static DEPLOYMENT: LazyLock<Schema> = LazyLock::new(of::<apps::v1::Deployment>);
-static SERVICE: LazyLock<Schema> = LazyLock::new(of::<core::v1::Service>);
-static CONFIG_MAP: LazyLock<Schema> = LazyLock::new(of::<core::v1::ConfigMap>);
+static POD: LazyLock<Schema> = LazyLock::new(|| of("core", "Pod"));
+static DEPLOYMENT: LazyLock<Schema> = LazyLock::new(|| of("apps", "Deployment"));
+static SERVICE: LazyLock<Schema> = LazyLock::new(|| of("core", "Service"));
+static CONFIG_MAP: LazyLock<Schema> = LazyLock::new(|| of("core", "ConfigMap"));
 /// A kind of which nothing is known: what maps and lists are is deduced from the values.
 static OPEN: LazyLock<Schema> = LazyLock::new(|| Schema::compile(&json!(true)));
 
-fn of<T: JsonSchema>() -> Schema {
-    Schema::compile(schema_for!(T).as_value())
+fn of(group: &str, kind: &str) -> Schema {
+    Schema::compile(&schema_of(&format!("io.k8s.api.{group}.v1.{kind}")))
 }
 
 /// One object through its life. Time passes by one second with each step.

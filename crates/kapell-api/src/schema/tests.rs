@@ -1,11 +1,11 @@
-use k8s_openapi::api::{apps, autoscaling, batch, coordination, core, discovery, networking, policy, rbac, storage};
-use schemars::{JsonSchema, schema_for};
+use std::path::Path;
+
 use serde_json::json;
 
 use super::*;
 
-fn of<T: JsonSchema>() -> Schema {
-    Schema::compile(schema_for!(T).as_value())
+fn of(group: &str, kind: &str) -> Schema {
+    Schema::compile(&schema_of(&format!("io.k8s.api.{group}.v1.{kind}")))
 }
 
 fn at(schema: &Schema, path: &[&str]) -> Field {
@@ -22,7 +22,7 @@ fn at(schema: &Schema, path: &[&str]) -> Field {
 
 #[test]
 fn types_of_kubernetes_are_recognised() {
-    let deployment = of::<apps::v1::Deployment>();
+    let deployment = of("apps", "Deployment");
     let container = |rest: &[&'static str]| {
         let path = [&["spec", "template", "spec", "containers"], rest].concat();
         deployment.node(at(&deployment, &path).node).clone()
@@ -37,52 +37,30 @@ fn types_of_kubernetes_are_recognised() {
     assert_eq!(node(&["metadata", "labels", "x"]), Node::String);
     assert_eq!(node(&["metadata", "managedFields", "fieldsV1", "f:x"]), Node::Any);
     assert_eq!(node(&["metadata", "generation"]), Node::Integer(64));
-    let lease = of::<coordination::v1::Lease>();
+    let lease = of("coordination", "Lease");
     assert_eq!(lease.node(at(&lease, &["spec", "renewTime"]).node), &Node::MicroTime);
-    let secret = of::<core::v1::Secret>();
+    let secret = of("core", "Secret");
     assert_eq!(secret.node(at(&secret, &["data", "x"]).node), &Node::Bytes);
+}
+
+/// `cargo xtask schemas` after an upgrade, or the server does not know the fields that its types have.
+#[test]
+fn stored_schemas_are_of_the_version_that_is_built() {
+    let version = |file: &str, before: &str| {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)).unwrap();
+        text.split_once(before).unwrap().1.split('"').next().unwrap().to_owned()
+    };
+    let printed = version("schemas/Cargo.toml", "k8s-openapi = { version = \"=");
+    assert_eq!(printed, version("Cargo.lock", "name = \"k8s-openapi\"\nversion = \""));
 }
 
 #[test]
 fn every_merge_fact_belongs_to_a_field_that_exists() {
-    let roots = [
-        schema_for!(core::v1::Namespace),
-        schema_for!(core::v1::Node),
-        schema_for!(core::v1::Pod),
-        schema_for!(core::v1::Service),
-        schema_for!(core::v1::ServiceAccount),
-        schema_for!(discovery::v1::EndpointSlice),
-        schema_for!(apps::v1::Deployment),
-        schema_for!(apps::v1::ReplicaSet),
-        schema_for!(apps::v1::StatefulSet),
-        schema_for!(apps::v1::DaemonSet),
-        schema_for!(autoscaling::v1::HorizontalPodAutoscaler),
-        schema_for!(autoscaling::v2::HorizontalPodAutoscaler),
-        schema_for!(batch::v1::CronJob),
-        schema_for!(batch::v1::Job),
-        schema_for!(coordination::v1::Lease),
-        schema_for!(core::v1::Endpoints),
-        schema_for!(core::v1::Event),
-        schema_for!(core::v1::LimitRange),
-        schema_for!(core::v1::PersistentVolume),
-        schema_for!(core::v1::PersistentVolumeClaim),
-        schema_for!(core::v1::ReplicationController),
-        schema_for!(core::v1::ResourceQuota),
-        schema_for!(networking::v1::Ingress),
-        schema_for!(networking::v1::NetworkPolicy),
-        schema_for!(policy::v1::PodDisruptionBudget),
-        schema_for!(rbac::v1::ClusterRoleBinding),
-        schema_for!(rbac::v1::RoleBinding),
-        schema_for!(storage::v1::CSINode),
-        schema_for!(storage::v1::StorageClass),
-    ];
     let property = |definition: &str, field: &str| {
-        roots.iter().find_map(|root| {
-            let root = root.as_value();
-            let short = |name: &str| name.ends_with(&format!(".{definition}"));
-            let defined = root["$defs"].as_object()?.iter().find(|(name, _)| short(name)).map(|(_, d)| d);
-            let own = root["title"].as_str().filter(|t| short(t)).map(|_| root);
-            defined.or(own)?["properties"].get(field).cloned()
+        let mut named = stored::DEFINITIONS.iter().filter(|(name, _)| name.ends_with(&format!(".{definition}")));
+        named.find_map(|(_, text)| {
+            let schema: Value = serde_json::from_str(text).unwrap();
+            schema["properties"].get(field).cloned()
         })
     };
     for (definition, field, ..) in facts::LISTS {
@@ -102,11 +80,10 @@ fn every_merge_fact_belongs_to_a_field_that_exists() {
         }
     }
     for definition in facts::ATOMIC_TYPES {
-        let short = |name: &String| name.ends_with(&format!(".{definition}"));
-        let known = |root: &schemars::Schema| root.as_value()["$defs"].as_object().is_some_and(|d| d.keys().any(short));
-        assert!(roots.iter().any(known), "{definition}");
+        let known = stored::DEFINITIONS.keys().any(|name| name.ends_with(&format!(".{definition}")));
+        assert!(known, "{definition}");
     }
-    let pod = of::<core::v1::Pod>();
+    let pod = of("core", "Pod");
     let ports = at(&pod, &["spec", "containers", "ports"]).merge;
     assert_eq!(ports.patch, PatchStrategy::MergeByKey("containerPort"));
     assert_eq!(ports.list, ListType::Map(&["containerPort", "protocol"]));
@@ -116,7 +93,7 @@ fn every_merge_fact_belongs_to_a_field_that_exists() {
 
 #[test]
 fn findings_name_the_place_and_what_was_meant() {
-    let findings = of::<apps::v1::Deployment>().check(&json!({
+    let findings = of("apps", "Deployment").check(&json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "web", "creationTimestamp": null, "lables": {}, "annotations": {"a.b/c": 1, "d": null}},
         "spec": {
@@ -159,8 +136,8 @@ fn findings_name_the_place_and_what_was_meant() {
         ]
     );
     assert_eq!(findings.problems[1].message, "Invalid value: expected a 32-bit integer, found the string \"2\"");
-    assert_eq!(of::<core::v1::Secret>().check(&json!({"data": {"a": "aGk=", "b": "no!"}})).problems.len(), 1);
-    assert_eq!(of::<core::v1::Secret>().check(&json!([])).problems.len(), 1);
+    assert_eq!(of("core", "Secret").check(&json!({"data": {"a": "aGk=", "b": "no!"}})).problems.len(), 1);
+    assert_eq!(of("core", "Secret").check(&json!([])).problems.len(), 1);
 }
 
 #[test]
@@ -208,7 +185,7 @@ fn values_are_stored_in_one_form() {
         "metadata": {"name": "a", "creationTimestamp": null, "deletionTimestamp": "2026-01-02T03:04:05.5+01:00", "labels": {"x": null}},
         "spec": {"nodeName": null, "containers": [{"name": "c", "resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}]},
     });
-    let schema = of::<core::v1::Pod>();
+    let schema = of("core", "Pod");
     schema.normalise(&mut pod);
     assert_eq!(
         pod,

@@ -4,11 +4,9 @@
 //! gives up on anything unexpected.
 
 use super::{AUTHENTICATED, Identity, certificate_id};
+use crate::der::{self, OBJECT_ID, Reader, SEQUENCE, SET};
 
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_ID: u8 = 0x06;
-const VERSION: u8 = 0xa0;
+const VERSION: u8 = der::explicit(0);
 /// UTF8String, PrintableString, TeletexString, IA5String.
 const STRINGS: [u8; 4] = [0x0c, 0x13, 0x14, 0x16];
 /// 2.5.4.3 and 2.5.4.10.
@@ -17,8 +15,16 @@ const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
 
 /// The identity in a verified certificate; `None` when it has no common name.
 pub(crate) fn identity(der: &[u8]) -> Option<Identity> {
+    let mut identity = named(subject(der)?)?;
+    identity.groups.push(AUTHENTICATED.to_owned());
+    identity.extra.extend([certificate_id(der)]);
+    Some(identity)
+}
+
+/// Whom the content of a subject names.
+pub(crate) fn named(subject: &[u8]) -> Option<Identity> {
     let mut identity = Identity::default();
-    let mut names = Reader(subject(der)?);
+    let mut names = Reader(subject);
     while !names.is_empty() {
         let mut set = Reader(names.expect(SET)?);
         while !set.is_empty() {
@@ -32,8 +38,6 @@ pub(crate) fn identity(der: &[u8]) -> Option<Identity> {
             if kind == COMMON_NAME { identity.user = text } else { identity.groups.push(text) }
         }
     }
-    identity.groups.push(AUTHENTICATED.to_owned());
-    identity.extra.extend([certificate_id(der)]);
     (!identity.user.is_empty()).then_some(identity)
 }
 
@@ -48,37 +52,6 @@ fn subject(der: &[u8]) -> Option<&[u8]> {
         fields.next()?;
     }
     fields.expect(SEQUENCE)
-}
-
-/// Reads DER values one after the other.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Tag and content of the next value.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            // Certificates beyond 16 MB do not pass the handshake.
-            0x81..=0x83 => {
-                let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                (digits.iter().fold(0, |length, &digit| length << 8 | usize::from(digit)), rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, content))
-    }
-
-    fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
-        self.next().filter(|(found, _)| *found == tag).map(|(_, content)| content)
-    }
 }
 
 #[cfg(test)]

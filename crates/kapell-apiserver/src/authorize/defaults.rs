@@ -101,7 +101,33 @@ const ROLES: &[Default] = &[
             ]
         }),
     },
+    Default {
+        name: "system:certificates.k8s.io:kube-apiserver-client-approver",
+        aggregate_to: None,
+        content: Content::Rules(|| approver("kubernetes.io/kube-apiserver-client")),
+    },
+    Default {
+        name: "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
+        aggregate_to: None,
+        content: Content::Rules(|| approver("kubernetes.io/kube-apiserver-client-kubelet")),
+    },
+    Default {
+        name: "system:certificates.k8s.io:kubelet-serving-approver",
+        aggregate_to: None,
+        content: Content::Rules(|| approver("kubernetes.io/kubelet-serving")),
+    },
+    Default {
+        name: "system:certificates.k8s.io:legacy-unknown-approver",
+        aggregate_to: None,
+        content: Content::Rules(|| approver("kubernetes.io/legacy-unknown")),
+    },
 ];
+
+/// May approve requests to this signer.
+fn approver(signer: &str) -> Vec<Rule> {
+    let rule = Rule::on_resources(&["certificates.k8s.io"], &["signers"], &["approve"]);
+    vec![Rule { resource_names: vec![signer.to_owned()], ..rule }]
+}
 
 /// Bindings of these roles to groups; each is named like its role.
 const BINDINGS: &[(&str, &[&str])] = &[

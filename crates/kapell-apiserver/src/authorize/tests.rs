@@ -131,28 +131,3 @@ fn defaults_are_completed_and_otherwise_left_alone() {
     present["metadata"]["annotations"][defaults::AUTOUPDATE] = json!("false");
     assert_eq!(defaults::completed(&present, &wanted), None);
 }
-
-#[test]
-#[ignore = "prints figures: cargo test --release -p kapell-apiserver --lib cost_of_decisions -- --ignored --nocapture"]
-fn cost_of_decisions() {
-    let bindings: Vec<Value> = (0..1_000)
-        .map(|i| {
-            binding(&format!("ns{}", i % 50), ("ClusterRole", "edit"), json!({"kind": "User", "name": format!("u{i}")}))
-        })
-        .collect();
-    let index = index(&bindings);
-    let groups = vec!["system:authenticated".to_owned(), "dev".to_owned()];
-    let user = Identity { user: "u7".to_owned(), groups, ..Identity::default() };
-    for (what, verb, resource, namespace) in [
-        ("allowed", "update", "apps:deployments", "ns7"),
-        ("refused", "update", "nodes", ""),
-        ("of another namespace", "get", "pods", "ns8"),
-    ] {
-        let begun = std::time::Instant::now();
-        const TIMES: u32 = 200_000;
-        for _ in 0..TIMES {
-            std::hint::black_box(may(&index, &user, verb, resource, namespace));
-        }
-        eprintln!("{what}: {:?} for each decision", begun.elapsed() / TIMES);
-    }
-}

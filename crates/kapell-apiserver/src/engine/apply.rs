@@ -91,7 +91,7 @@ impl Application {
         }
         let Some(fields) = self.config.as_object_mut() else { return Ok(()) };
         match mode {
-            Mode::Status => {
+            Mode::Status | Mode::Approval => {
                 fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
             }
             Mode::Main if kind.subresources.contains(&Subresource::Status) => drop(fields.shift_remove("status")),

@@ -25,7 +25,7 @@ impl Engine {
             object: decode(target.resource.kind, &entry)?,
             subresource: name.to_owned(),
             query: call.query.clone(),
-            upgrade: call.upgrade.lock().take(),
+            upgrade: call.upgrade.clone(),
             shutdown: call.shutdown.clone(),
         };
         let response = connector.connect(request).await?;

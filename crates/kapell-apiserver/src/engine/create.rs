@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 use kapell_api::metadata::Metadata;
+use kapell_api::names;
 use kapell_api::problem::Problem;
 use kapell_api::status::{Cause, Status};
 use kapell_api::workflow::GROUP;
@@ -12,7 +13,11 @@ use serde_json::{Value, json};
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use super::admit::Change;
-use super::{Call, Engine, Ownership, Target, Written, metadata, name_of, ownership, read_failed, undecodable};
+use super::{
+    Call, Engine, Ownership, Target, Written, certificates, decode, metadata, name_of, ownership, read_failed,
+    undecodable,
+};
+use crate::admission::service_account;
 use crate::audit::ObjectName;
 use crate::auth::Identity;
 use crate::authorize::escalation;
@@ -89,6 +94,7 @@ impl Engine {
         let given = metadata::of(&mut object).shift_remove("managedFields");
         metadata::begin(resource, &mut object, namespace, Timestamp::now());
         (resource.kind.prepare_create)(&mut object);
+        certificates::begin(resource, by, &mut object)?;
         let generated = metadata::wants_generated_name(&object);
         let mut taken = String::new();
         for _ in 0..NAME_ATTEMPTS {
@@ -187,16 +193,16 @@ impl Engine {
         Err(status)
     }
 
-    /// A pod without an account runs as `default`; an account that it names must exist.
+    /// A pod without an account runs as `default`; an account that it names must exist. Its token is mounted.
     pub(super) async fn admit_service_account(&self, pod: &mut Value, namespace: &str) -> Result<(), Status> {
         let named = pod["spec"]["serviceAccountName"].as_str().unwrap_or_default().to_owned();
         let account = if named.is_empty() { "default" } else { named.as_str() };
-        if !named.is_empty()
-            && named != "default"
-            && let Some(resource) = self.resources.find("", "v1", "serviceaccounts")
-        {
+        let mut found = None;
+        if let Some(resource) = self.resources.find("", "v1", "serviceaccounts") {
             let target = Target { resource, namespace: Some(namespace), name: account };
-            if self.store.get(&target.key()).await.map_err(read_failed)?.is_none() {
+            let entry = self.store.get(&target.key()).await.map_err(read_failed)?;
+            found = entry.map(|entry| decode(resource.kind, &entry)).transpose()?;
+            if found.is_none() && account != "default" {
                 let why = format!(
                     "error looking up service account {namespace}/{account}: serviceaccount {account:?} not found"
                 );
@@ -208,6 +214,7 @@ impl Engine {
             spec.insert("serviceAccountName".to_owned(), json!(account));
             spec.insert("serviceAccount".to_owned(), json!(account));
         }
+        service_account::mount_token(pod, found.as_ref(), || names::generate_name("kube-api-access-", rand::random()));
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::{Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use kapell_api::problem::Problem;
+use kapell_api::service_account::{LEAST_TOKEN_SECONDS, MOST_TOKEN_SECONDS};
 use kapell_api::status::{About, Status};
 use kapell_api::time;
 use serde::Deserialize;
@@ -17,8 +18,6 @@ use crate::{body, reply};
 
 /// As upstream.
 const DEFAULT_SECONDS: i64 = 3_600;
-const LEAST_SECONDS: i64 = 600;
-const MOST_SECONDS: i64 = 1 << 32;
 
 /// `authentication.k8s.io/v1 TokenRequest`.
 #[derive(Debug, Default, Deserialize)]
@@ -153,8 +152,8 @@ fn parse(call: &Call) -> Result<TokenRequest, Status> {
 fn lifetime(target: Target<'_>, wanted: Option<i64>) -> Result<i64, Status> {
     let seconds = wanted.unwrap_or(DEFAULT_SECONDS);
     let detail = match seconds {
-        ..LEAST_SECONDS => "may not specify a duration less than 10 minutes",
-        seconds if seconds > MOST_SECONDS => "may not specify a duration larger than 2^32 seconds",
+        ..LEAST_TOKEN_SECONDS => "may not specify a duration less than 10 minutes",
+        seconds if seconds > MOST_TOKEN_SECONDS => "may not specify a duration larger than 2^32 seconds",
         _ => return Ok(seconds),
     };
     let about = About { group: "authentication.k8s.io", plural: "tokenrequests", kind: "TokenRequest" };

@@ -10,7 +10,7 @@ use kapell_store::{Entry, Expect};
 use serde_json::{Map, Value};
 
 use super::admit::Change;
-use super::{ATTEMPTS, Call, Engine, Ownership, Target, Written, decode, metadata, ownership};
+use super::{ATTEMPTS, Call, Engine, Ownership, Target, Written, certificates, decode, metadata, ownership};
 use crate::auth::Identity;
 use crate::authorize::escalation;
 use crate::body::{self, FieldValidation};
@@ -27,6 +27,8 @@ pub(crate) enum Mode {
     Status,
     /// `spec.finalizers` of a Namespace.
     Finalize,
+    /// `status.conditions` of a CertificateSigningRequest.
+    Approval,
     /// The server's own change (a binding); taken as it is, server-owned metadata apart.
     Own,
 }
@@ -38,6 +40,7 @@ impl Mode {
             Mode::Main | Mode::Own => "",
             Mode::Status => "status",
             Mode::Finalize => "finalize",
+            Mode::Approval => "approval",
         }
     }
 }
@@ -91,6 +94,7 @@ impl Engine {
             let given = metadata::of(&mut new).shift_remove("managedFields");
             self.settle(resource, mode, &mut new, &old)?;
             escalation::check(&self.authorizer, by, &new, Some(&old))?;
+            certificates::check(&self.authorizer, resource, by, mode, &new, &old)?;
             ownership.of_changed(resource, &mut new, &old, given);
             if mode == Mode::Main {
                 warnings.extend((resource.kind.warnings)(&new));
@@ -114,8 +118,14 @@ impl Engine {
                     }
                 });
             }
+            Mode::Approval => {
+                *new = only(new, old, |kept, new| {
+                    kept["status"]["conditions"] = new["status"]["conditions"].clone();
+                });
+            }
             Mode::Own => {}
         }
+        certificates::settle(resource, mode, new, old);
         (resource.kind.default)(new);
         metadata::carry_over(resource, new, old);
         metadata::finalizers_allowed(resource, new, old)?;

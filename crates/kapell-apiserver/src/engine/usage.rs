@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::selection::Selection;
 use super::{Call, Engine, decode};
-use crate::{key, reply};
+use crate::reply;
 
 pub(crate) const GROUP: &str = "metrics.k8s.io";
 pub(crate) const VERSION: &str = "v1beta1";
@@ -61,7 +61,7 @@ impl Engine {
         let resource =
             self.resources.find("", "v1", if pods { "pods" } else { "nodes" }).ok_or_else(Status::no_such_resource)?;
         let selection = Selection::from_query(resource.kind, &call.query, path.name.as_deref())?;
-        let prefix = key::of_collection(resource.kind, path.namespace.as_deref());
+        let prefix = selection.prefix(resource.kind, path.namespace.as_deref());
         let entries = self.select_all(&prefix, &selection).await?.entries;
         let objects: Vec<Value> =
             entries.iter().map(|entry| decode(resource.kind, entry)).collect::<Result<_, Status>>()?;

@@ -23,6 +23,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::read::{now, parse_revision, shape_of};
 use super::selection::Selection;
+use super::shared_events::{Format, Rows, SharedEvents, Told};
 use super::{Call, Engine, read_failed, undecodable};
 use crate::form::Form;
 use crate::metrics::CountedWatch;
@@ -64,6 +65,7 @@ impl Engine {
             shape: shape_of(call)?,
             include: Include::from_query(&call.query, form)?,
             selection: Selection::from_query(form.kind(), &call.query, name)?,
+            shared: self.events.clone(),
         };
         let bookmarks = call.query.flag("allowWatchBookmarks");
         let duration = match call.query.get("timeoutSeconds") {
@@ -149,24 +151,39 @@ struct Encoder {
     shape: Shape,
     include: Include,
     selection: Selection,
+    shared: Arc<SharedEvents>,
 }
 
 impl Encoder {
-    /// The event that a change is for this watcher, if any.
-    fn change(&self, out: &mut Vec<u8>, change: &Change) -> Result<(), Status> {
+    /// The event that a change is for this watcher, if any. Which one it is, is his own; its bytes he may share.
+    fn change(&self, change: &Change) -> Result<Option<Bytes>, Status> {
         let matches = |entry: &Option<Arc<Entry>>| match entry {
             Some(entry) => Ok(self.selection.is_everything() || self.selection.matches(entry)?),
             None => Ok::<bool, Status>(false),
         };
         let (before, after) = (matches(&change.previous)?, matches(&change.entry)?);
-        match (&change.previous, &change.entry) {
-            (_, Some(entry)) if after => {
-                self.event(out, if before { "MODIFIED" } else { "ADDED" }, entry, change.revision)
-            }
+        let (told, entry) = match (&change.previous, &change.entry) {
+            (_, Some(entry)) if after => (if before { Told::Modified } else { Told::Added }, entry),
             // Shown as it last was, at the revision at which it went.
-            (Some(previous), _) if before => self.event(out, "DELETED", previous, change.revision),
-            _ => Ok(()),
-        }
+            (Some(previous), _) if before => (Told::Deleted, previous),
+            _ => return Ok(None),
+        };
+        let encode = || {
+            let mut out = Vec::new();
+            self.event(&mut out, told.word(), entry, change.revision)?;
+            Ok(out)
+        };
+        self.shared.event(change.revision, self.format(), told, encode).map(Some)
+    }
+
+    fn format(&self) -> Format {
+        let rows = match self.include {
+            Include::Nothing => Rows::Cells,
+            Include::Metadata => Rows::Metadata,
+            Include::Object(_) => Rows::Objects,
+        };
+        let table = matches!(self.shape, Shape::Table(_)).then(|| (rows, now().0));
+        Format { served: self.form.kind(), shape: self.shape, table }
     }
 
     fn event(&self, out: &mut Vec<u8>, kind: &str, entry: &Entry, revision: Revision) -> Result<(), Status> {
@@ -245,17 +262,17 @@ impl Feed {
     fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
         futures::stream::unfold(self, |mut feed| async move {
             let frame = feed.next_frame().await?;
-            Some((Ok(Bytes::from(frame)), feed))
+            Some((Ok(frame), feed))
         })
     }
 
     /// The next bytes to send; `None` ends the stream.
-    async fn next_frame(&mut self) -> Option<Vec<u8>> {
+    async fn next_frame(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
         }
         match self.initial_frame() {
-            Ok(Some(frame)) => return Some(frame),
+            Ok(Some(frame)) => return Some(frame.into()),
             Ok(None) => {}
             Err(status) => return self.fail(&status),
         }
@@ -269,20 +286,23 @@ impl Feed {
                 }
                 () = self.end.as_mut() => {
                     self.ended = true;
-                    return self.bookmarks.then(|| self.encoder.bookmark(self.watch.revision(), false));
+                    return self.bookmarks.then(|| self.encoder.bookmark(self.watch.revision(), false).into());
                 }
                 _ = self.ticks.tick(), if self.bookmarks => {
-                    return Some(self.encoder.bookmark(self.watch.revision(), false));
+                    return Some(self.encoder.bookmark(self.watch.revision(), false).into());
                 }
                 changes = self.watch.next() => changes,
             };
-            let mut out = Vec::new();
-            match changes
-                .map_err(watch_failed)
-                .and_then(|changes| changes.iter().try_for_each(|change| self.encoder.change(&mut out, change)))
-            {
-                Ok(()) if out.is_empty() => {}
-                Ok(()) => return Some(out),
+            let events = changes.map_err(watch_failed).and_then(|changes| {
+                let events = changes.iter().filter_map(|change| self.encoder.change(change).transpose());
+                events.collect::<Result<Vec<Bytes>, Status>>()
+            });
+            match events {
+                Ok(mut events) => match events.len() {
+                    0 => {}
+                    1 => return events.pop(),
+                    _ => return Some(events.concat().into()),
+                },
                 Err(status) => return self.fail(&status),
             }
         }
@@ -301,8 +321,8 @@ impl Feed {
         Ok((!out.is_empty()).then_some(out))
     }
 
-    fn fail(&mut self, status: &Status) -> Option<Vec<u8>> {
+    fn fail(&mut self, status: &Status) -> Option<Bytes> {
         self.ended = true;
-        Some(error_event(status))
+        Some(error_event(status).into())
     }
 }

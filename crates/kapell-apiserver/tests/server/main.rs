@@ -4,6 +4,7 @@
 mod access;
 mod admission;
 mod applying;
+mod certificates;
 mod deletion;
 mod discovery;
 mod evicting;

@@ -149,3 +149,42 @@ async fn tables_and_metadata_can_be_watched() {
     assert_eq!(event["object"]["kind"], "PartialObjectMetadata");
     assert_eq!(event["object"]["metadata"], created["metadata"]);
 }
+
+/// The value of a counter among the metrics.
+async fn counted(api: &Api, name: &str) -> u64 {
+    let text = String::from_utf8(api.get("/metrics").await.bytes.to_vec()).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+#[tokio::test]
+async fn a_change_is_encoded_once_for_all_who_are_told_the_same() {
+    const WATCHERS: usize = 20;
+    let api = Api::start().await;
+    let path = format!("{CONFIG_MAPS}/a");
+    let metadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    let (mut all, mut partial) = (Vec::new(), Vec::new());
+    for _ in 0..WATCHERS {
+        all.push(api.watch(&format!("{CONFIG_MAPS}?watch=1")).await);
+        partial.push(api.watch_as(&format!("{CONFIG_MAPS}?watch=1"), metadata).await);
+    }
+    let mut some = api.watch(&format!("{CONFIG_MAPS}?watch=1&labelSelector=on%3Dyes")).await;
+    let encoded = "kapell_apiserver_watch_events_encoded_total";
+    let before = (counted(&api, encoded).await, counted(&api, "kapell_apiserver_watch_events_total").await);
+
+    api.config_map("a", json!({"on": "no"})).await;
+    api.patch(&path, "merge", &json!({"metadata": {"labels": {"on": "yes"}}})).await.expect(200);
+    api.delete(&path, &json!(null)).await.expect(200);
+    for events in all.iter_mut().chain(&mut partial) {
+        for expected in ["ADDED a", "MODIFIED a", "DELETED a"] {
+            assert_eq!(events.summary().await, expected);
+        }
+    }
+    // The same change is another event to who sees it begin to match.
+    assert_eq!(some.summary().await, "ADDED a");
+    assert_eq!(some.summary().await, "DELETED a");
+
+    let after = (counted(&api, encoded).await, counted(&api, "kapell_apiserver_watch_events_total").await);
+    assert_eq!(after.1 - before.1, 3 * 2 * WATCHERS as u64 + 2);
+    assert_eq!(after.0 - before.0, 3 * 2 + 1, "three changes in two formats, and one that is ADDED for the selector");
+}

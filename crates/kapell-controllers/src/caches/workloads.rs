@@ -13,7 +13,7 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::{Queues, wake_controller};
+use super::{Queues, follow, wake_controller};
 use crate::autoscale::{self, History};
 use crate::pods::expectations::Expectations;
 use crate::rootca;
@@ -38,15 +38,11 @@ impl Workloads {
         histories: &Arc<Mutex<HashMap<String, History>>>,
         shutdown: &CancellationToken,
     ) -> Self {
-        let config = watcher::Config::default;
-        let all = || client.clone();
-        let stop = || shutdown.clone();
-
         let queue = queues.stateful_set.clone();
-        let stateful_sets = Informer::start(Api::all(all()), config(), stop(), move |change| queue.add(change.key()));
+        let stateful_sets = follow(client, shutdown, move |change| queue.add(change.key()));
 
         let (queue, forget) = (queues.daemon_set.clone(), expectations.clone());
-        let daemon_sets = Informer::start(Api::all(all()), config(), stop(), move |change: Change<DaemonSet>| {
+        let daemon_sets = follow(client, shutdown, move |change: Change<DaemonSet>| {
             if let Change::Deleted(set) = &change {
                 forget.forget(set.metadata.uid.as_deref().unwrap_or_default());
             }
@@ -59,7 +55,7 @@ impl Workloads {
             wake_controller(&q.stateful_set, "StatefulSet", meta);
             wake_controller(&q.daemon_set, "DaemonSet", meta);
         };
-        let revisions = Informer::start(Api::all(all()), config(), stop(), on_revision);
+        let revisions = follow(client, shutdown, on_revision);
 
         let (queue, forget) = (queues.replication_controller.clone(), expectations.clone());
         let on_rc = move |change: Change<ReplicationController>| {
@@ -68,23 +64,23 @@ impl Workloads {
             }
             queue.add(change.key());
         };
-        let replication_controllers = Informer::start(Api::all(all()), config(), stop(), on_rc);
+        let replication_controllers = follow(client, shutdown, on_rc);
 
         let queue = queues.disruption.clone();
-        let budgets = Informer::start(Api::all(all()), config(), stop(), move |change| queue.add(change.key()));
+        let budgets = follow(client, shutdown, move |change| queue.add(change.key()));
 
         let (queue, histories) = (queues.autoscaler.clone(), histories.clone());
-        let autoscalers = Informer::start(Api::all(all()), config(), stop(), move |change| {
+        let autoscalers = follow(client, shutdown, move |change| {
             autoscale::on_change(&queue, &histories, &change);
         });
 
         let queue = queues.endpoints.clone();
-        let endpoints = Informer::start(Api::all(all()), config(), stop(), move |change| queue.add(change.key()));
+        let endpoints = follow(client, shutdown, move |change| queue.add(change.key()));
 
         let queue = queues.root_certificate.clone();
-        let only = config().fields(&format!("metadata.name={}", rootca::NAME));
+        let only = watcher::Config::default().fields(&format!("metadata.name={}", rootca::NAME));
         let on_certificate = move |change: Change<ConfigMap>| queue.add(ObjectKey::new("", change.key().namespace));
-        let root_certificates = Informer::start(Api::all(all()), only, stop(), on_certificate);
+        let root_certificates = Informer::start(Api::all(client.clone()), only, shutdown.clone(), on_certificate);
 
         Self {
             stateful_sets,

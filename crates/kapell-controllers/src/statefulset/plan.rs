@@ -107,7 +107,13 @@ pub(super) fn plan(snapshot: &Snapshot<'_>) -> Vec<Action> {
             return actions;
         }
     }
-    for pod in surplus.values().rev() {
+    // The first that is unwell, of all that there are: to take somebody away behind its back could cost a quorum.
+    let unwell = snapshot.by_ordinal().into_iter().find(|(_, pod)| !snapshot.is_available(pod));
+    for (ordinal, pod) in surplus.iter().rev() {
+        let first_unwell = unwell.as_ref().is_none_or(|(first, _)| first == ordinal);
+        if in_order && !pod::is_terminating(pod) && !snapshot.is_available(pod) && !first_unwell {
+            return actions;
+        }
         if !pod::is_terminating(pod) {
             actions.push(Action::Delete(Arc::clone(pod)));
         }

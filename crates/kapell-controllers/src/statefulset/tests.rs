@@ -62,6 +62,9 @@ fn pods_come_and_go_in_order() {
         ("0 1 2 3 4", "-4"),
         ("0 1 2 3 4!", ""),
         ("0- 1 2 3", ""),
+        ("0 1 2 3- 4-", ""),
+        ("0 1 2 3- 4", "-4"),
+        ("0 1 2 3 4-", "-4"),
         ("1 2", "+0:new"),
     ] {
         assert_eq!(planned(&three, state), expected, "{state}");

@@ -49,7 +49,8 @@ const SCHEMA: &str = "
 ";
 
 /// Up to this size a database is checked as a whole at open (about 1 GB/s when cached, so 30 ms). Beyond, the
-/// start would take seconds, and reading all changes, which every open does, notices damage in them anyway.
+/// start would take seconds; reading all changes, which every open does, notices damage in their pages anyway. Damage in
+/// journals is noticed when they are read. (A check in the background would keep the log from being cut back.)
 const CHECK_UP_TO: u64 = 32 << 20;
 
 /// Another program that looks into the file (`sqlite3`, a backup) may hold it for a moment.

@@ -170,10 +170,11 @@ impl StreamTable {
                     // Unless it was closed by the same batch, of which nothing has been written yet.
                     if self.tail(&moves, *stream).is_none() {
                         moves.tails.insert(*stream, closed_at(connection, *stream)?);
-                        connection
-                            .prepare_cached("UPDATE streams SET open = 1 WHERE stream = ?1")?
-                            .execute([stream.0])?;
                     }
+                    // It may stand there as asleep in either case.
+                    connection
+                        .prepare_cached("UPDATE streams SET open = 1, until = NULL WHERE stream = ?1")?
+                        .execute([stream.0])?;
                     if let Some(tail) = self.tail(&moves, *stream) {
                         connection
                             .prepare_cached("UPDATE journal SET until = NULL WHERE position = ?1")?

@@ -196,22 +196,30 @@ impl Compiler {
 /// Positions that need each other in a circle, in the order of needing; `None` when there are none.
 pub(super) fn cycle(needs: &[Vec<usize>]) -> Option<Vec<usize>> {
     // Those that are done at once, then those that need only them, and so on: what is left has a cycle.
-    let mut left: Vec<usize> = (0..needs.len()).collect();
-    loop {
-        let stuck: Vec<usize> =
-            left.iter().copied().filter(|slot| needs[*slot].iter().any(|need| left.contains(need))).collect();
-        if stuck.len() == left.len() {
-            break;
+    let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
+    let mut needed_by = vec![Vec::new(); needs.len()];
+    for (slot, need) in needs.iter().enumerate().flat_map(|(slot, all)| all.iter().map(move |need| (slot, *need))) {
+        needed_by[need].push(slot);
+    }
+    let mut done: Vec<usize> = (0..needs.len()).filter(|slot| missing[*slot] == 0).collect();
+    while let Some(slot) = done.pop() {
+        for waiting in &needed_by[slot] {
+            missing[*waiting] -= 1;
+            if missing[*waiting] == 0 {
+                done.push(*waiting);
+            }
         }
-        left = stuck;
     }
     // From any of them, needing leads round.
-    let mut path = vec![*left.first()?];
+    let mut path: Vec<usize> = Vec::new();
+    let mut place = vec![None; needs.len()];
+    let mut slot = (0..needs.len()).find(|slot| missing[*slot] > 0)?;
     loop {
-        let next = needs[*path.last()?].iter().copied().find(|need| left.contains(need))?;
-        if let Some(start) = path.iter().position(|slot| *slot == next) {
+        if let Some(start) = place[slot] {
             return Some(path.split_off(start));
         }
-        path.push(next);
+        place[slot] = Some(path.len());
+        path.push(slot);
+        slot = needs[slot].iter().copied().find(|need| missing[*need] > 0)?;
     }
 }

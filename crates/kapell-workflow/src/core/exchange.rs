@@ -210,7 +210,20 @@ fn expand(template: &str, input: &Datum) -> Result<String, RequestError> {
         rest = after;
     }
     uri.push_str(rest);
+    let path = |uri: &'_ str| uri.find(['?', '#']).unwrap_or(uri.len());
+    if let Some(segment) = stepping(&template[..path(template)], &uri[..path(&uri)]) {
+        let name = segment.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or(segment, |(name, _)| name);
+        return Err(RequestError::Invalid(format!("endpoint: `{name}` would be taken for a step through the path")));
+    }
     Ok(uri)
+}
+
+/// A segment of the template that has become `.` or `..`: however it is written, whoever reads the URL takes it for a step
+/// through the path, and another resource would be called. What fills the template in has no slashes.
+pub(crate) fn stepping<'t>(template: &'t str, filled: &str) -> Option<&'t str> {
+    let is_step = |segment: &str| matches!(segment.replace("%2E", ".").replace("%2e", ".").as_str(), "." | "..");
+    let mut segments = template.split('/').zip(filled.split('/'));
+    segments.find(|(template, filled)| template.contains('{') && is_step(filled)).map(|(template, _)| template)
 }
 
 pub(crate) fn percent_encoded(text: &str) -> String {

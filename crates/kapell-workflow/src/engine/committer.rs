@@ -116,6 +116,7 @@ async fn commit(shared: &Arc<Shared>, mut journal: Vec<(StreamId, JournalWrite)>
             Err(CommitError::Closed { stream }) => {
                 tracing::error!(run = %uuid::Uuid::from_bytes(stream.0), "a run's journal was closed by someone else");
                 shared.tell(stream, Command::Forget { stream });
+                shared.rests(stream, rescue::DEFECT);
                 stream
             }
             Err(error) => {

@@ -41,7 +41,7 @@ impl Headless {
 
     /// Takes up the runs in the journal; says how many.
     pub(crate) async fn recover(&self) -> usize {
-        super::rescue::recover(&self.shared).await.taken.len()
+        super::rescue::recover(&self.shared).await.len()
     }
 
     /// Begins a run of a definition that needs nothing from elsewhere.

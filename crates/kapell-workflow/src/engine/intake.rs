@@ -87,6 +87,14 @@ impl Intake {
         self.state.lock().put(stream, None, Stand::Asleep);
     }
 
+    /// The run's object says that it has ended. One that is in memory, or sleeps, has begun again since.
+    pub(super) fn said_to_have_ended(&self, stream: StreamId) {
+        let mut state = self.state.lock();
+        if state.runs.get(&stream).is_some_and(|(_, stand)| *stand == Stand::Waiting) {
+            state.take(stream);
+        }
+    }
+
     /// The run has ended, or its object is gone.
     pub(super) fn gone(&self, stream: StreamId) {
         self.state.lock().take(stream);

@@ -236,7 +236,7 @@ impl Desk {
         awaited: bool,
     ) -> Result<JobEnd, JobError> {
         let news = Arc::new(Notify::new());
-        let _waiting = Waiting::new(&self.shared.jobs, key, &news);
+        let _waiting = Waiting::new(&self.shared.jobs.runs, key, &news);
         if self.runs.get(key).is_none() {
             self.create_run(key, uid, name, version, input, awaited).await?;
         }
@@ -377,21 +377,24 @@ fn end_of(key: &ObjectKey, run: &WorkflowRun) -> Option<JobEnd> {
     })
 }
 
-/// Someone who is told of a run's changes, until dropped.
+/// Who is told of changes of an object.
+type News = Mutex<HashMap<ObjectKey, Arc<Notify>>>;
+
+/// Someone who is told, until dropped.
 struct Waiting<'j> {
-    jobs: &'j Jobs,
+    among: &'j News,
     key: ObjectKey,
 }
 
 impl<'j> Waiting<'j> {
-    fn new(jobs: &'j Jobs, key: &ObjectKey, news: &Arc<Notify>) -> Self {
-        jobs.runs.lock().insert(key.clone(), news.clone());
-        Self { jobs, key: key.clone() }
+    fn new(among: &'j News, key: &ObjectKey, news: &Arc<Notify>) -> Self {
+        among.lock().insert(key.clone(), news.clone());
+        Self { among, key: key.clone() }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.jobs.runs.lock().remove(&self.key);
+        self.among.lock().remove(&self.key);
     }
 }

@@ -206,7 +206,10 @@ impl Partition {
             Command::Start { stream, program, hash, identity, input } => {
                 match core::start(program, identity, input, now()) {
                     Ok((run, entry)) => self.begin(stream, run, hash, entry),
-                    Err(misfit) => tracing::error!(%misfit, "a run cannot start"),
+                    Err(misfit) => {
+                        tracing::error!(%misfit, "a run cannot start");
+                        self.shared.rests(stream, rescue::DEFECT);
+                    }
                 }
             }
             Command::Resume { stream, hash, run, records, place } => self.resume(stream, hash, *run, records, place),
@@ -276,6 +279,7 @@ impl Partition {
         let is_new = woken.is_none();
         if active.run.is_ended() {
             self.shared.active.fetch_sub(usize::from(!is_new), Ordering::Relaxed);
+            self.shared.intake.gone(stream);
             self.shared.publish(stream, active.notice(false));
             return;
         }
@@ -326,7 +330,7 @@ impl Partition {
                 // A defect in the core. The journal is sound, so the run is left as it is for a version without it.
                 tracing::error!(run = %active.key, %misfit, "a run is stuck until the next start");
                 self.forget(stream);
-                self.shared.rests(stream);
+                self.shared.rests(stream, rescue::DEFECT);
                 return;
             }
         };

@@ -13,6 +13,7 @@ mod admission;
 mod gate;
 mod known;
 mod operating;
+mod resting;
 mod retention;
 
 use std::collections::HashSet;
@@ -34,12 +35,11 @@ use super::jobs::{self, Order};
 use super::link::LinkError;
 use super::notices::SHORT;
 use super::partition::Command;
-use super::rescue::Recovered;
 use super::{Notice, Shared, now, schedules};
 use crate::core::Event;
 use crate::core::record::{Identity, Time};
 use crate::core::state::{Compensation, Operated, Outcome};
-use crate::fault::{Fault, Standard};
+use crate::fault::Fault;
 use crate::secrets;
 use admission::Prepared;
 pub(super) use gate::Gate;
@@ -61,7 +61,7 @@ pub(super) fn stream_of(uid: &str) -> Option<StreamId> {
 pub(super) async fn run(
     client: kube::Client,
     shared: Arc<Shared>,
-    recovered: Recovered,
+    recovered: HashSet<StreamId>,
     orders: mpsc::UnboundedReceiver<Order>,
     shutdown: CancellationToken,
 ) {
@@ -71,44 +71,8 @@ pub(super) async fn run(
         tracing::warn!(error = &error as &dyn std::error::Error, "journals without objects are not looked for");
         Vec::new()
     });
-    let runs = {
-        let shared = shared.clone();
-        let api: Api<WorkflowRun> = Api::all(client.clone());
-        let mut reader = known::RunReader::default();
-        let keep = move |run| reader.read(run);
-        Informer::start_keeping(api, watcher::Config::default(), shutdown.clone(), keep, move |change| {
-            let key = change.key();
-            if let Change::Deleted(run) = &change
-                && let Some(stream) = run.stream()
-            {
-                shared.gone.lock().insert((key.clone(), stream), run.is_final());
-            }
-            match (&change, change.object().stream()) {
-                (Change::Applied { new, .. }, Some(stream)) if !new.is_final() => {
-                    shared.intake.seen(stream, &key.namespace)
-                }
-                (_, Some(stream)) => shared.intake.gone(stream),
-                (_, None) => {}
-            }
-            shared.jobs.note_run(&key);
-            if let Some(workflow) = change.object().scheduled_by() {
-                shared.schedules.add(workflow);
-            }
-            shared.queue.add(key);
-        })
-    };
-    let workflows = {
-        let (queue, runs, schedules) = (queue.clone(), runs.clone(), shared.schedules.clone());
-        let api: Api<Workflow> = Api::all(client.clone());
-        Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
-            let key = change.key();
-            schedules.add(key.clone());
-            runs.list_in(&key.namespace)
-                .iter()
-                .filter(|run| run.is_pending() && run.workflow() == key)
-                .for_each(|run| queue.add(run.key()));
-        })
-    };
+    let runs = follow_runs(&client, &shared, &shutdown);
+    let workflows = follow_workflows(&client, &shared, &runs, &shutdown);
     tokio::select! {
         () = shutdown.cancelled() => return,
         () = async { tokio::join!(runs.synced(), workflows.synced()); } => {}
@@ -116,34 +80,69 @@ pub(super) async fn run(
     let present: HashSet<StreamId> = runs.list().iter().filter_map(|run| run.stream()).collect();
     closed.into_iter().filter(|stream| !present.contains(stream)).for_each(|stream| shared.books.delete(stream));
     drop(present);
-    let Recovered { taken, unreadable } = recovered;
-    let started = Mutex::new(taken);
+    let started = Mutex::new(recovered);
     let timetable = schedules::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), shutdown.clone());
     let deliveries = super::sinks::run(client.clone(), shared.clone(), shutdown.clone());
     let errands = jobs::run(client.clone(), shared.clone(), runs.clone(), workflows.clone(), orders, shutdown.clone());
     let (bookkeeper, closing) = (shared.clone(), shutdown.clone());
     let bookkeeping = async move { bookkeeper.books.run(closing).await };
     let bookkeeper = shared.clone();
-    let desk = Arc::new(Desk {
-        client,
-        shared,
-        runs,
-        workflows,
-        started,
-        unreadable,
-        ended: Mutex::default(),
-        expiring: Notify::new(),
-    });
+    let desk =
+        Arc::new(Desk { client, shared, runs, workflows, started, ended: Mutex::default(), expiring: Notify::new() });
     let (expiring, closing) = (desk.clone(), shutdown.clone());
     let expiring = async move { expiring.expire(closing).await };
+    let (resting, closing) = (desk.clone(), shutdown.clone());
+    let resting = async move { resting.note_rested(closing).await };
     let reconciled = reconcile::run("workflow-runs", queue, WORKERS, shutdown, move |key| {
         let desk = desk.clone();
         async move { desk.reconcile(key).await }
     });
-    tokio::join!(reconciled, timetable, errands, deliveries, bookkeeping, expiring);
+    tokio::join!(reconciled, timetable, errands, deliveries, bookkeeping, expiring, resting);
     if let Err(error) = bookkeeper.books.write().await {
         tracing::debug!(error = &error as &dyn std::error::Error, "the next start closes the journals of ended runs");
     }
+}
+
+fn follow_runs(client: &kube::Client, shared: &Arc<Shared>, shutdown: &CancellationToken) -> Informer<KnownRun> {
+    let shared = shared.clone();
+    let api: Api<WorkflowRun> = Api::all(client.clone());
+    let mut reader = known::RunReader::default();
+    let keep = move |run| reader.read(run);
+    Informer::start_keeping(api, watcher::Config::default(), shutdown.clone(), keep, move |change| {
+        let key = change.key();
+        match (&change, change.object().stream()) {
+            (Change::Deleted(run), Some(stream)) => {
+                shared.gone.lock().insert((key.clone(), stream), run.is_final());
+                shared.intake.gone(stream);
+            }
+            (Change::Applied { new, .. }, Some(stream)) if new.is_final() => shared.intake.said_to_have_ended(stream),
+            (Change::Applied { .. }, Some(stream)) => shared.intake.seen(stream, &key.namespace),
+            (_, None) => {}
+        }
+        shared.jobs.note_run(&key);
+        if let Some(workflow) = change.object().scheduled_by() {
+            shared.schedules.add(workflow);
+        }
+        shared.queue.add(key);
+    })
+}
+
+fn follow_workflows(
+    client: &kube::Client,
+    shared: &Arc<Shared>,
+    runs: &Informer<KnownRun>,
+    shutdown: &CancellationToken,
+) -> Informer<Workflow> {
+    let (queue, runs, schedules) = (shared.queue.clone(), runs.clone(), shared.schedules.clone());
+    let api: Api<Workflow> = Api::all(client.clone());
+    Informer::start(api, watcher::Config::default(), shutdown.clone(), move |change| {
+        let key = change.key();
+        schedules.add(key.clone());
+        runs.list_in(&key.namespace)
+            .iter()
+            .filter(|run| run.is_pending() && run.workflow() == key)
+            .for_each(|run| queue.add(run.key()));
+    })
 }
 
 fn phase(run: &WorkflowRun) -> Option<&'static str> {
@@ -186,8 +185,6 @@ struct Desk {
     /// Streams begun or taken up by this process whose final status our own copy does not show yet: beginning them again would
     /// be an error.
     started: Mutex<HashSet<StreamId>>,
-    /// Streams that could not be taken up at the start.
-    unreadable: HashSet<StreamId>,
     ended: Mutex<Ended>,
     /// The first of them is due earlier than before.
     expiring: Notify,
@@ -199,7 +196,7 @@ impl Desk {
         let stream = known.as_ref().and_then(|run| run.stream());
         self.release_orphans(&key, stream);
         let (Some(known), Some(stream)) = (known, stream) else {
-            self.shared.gate.lock().leave(&key);
+            self.leave(&key);
             self.ended.lock().remove(&key);
             self.shared.admit_next();
             return Ok(Next::OnChange);
@@ -210,8 +207,7 @@ impl Desk {
         let run = match (known.whole(), &notice) {
             (Some(run), _) => run,
             (None, None) => {
-                self.started.lock().remove(&stream);
-                self.release(stream);
+                self.is_over(&key, stream);
                 self.keep(&known).await?;
                 return Ok(Next::OnChange);
             }
@@ -227,8 +223,14 @@ impl Desk {
         };
         let orphaned = !is_final(run) && jobs::is_orphan(run, &self.runs);
         let deleting = run.metadata.deletion_timestamp.is_some();
+        let resting = self.shared.resting.lock().get(&stream).copied();
         match notice {
             Some(notice) if notice.ended.is_some() => self.close(run, stream, &notice).await?,
+            // Nobody is there whom cancellation could reach.
+            _ if resting.is_some() && deleting => self.let_go(run, stream).await?,
+            _ if let Some(waiting_for) = resting.filter(|_| !is_final(run)) => {
+                self.report_resting(run, stream, waiting_for).await?;
+            }
             Some(notice) => {
                 self.operate(run, stream, Some(&notice.operated), orphaned);
                 let age = now() - notice.started_at;
@@ -242,8 +244,7 @@ impl Desk {
                 }
             }
             None if is_final(run) => {
-                self.started.lock().remove(&stream);
-                self.release(stream);
+                self.is_over(&key, stream);
                 if !deleting {
                     return self.retry(run, stream).await;
                 }
@@ -253,70 +254,38 @@ impl Desk {
             // Its first step is on its way to the journal; a notice will come.
             None if self.started.lock().contains(&stream) => self.operate(run, stream, None, orphaned),
             None if has_begun(run) => self.report_lost(run, stream).await?,
-            // Begun before this process, shortly before a crash, and not taken up.
-            None if self.unreadable.contains(&stream) => self.report_lost(run, stream).await?,
-            None if deleting => self.remove_finalizer(run).await?,
+            None if deleting => {
+                self.leave(&key);
+                self.remove_finalizer(run).await?;
+            }
             None => self.start(run, stream, known.uid().to_owned()).await?,
         }
         Ok(Next::OnChange)
     }
 
-    /// Runs of this name whose object is gone, or is another one by now.
-    fn release_orphans(&self, key: &ObjectKey, present: Option<StreamId>) {
-        let orphans = self.shared.notices.lock().of_key(key);
-        for (stream, ended) in orphans.into_iter().filter(|(stream, _)| Some(*stream) != present) {
-            if ended {
-                self.shared.books.delete(stream);
-                self.forget(stream);
-                self.started.lock().remove(&stream);
-            } else {
-                self.cancel(stream, "its WorkflowRun is gone");
-            }
-        }
-        let gone: Vec<(StreamId, bool)> = {
-            let gone = self.shared.gone.lock();
-            gone.range((key.clone(), LOWEST)..=(key.clone(), HIGHEST))
-                .map(|((_, stream), ended)| (*stream, *ended))
-                .collect()
-        };
-        for (stream, ended) in gone {
-            let told = self.shared.notices.lock().get(stream).is_some();
-            if !told && (ended || !self.started.lock().contains(&stream)) {
-                self.shared.books.delete(stream);
-                self.started.lock().remove(&stream);
-                self.release(stream);
-            } else if !told {
-                // It sleeps, or has just begun.
-                self.cancel(stream, "its WorkflowRun is gone");
-            }
-            self.shared.gone.lock().remove(&(key.clone(), stream));
-        }
-    }
-
-    /// The status says that the run runs, but the engine does not have it. Beginning again would do things twice.
-    async fn report_lost(&self, run: &WorkflowRun, stream: StreamId) -> Result<(), ReconcileError> {
-        if self.shared.store.read_stream(stream, 0).await?.is_empty() {
-            let fault = Fault::new(Standard::Runtime, "/", "the run's journal is lost");
-            return self.write_status(run, refused(&fault)).await;
-        }
-        let waiting = "a version of kapell that can read the run's journal; the server's log says why";
-        self.write_status(run, json!({ "waitingFor": waiting })).await
+    /// The run has ended, and its object says so.
+    fn is_over(&self, key: &ObjectKey, stream: StreamId) {
+        self.started.lock().remove(&stream);
+        self.shared.resting.lock().remove(&stream);
+        self.leave(key);
+        self.release(stream);
     }
 
     async fn start(&self, run: &WorkflowRun, stream: StreamId, uid: String) -> Result<(), ReconcileError> {
         let key = ObjectKey::of(run);
         if run.spec.cancel == Some(true) {
-            self.shared.gate.lock().leave(&key);
-            self.shared.admit_next();
+            self.leave(&key);
             let status = json!({ "phase": "Cancelled", "completionTime": date(now()), "waitingFor": null });
             return self.write_status(run, status).await;
         }
         if run.spec.suspend == Some(true) {
+            self.leave(&key);
             let status = json!({ "phase": "Suspended", "waitingFor": "to be resumed before it begins" });
             return self.write_status(run, status).await;
         }
         let workflow = self.workflows.get(&ObjectKey::new(key.namespace.as_str(), run.spec.workflow.as_str()));
         let Some(workflow) = workflow else {
+            self.leave(&key);
             let waiting = format!("Workflow {} does not exist in namespace {}", run.spec.workflow, key.namespace);
             return self.write_status(run, json!({ "phase": "Pending", "waitingFor": waiting })).await;
         };
@@ -327,6 +296,7 @@ impl Desk {
                 Err(LinkError::Busy) => return Ok(()),
                 Err(passing @ LinkError::Secret { .. }) => return Err(passing.into()),
                 Err(LinkError::Fault(fault)) => {
+                    self.leave(&key);
                     let detail = fault.detail.unwrap_or_default();
                     let fault = Fault { detail: Some(format!("Workflow {}: {detail}", run.spec.workflow)), ..fault };
                     return self.write_status(run, refused(&fault)).await;

@@ -180,7 +180,8 @@ async fn a_run_whose_journal_moved_on_goes_on_from_it() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let script = Arc::new(Script::default());
     let engine = Headless::start(Config::default(), store.clone(), script.clone());
-    let workflow = document(json!([{ "pause": { "wait": { "milliseconds": 500 } } }, { "b": call("/b") }]));
+    let event = json!({ "listen": { "to": { "one": { "with": { "type": "go" } } } } });
+    let workflow = document(json!([{ "pause": event }, { "b": call("/b") }]));
     let stream = engine.begin(&workflow, &json!({}));
     while store.read_stream(stream, 0).await.unwrap().is_empty() {
         tokio::task::yield_now().await;
@@ -189,6 +190,8 @@ async fn a_run_whose_journal_moved_on_goes_on_from_it() {
     let record = crate::journal::encode(&[foreign], &mut Default::default()).remove(0);
     let journal = vec![JournalWrite::Append { stream, sequence: 1, record }];
     store.commit(Transaction { writes: Vec::new(), journal }).await.unwrap();
+    // The step that follows from it finds that the journal has moved on.
+    engine.publish(&[json!({ "specversion": "1.0", "id": "1", "source": "/test", "type": "go" })]).await;
 
     let notice = engine.ended().await.unwrap();
     assert!(matches!(notice.ended, Some((_, Outcome::Cancelled(_)))), "{notice:?}");

@@ -182,13 +182,23 @@ impl<'d> Document<'d> {
         ))
     }
 
-    /// Swagger: the media type of a body.
-    pub(super) fn consumed(&self, found: &Found<'d>, wanted: &str) -> String {
+    /// Swagger: the media type of a body, of those that we can write.
+    pub(super) fn consumed(&self, found: &Found<'d>, wanted: &str) -> Result<String, OpenApiError> {
         let types = |of: &'d Value| References::list(of, "consumes").filter_map(Value::as_str).collect::<Vec<_>>();
         let own = types(found.operation);
         let types = if own.is_empty() { types(self.root) } else { own };
+        if types.is_empty() {
+            return Ok(wanted.to_owned());
+        }
         let preferred = types.iter().find(|known| **known == wanted || (wanted != FORM && is_json(known)));
-        preferred.or(types.first()).map_or(wanted, |known| *known).to_owned()
+        match preferred.or_else(|| types.iter().find(|known| is_plain(known))) {
+            Some(range) if range.contains('*') => Ok(wanted.to_owned()),
+            Some(known) => Ok((*known).to_owned()),
+            None => {
+                let place = format!("{} {}", found.method, found.path);
+                Err(OpenApiError::unsupported(&place, format!("a body of type {}", types.join(", "))))
+            }
+        }
     }
 
     /// OpenAPI 3: the operation's body.
@@ -199,8 +209,7 @@ impl<'d> Document<'d> {
         let types: Vec<&str> =
             body.get("content").and_then(Value::as_object).into_iter().flatten().map(|(k, _)| k.as_str()).collect();
         let preferred = types.iter().find(|media_type| is_json(media_type));
-        let known = |media_type: &&&str| **media_type == FORM || media_type.starts_with("text/");
-        let Some(media_type) = preferred.or_else(|| types.iter().find(known)) else {
+        let Some(media_type) = preferred.or_else(|| types.iter().find(|known| is_plain(known))) else {
             return Err(OpenApiError::unsupported(&place, format!("a body of type {}", types.join(", "))));
         };
         // A range is no type to send.
@@ -227,4 +236,9 @@ impl<'d> Document<'d> {
 fn is_json(media_type: &str) -> bool {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || essence.ends_with("+json") || essence == "*/*" || essence == "application/*"
+}
+
+/// What a body can be written as beside JSON.
+fn is_plain(media_type: &str) -> bool {
+    media_type == FORM || media_type.starts_with("text/")
 }

@@ -1,6 +1,7 @@
 //! From an operation and its parameters' values to method, URL, headers and body.
 
 use super::{FORM, Operation, Parameter, Place, Style};
+use crate::core::exchange::stepping;
 use crate::expression::Datum;
 
 /// The parts of a request.
@@ -39,7 +40,7 @@ pub(crate) fn parts(operation: &Operation, values: &Datum) -> Result<Parts, Stri
             continue;
         };
         match parameter.place {
-            Place::Path => path = path.replace(&format!("{{{name}}}"), &in_path(parameter, value)?),
+            Place::Path => path = path.replace(&format!("{{{name}}}"), &joined(parameter, value, encoded)?),
             Place::Query => query.extend(pairs(parameter, value)?),
             Place::Form => form.extend(pairs(parameter, value)?),
             Place::Cookie => {
@@ -47,6 +48,11 @@ pub(crate) fn parts(operation: &Operation, values: &Datum) -> Result<Parts, Stri
             }
             Place::Header => headers.push((name.to_ascii_lowercase(), joined(parameter, value, str::to_owned)?)),
         }
+    }
+    if let Some(template) = stepping(&operation.path, &path) {
+        let named = |parameter: &&Parameter| template.contains(&format!("{{{}}}", parameter.name));
+        let name = operation.parameters.iter().find(named).map_or(template, |parameter| &parameter.name);
+        return Err(format!("parameters: `{name}` would be taken for a step through the path"));
     }
     if !cookies.is_empty() {
         headers.push(("cookie".to_owned(), cookies.join("; ")));
@@ -93,12 +99,6 @@ fn body(
     };
     headers.push(("content-type".to_owned(), body.media_type.clone()));
     Ok(Some(text))
-}
-
-fn in_path(parameter: &Parameter, value: &Datum) -> Result<String, String> {
-    let text = joined(parameter, value, encoded)?;
-    // `.` and `..` would be taken for steps through the path.
-    Ok(if text.chars().all(|c| c == '.') { text.replace('.', "%2E") } else { text })
 }
 
 /// One text for the value, with `escape` applied to each part.

@@ -25,6 +25,9 @@ fn swagger() -> Value {
                 { "name": "multi", "in": "query", "type": "array", "collectionFormat": "multi" },
                 { "name": "pipes", "in": "query", "type": "array", "collectionFormat": "pipes" },
             ] } },
+            "/xml": { "post": { "operationId": "xml", "consumes": ["application/xml"], "parameters": [{ "name": "pet", "in": "body" }] } },
+            "/text": { "post": { "operationId": "text", "consumes": ["application/xml", "text/plain"], "parameters": [{ "name": "pet", "in": "body" }] } },
+            "/any": { "post": { "operationId": "any", "consumes": ["*/*"], "parameters": [{ "name": "pet", "in": "body" }] } },
             "/upload": { "post": { "operationId": "upload", "parameters": [{ "name": "f", "in": "formData", "type": "file" }] } },
         },
     })
@@ -80,7 +83,7 @@ fn operations_become_requests() {
             format!("GET https://pets.example/v2/pets/7?limit=3{json} x-trace=t"),
         ),
         (swagger(), "get", json!({ "id": "a/b ?" }), format!("GET https://pets.example/v2/pets/a%2Fb%20%3F{json}")),
-        (swagger(), "get", json!({ "id": ".." }), format!("GET https://pets.example/v2/pets/%2E%2E{json}")),
+        (swagger(), "get", json!({ "id": "..." }), format!("GET https://pets.example/v2/pets/...{json}")),
         (
             swagger(),
             "find",
@@ -100,6 +103,18 @@ fn operations_become_requests() {
             "replace",
             json!({ "id": 1, "body": { "a": 1 } }),
             format!("PUT https://pets.example/v2/pets/1{json} content-type=application/json {{\"a\":1}}"),
+        ),
+        (
+            swagger(),
+            "text",
+            json!({ "body": "a" }),
+            format!("POST https://pets.example/v2/text{json} content-type=text/plain a"),
+        ),
+        (
+            swagger(),
+            "any",
+            json!({ "body": "a" }),
+            format!("POST https://pets.example/v2/any{json} content-type=application/json \"a\""),
         ),
         (
             openapi("3.0.3"),
@@ -142,6 +157,10 @@ fn what_cannot_be_called_is_refused_by_name() {
         (swagger(), "get", json!({ "id": { "a": [1] } }), "nested deeper"),
         (swagger(), "replace", json!({ "id": 1 }), "`body` is required"),
         (swagger(), "upload", json!({}), "a parameter of type file is not supported yet"),
+        (swagger(), "get", json!({ "id": ".." }), "`id` would be taken for a step through the path"),
+        (swagger(), "get", json!({ "id": "." }), "`id` would be taken for a step through the path"),
+        (openapi("3.0.0"), "label", json!({ "id": "." }), "`id` would be taken for a step through the path"),
+        (swagger(), "xml", json!({ "body": {} }), "a body of type application/xml is not supported yet"),
         (openapi("3.0.0"), "xml", json!({}), "a body of type application/xml is not supported yet"),
         (openapi("3.0.0"), "far", json!({}), "the reference other.json#/x to another document is not supported yet"),
     ];

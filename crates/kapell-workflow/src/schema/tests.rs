@@ -38,6 +38,25 @@ fn a_schema_that_cannot_be_checked_is_refused() {
     }
 }
 
+/// A chain in which each definition names the next twice: as many ways to the last as a checker takes in a lifetime.
+#[test]
+fn a_schema_that_asks_too_often_is_refused() {
+    let chain = |length: usize| {
+        let next = |n: usize| json!({ "$ref": format!("#/$defs/d{n}") });
+        let definition = |n: usize| match n + 1 < length {
+            true => json!({ "allOf": [next(n + 1), next(n + 1)] }),
+            false => json!({ "type": "integer" }),
+        };
+        let definitions: serde_json::Map<_, _> = (0..length).map(|n| (format!("d{n}"), definition(n))).collect();
+        json!({ "$ref": "#/$defs/d0", "$defs": definitions })
+    };
+    let schema = Schema::compile(&chain(10)).unwrap();
+    assert!(schema.check(&Datum::Int(1)).is_ok());
+    assert!(schema.check(&Datum::Null).is_err());
+    let error = Schema::compile(&chain(60)).unwrap_err();
+    assert!(error.starts_with("asks more than 10000 questions of the same data"), "{error}");
+}
+
 /// A schema may speak of itself as long as the data gets smaller.
 #[test]
 fn trees_have_schemas() {

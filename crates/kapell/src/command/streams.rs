@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{AttachArgs, ExecArgs, PortForwardArgs};
+use crate::cli::{ContainerArgs, ExecArgs, PortForwardArgs};
 use crate::cluster::{Cluster, kind_called, named};
 use crate::error::{Exit, Failure, Outcome};
 use crate::print;
@@ -23,12 +23,12 @@ use super::logs::pod_name;
 const PIECE: usize = 32 << 10;
 
 pub(crate) async fn exec(cluster: &Cluster, args: &ExecArgs) -> Outcome {
-    let pod = pod_name(cluster, &args.pod).await?;
-    let container = container(cluster, &pod, args.container.as_deref()).await?;
+    let pod = pod_name(cluster, &args.at.pod).await?;
+    let container = container(cluster, &pod, args.at.container.as_deref()).await?;
     let tty = args.tty && terminal_here("-t")?;
     let params = AttachParams {
         container: Some(container),
-        stdin: args.stdin,
+        stdin: args.at.stdin,
         stdout: true,
         stderr: !tty,
         tty,
@@ -38,7 +38,7 @@ pub(crate) async fn exec(cluster: &Cluster, args: &ExecArgs) -> Outcome {
     carry(process, tty).await
 }
 
-pub(crate) async fn attach(cluster: &Cluster, args: &AttachArgs) -> Outcome {
+pub(crate) async fn attach(cluster: &Cluster, args: &ContainerArgs) -> Outcome {
     let pod = pod_name(cluster, &args.pod).await?;
     let container = container(cluster, &pod, args.container.as_deref()).await?;
     let params = AttachParams {

@@ -36,6 +36,10 @@ fn the_end_of_a_run_names_step_and_cause() {
             json!({"phase": "Faulted", "error": {"instance": "/do/0/a", "detail": "answered <html>\n  <p>no</p>\n</html>"}}),
             "run r faulted at step a: answered <html> <p>no</p> </html>",
         ),
+        (
+            json!({"phase": "Faulted", "error": {"instance": "/do/0/a", "status": 400, "detail": "limit is 4000000"}}),
+            "run r faulted at step a: limit is 4000000 (status 400)",
+        ),
         (json!({"phase": "Faulted", "error": {"title": "no such workflow"}}), "run r faulted: no such workflow"),
         (
             json!({"phase": "Cancelled", "compensation": "Done"}),

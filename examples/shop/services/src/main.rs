@@ -15,6 +15,7 @@ mod service;
 mod user;
 mod wait;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -76,8 +77,11 @@ impl Command {
             Self::Serve(service, data) => serve::run(service, &data),
             Self::Wait(names) => wait::run(&names),
             Self::Audit(data) => {
-                println!("{:#}", audit(&data)?);
-                Ok(())
+                // Whoever reads no further (`| head`) has seen enough.
+                match writeln!(std::io::stdout(), "{:#}", audit(&data)?) {
+                    Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                    written => Ok(written?),
+                }
             }
         }
     }

@@ -1,6 +1,5 @@
 //! ControllerRevisions: what a StatefulSet's or DaemonSet's template was, for going back to it.
 
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use serde_json::Value;
 
 use crate::kind::{Column, Kind};
@@ -21,7 +20,7 @@ pub(in crate::kinds) const CONTROLLER_REVISION: Kind = Kind {
         Column::new("Revision", "integer", "Its number.", |revision, _| number(revision, "/revision").into()),
         AGE,
     ],
-    schema: schema_of::<ControllerRevision>,
+    schema: || schema_of("io.k8s.api.apps.v1.ControllerRevision"),
     validate: |revision| {
         let root = Field::root(revision);
         let mut problems = meta::validate(&root, Names::Subdomain);

@@ -1,6 +1,5 @@
 //! DaemonSets: their row, defaults and validation.
 
-use k8s_openapi::api::apps::v1::DaemonSet;
 use serde_json::Value;
 
 use super::{CONTAINERS, IMAGES, SELECTOR, validate, warn_about_template};
@@ -43,7 +42,7 @@ pub(in crate::kinds) const DAEMON_SET: Kind = Kind {
         IMAGES,
         SELECTOR,
     ],
-    schema: schema_of::<DaemonSet>,
+    schema: || schema_of("io.k8s.api.apps.v1.DaemonSet"),
     has_generation: true,
     prepare_create: |object| {
         zero_status(object, &["currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"])

@@ -1,6 +1,5 @@
 //! StatefulSets: their row, defaults and validation.
 
-use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::Value;
 
 use super::{CONTAINERS, IMAGES, validate, warn_about_template};
@@ -29,7 +28,7 @@ pub(in crate::kinds) const STATEFUL_SET: Kind = Kind {
         CONTAINERS,
         IMAGES,
     ],
-    schema: schema_of::<StatefulSet>,
+    schema: || schema_of("io.k8s.api.apps.v1.StatefulSet"),
     has_generation: true,
     prepare_create: |object| zero_status(object, &["replicas", "availableReplicas"]),
     prepare_update: keep_status,

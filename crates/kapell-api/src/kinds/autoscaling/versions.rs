@@ -1,7 +1,6 @@
 //! `autoscaling/v1`: one target for the processor's utilization; everything else of v2 travels in annotations, as
 //! upstream's conversion has it.
 
-use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use serde_json::{Map, Value, json};
 
 use super::HORIZONTAL_POD_AUTOSCALER;
@@ -16,7 +15,7 @@ const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 
 pub(in crate::kinds) const V1: Kind = Kind {
     version: "v1",
-    schema: schema_of::<HorizontalPodAutoscaler>,
+    schema: || schema_of("io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler"),
     view: Some(View { of: ("autoscaling", "v2"), to_stored, from_stored, gone: None }),
     ..HORIZONTAL_POD_AUTOSCALER
 };

@@ -1,6 +1,5 @@
 //! CronJobs: their row, defaults and validation.
 
-use k8s_openapi::api::batch::v1::CronJob;
 use serde_json::Value;
 
 use super::{schedule, validate};
@@ -51,7 +50,7 @@ pub(in crate::kinds) const CRON_JOB: Kind = Kind {
         })
         .wide(),
     ],
-    schema: schema_of::<CronJob>,
+    schema: || schema_of("io.k8s.api.batch.v1.CronJob"),
     has_generation: true,
     prepare_create: empty_status,
     prepare_update: keep_status,

@@ -1,6 +1,5 @@
 //! NetworkPolicies: their row, defaults and validation.
 
-use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde_json::{Value, json};
 
 use crate::kind::{Column, Kind};
@@ -24,7 +23,7 @@ pub(in crate::kinds) const NETWORK_POLICY: Kind = Kind {
         }),
         AGE,
     ],
-    schema: schema_of::<NetworkPolicy>,
+    schema: || schema_of("io.k8s.api.networking.v1.NetworkPolicy"),
     has_generation: true,
     default: default_policy,
     validate: validate_policy,

@@ -6,11 +6,12 @@ use crate::kinds::field::Field;
 use crate::kinds::{meta, quantities};
 use crate::names;
 use crate::problem::Problem;
+use crate::service_account::{LEAST_TOKEN_SECONDS, MOST_TOKEN_SECONDS};
 
 /// Sources of volumes that exist here.
 pub(super) const SOURCES: &[&str] = &["configMap", "downwardAPI", "emptyDir", "hostPath", "projected", "secret"];
 /// Sources that can be projected into one volume.
-const PROJECTED: &[&str] = &["configMap", "downwardAPI", "secret"];
+const PROJECTED: &[&str] = &["configMap", "downwardAPI", "secret", "serviceAccountToken"];
 
 const HOST_PATH_TYPES: &[&str] =
     &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
@@ -122,9 +123,24 @@ fn check_projected(projected: &Field<'_, '_>, problems: &mut Vec<Problem>) {
                     check_items(&part, problems);
                 }
                 "downwardAPI" => check_downward(&part, problems),
+                "serviceAccountToken" => check_token(&part, problems),
                 _ => problems.push(part.unsupported_yet(&format!("projecting {name}; use {}", PROJECTED.join(", ")))),
             }
         }
+    }
+}
+
+fn check_token(token: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    check_path(&token.field("path"), problems);
+    let seconds = token.field("expirationSeconds");
+    match seconds.int() {
+        Some(..LEAST_TOKEN_SECONDS) => {
+            problems.push(seconds.invalid("may not specify a duration less than 10 minutes"))
+        }
+        Some(more) if more > MOST_TOKEN_SECONDS => {
+            problems.push(seconds.invalid("may not specify a duration larger than 2^32 seconds"));
+        }
+        _ => {}
     }
 }
 

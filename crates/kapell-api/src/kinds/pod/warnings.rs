@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::is_process;
 use crate::kinds::field::{Field, at, text, truth};
+use crate::service_account::MOUNT_PATH;
 
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 const HOST: &str = "a process pod shares the host's";
@@ -87,10 +88,6 @@ pub(super) fn warn_about_spec(spec: &Field<'_, '_>) -> Vec<String> {
     if !matches!(text(spec.value, "/dnsPolicy"), "" | "ClusterFirst" | "Default") {
         warnings.push(format!("{}: ignored; a process pod uses the host's resolver", spec.field("dnsPolicy").path()));
     }
-    if truth(spec.value, "/automountServiceAccountToken") {
-        let path = spec.field("automountServiceAccountToken").path();
-        warnings.push(format!("{path}: no service account token is mounted into pods yet"));
-    }
     for volume in spec.field("volumes").items() {
         warn_about_volume(&volume, &mut warnings);
     }
@@ -161,6 +158,10 @@ fn warn_about_container(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
 
 fn warn_about_mount(mount: &Field<'_, '_>, warnings: &mut Vec<String>) {
     let path = mount.field("mountPath");
+    if path.text() == MOUNT_PATH {
+        // Not there either, but `$KUBECONFIG` leads to it, and nobody has asked for what admission adds.
+        return;
+    }
     if path.text().starts_with('/') {
         warnings.push(format!(
             "{}: a process pod has no file system of its own, so nothing appears at {}; use a relative path, or the \

@@ -50,3 +50,18 @@ fn a_run_that_slept_through_the_start_counts_when_it_wakes_up() {
     intake.awake(stream(1), "n");
     assert!(intake.admit("n").is_err());
 }
+
+/// A crash between the journal of a retry and its status: the object says that the run has ended, and it has begun again.
+#[test]
+fn a_run_that_was_retried_counts_whatever_its_object_says() {
+    let intake = Intake::new(1, 1);
+    intake.awake(stream(1), "n");
+    intake.said_to_have_ended(stream(1));
+    assert_eq!(intake.awake_runs(), 1);
+    intake.seen(stream(1), "n");
+    intake.gone(stream(1));
+    assert_eq!((intake.awake_runs(), intake.admit("n")), (0, Ok(())));
+    intake.seen(stream(2), "n");
+    intake.said_to_have_ended(stream(2));
+    assert_eq!(intake.admit("n"), Ok(()), "it never began");
+}

@@ -2,19 +2,18 @@
 //!
 //! A pod stays as long as the run that started it, since its end may have to be read again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kapell_client::{Informer, ObjectKey};
 use kube::api::{Api, PostParams};
 use kube::runtime::watcher;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Desk, JobEnd, JobError, PARENT_LABEL, code, owner, refused};
+use super::{Desk, JobEnd, JobError, News, PARENT_LABEL, Waiting, code, owner, refused};
 use crate::core::running::Process;
 use crate::fault::Standard;
 use crate::program::process::Returns;
@@ -28,12 +27,12 @@ const LONGEST_OUTPUT: usize = 1 << 20;
 /// This engine's pods.
 pub(super) struct Pods {
     informer: Informer<Pod>,
-    news: Arc<Mutex<HashMap<ObjectKey, Arc<Notify>>>>,
+    news: Arc<News>,
 }
 
 impl Pods {
     pub(super) fn watch(client: &kube::Client, shutdown: &CancellationToken) -> Self {
-        let news: Arc<Mutex<HashMap<ObjectKey, Arc<Notify>>>> = Arc::default();
+        let news: Arc<News> = Arc::default();
         let heard = news.clone();
         let ours = watcher::Config::default().labels(PARENT_LABEL);
         let informer = Informer::start(Api::all(client.clone()), ours, shutdown.clone(), move |change| {
@@ -54,7 +53,7 @@ impl Pods {
     ) -> Result<JobEnd, JobError> {
         self.informer.synced().await;
         let news = Arc::new(Notify::new());
-        self.news.lock().insert(key.clone(), news.clone());
+        let _waiting = Waiting::new(&self.news, key, &news);
         let api: Api<Pod> = Api::namespaced(desk.client.clone(), &key.namespace);
         let disclosure = disclosure(desk, &key.namespace, process).await?;
         if self.informer.get(key).is_none() {
@@ -64,9 +63,7 @@ impl Pods {
             }
             self.create(desk, &api, key, uid, process, awaited).await?;
         }
-        let end = if awaited { self.wait(desk, key, process, &disclosure, &news).await } else { Ok(JobEnd::Started) };
-        self.news.lock().remove(key);
-        end
+        if awaited { self.wait(desk, key, process, &disclosure, &news).await } else { Ok(JobEnd::Started) }
     }
 
     async fn create(

@@ -152,6 +152,13 @@ impl Desk {
         Ok(false)
     }
 
+    /// A run waits no longer, and does not begin: others may.
+    pub(super) fn leave(&self, key: &ObjectKey) {
+        let room = self.shared.room();
+        let next = self.shared.gate.lock().give_up(key, room);
+        next.into_iter().for_each(|key| self.shared.queue.add(key));
+    }
+
     /// A run has ended: others may begin.
     pub(super) fn release(&self, stream: StreamId) {
         let room = self.shared.room();
@@ -177,14 +184,15 @@ impl Desk {
             }
             over
         };
+        let mut outcome = Ok(());
         for other in over.into_iter().filter_map(|other| self.runs.get(&other)).filter(|other| other.is_final()) {
             if let Err(error) = self.delete(&other).await {
-                // It is to be counted again.
+                // It is to be counted again, as it is counted no more; so are the others.
                 self.shared.queue.add(other.key());
-                return Err(error);
+                outcome = Err(error);
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Has runs looked at that have been kept for their time, until `shutdown`.

@@ -106,6 +106,8 @@ impl Gate {
                 (self.next_turn(&request.key.namespace), self.arrivals)
             }
         };
+        // It may have asked with another priority or key before; where it waits now is decided below.
+        self.leave(&request.key);
         let rank = Rank { priority: Reverse(request.priority), turn, arrival, key: request.key.clone() };
         if let Some((group, policy)) = &request.group {
             let members = self.groups.entry(group.clone()).or_default();
@@ -124,10 +126,10 @@ impl Gate {
                 (None, _) => None,
             };
             if let Some(verdict) = verdict {
-                match verdict {
-                    Verdict::Rejected | Verdict::Superseded => self.leave(&request.key),
-                    _ => self.wait(rank, Some(group.clone())),
+                if !matches!(verdict, Verdict::Rejected | Verdict::Superseded) {
+                    self.wait(rank, Some(group.clone()));
                 }
+                self.tidy(group);
                 return verdict;
             }
         }
@@ -137,7 +139,6 @@ impl Gate {
             self.crowd.insert(rank);
             return Verdict::NoRoom;
         }
-        self.leave(&request.key);
         self.has_begun(turn, &request.key.namespace);
         if let Some((group, _)) = &request.group {
             self.groups.entry(group.clone()).or_default().holder = Some((request.stream, arrival));
@@ -172,8 +173,17 @@ impl Gate {
         self.waiting.insert(rank.key.clone(), Waiting { rank, group });
     }
 
-    /// The run does not wait any more: it begins, or will not.
-    pub(crate) fn leave(&mut self, key: &ObjectKey) {
+    /// The run will not begin, at least not now; those that may ask again because of it, with room for `room` more.
+    pub(crate) fn give_up(&mut self, key: &ObjectKey, room: usize) -> Vec<ObjectKey> {
+        let Some(Waiting { group, .. }) = self.waiting.get(key).cloned() else { return Vec::new() };
+        self.leave(key);
+        let mut next = self.next(room);
+        let members = group.and_then(|group| self.groups.get(&group)).filter(|members| members.holder.is_none());
+        next.extend(members.into_iter().flat_map(|members| members.waiting.iter().map(|rank| rank.key.clone())));
+        next
+    }
+
+    fn leave(&mut self, key: &ObjectKey) {
         let Some(Waiting { rank, group }) = self.waiting.remove(key) else { return };
         self.crowd.remove(&rank);
         if let Some(group) = group

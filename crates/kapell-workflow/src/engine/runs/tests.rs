@@ -21,11 +21,13 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{CallFailure, Config, Engine, ServiceCaller};
 
 /// Just enough of an API server: list and watch of both kinds, merge patches, finalizers.
-struct FakeApi {
+pub(super) struct FakeApi {
     state: Mutex<State>,
     changes: broadcast::Sender<(String, Value)>,
     /// Grows with each change, for tests that wait.
     version: watch::Sender<u64>,
+    /// How often a run of this name is not deleted when that is asked for.
+    pub(super) stubborn: Mutex<BTreeMap<String, u32>>,
 }
 
 #[derive(Default)]
@@ -39,7 +41,12 @@ type Response = http::Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 impl FakeApi {
     fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), changes: broadcast::channel(1024).0, version: watch::Sender::new(0) })
+        Arc::new(Self {
+            state: Mutex::default(),
+            changes: broadcast::channel(1024).0,
+            version: watch::Sender::new(0),
+            stubborn: Mutex::default(),
+        })
     }
 
     fn client(self: &Arc<Self>) -> kube::Client {
@@ -51,7 +58,7 @@ impl FakeApi {
         kube::Client::new(service, "default")
     }
 
-    fn write(&self, plural: &str, name: &str, change: impl FnOnce(&mut Value)) -> Option<Value> {
+    pub(super) fn write(&self, plural: &str, name: &str, change: impl FnOnce(&mut Value)) -> Option<Value> {
         let mut state = self.state.lock();
         let key = (plural.to_owned(), name.to_owned());
         let mut object = state.objects.get(&key).cloned().unwrap_or(Value::Null);
@@ -80,12 +87,12 @@ impl FakeApi {
         });
     }
 
-    fn get(&self, plural: &str, name: &str) -> Option<Value> {
+    pub(super) fn get(&self, plural: &str, name: &str) -> Option<Value> {
         self.state.lock().objects.get(&(plural.to_owned(), name.to_owned())).cloned()
     }
 
     /// Waits until the run is as wanted (or gone, `None`).
-    async fn until(&self, name: &str, mut wanted: impl FnMut(Option<&Value>) -> bool) -> Option<Value> {
+    pub(super) async fn until(&self, name: &str, mut wanted: impl FnMut(Option<&Value>) -> bool) -> Option<Value> {
         let mut version = self.version.subscribe();
         loop {
             version.borrow_and_update();
@@ -98,7 +105,7 @@ impl FakeApi {
         }
     }
 
-    async fn ended(&self, name: &str) -> Value {
+    pub(super) async fn ended(&self, name: &str) -> Value {
         let ended = |run: Option<&Value>| {
             run.is_some_and(|run| {
                 let phase = run["status"]["phase"].as_str().unwrap_or_default();
@@ -141,6 +148,10 @@ impl FakeApi {
                 }
             }
             ("DELETE", ["apis", _, _, "namespaces", _, plural, name]) => {
+                if let Some(times) = self.stubborn.lock().get_mut(*name).filter(|times| **times > 0) {
+                    *times -= 1;
+                    return status(503);
+                }
                 let deleted = json!("2026-01-01T00:00:00Z");
                 match self.write(plural, name, |object| object["metadata"]["deletionTimestamp"] = deleted) {
                     Some(object) => full(200, &object),
@@ -235,36 +246,36 @@ impl ServiceCaller for Services {
     }
 }
 
-struct Server {
-    api: Arc<FakeApi>,
-    store: Arc<dyn Store>,
+pub(super) struct Server {
+    pub(super) api: Arc<FakeApi>,
+    pub(super) store: Arc<dyn Store>,
     services: Arc<Services>,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { api: FakeApi::new(), store: Arc::new(MemoryStore::new()), services: Arc::default() }
     }
 
-    fn workflow(&self, name: &str, tasks: Value) {
+    pub(super) fn workflow(&self, name: &str, tasks: Value) {
         let document = json!({ "dsl": "1.0.0", "namespace": "t", "name": name, "version": "1.0.0" });
         self.api.create("workflows", "Workflow", name, 1, json!({ "document": document, "do": tasks }));
     }
 
     /// With our settings in its head.
-    fn workflow_with(&self, name: &str, settings: Value, tasks: Value) {
+    pub(super) fn workflow_with(&self, name: &str, settings: Value, tasks: Value) {
         let metadata = json!({ "kapell.dev/v1": settings });
         let document =
             json!({ "dsl": "1.0.0", "namespace": "t", "name": name, "version": "1.0.0", "metadata": metadata });
         self.api.create("workflows", "Workflow", name, 1, json!({ "document": document, "do": tasks }));
     }
 
-    fn run(&self, name: &str, uid: u128, workflow: &str) {
+    pub(super) fn run(&self, name: &str, uid: u128, workflow: &str) {
         self.api.create("workflowruns", "WorkflowRun", name, uid, json!({ "workflow": workflow, "input": { "n": 1 } }));
     }
 
     /// Runs an engine during `test`, then shuts it down.
-    async fn during<F: Future>(&self, config: Config, test: impl FnOnce(Arc<Engine>) -> F) -> F::Output {
+    pub(super) async fn during<F: Future>(&self, config: Config, test: impl FnOnce(Arc<Engine>) -> F) -> F::Output {
         let engine = Arc::new(Engine::new(config, self.api.client(), self.store.clone(), self.services.clone()));
         let shutdown = CancellationToken::new();
         let running = tokio::spawn({
@@ -277,12 +288,12 @@ impl Server {
         output
     }
 
-    fn quick() -> Config {
+    pub(super) fn quick() -> Config {
         Config { drain: std::time::Duration::ZERO, ..Config::default() }
     }
 }
 
-fn call(path: &str) -> Value {
+pub(super) fn call(path: &str) -> Value {
     json!({ "call": "http", "with": { "method": "get", "endpoint": format!("http://service{path}") } })
 }
 
@@ -360,15 +371,25 @@ async fn a_run_is_cancelled_on_request_and_by_deletion() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_goes_on_with_the_definition_that_the_run_began_with() {
     let server = Server::new();
-    server.workflow(
-        "w",
-        json!([{ "a": call("/ok") }, { "pause": { "wait": "PT1S" } }, { "b": { "set": { "old": true } } }]),
-    );
+    let event = json!({ "listen": { "to": { "one": { "with": { "type": "go" } } } } });
+    server.workflow("w", json!([{ "a": call("/ok") }, { "pause": event }, { "b": { "set": { "old": true } } }]));
     server.run("r", 7, "w");
-    let running = |run: Option<&Value>| run.is_some_and(|run| run["status"]["phase"] == "Running");
-    server.during(Server::quick(), async |_| drop(server.api.until("r", running).await)).await;
+    let listens = |run: Option<&Value>| {
+        run.is_some_and(|run| run["status"]["waitingFor"].as_str().is_some_and(|for_| for_.contains("listens")))
+    };
+    server.during(Server::quick(), async |_| drop(server.api.until("r", listens).await)).await;
+    assert_eq!(server.store.open_streams().await.unwrap().len(), 1, "it has not ended");
     server.workflow("w", json!([{ "a": { "set": { "new": true } } }]));
-    let run = server.during(Server::quick(), async |_| server.api.ended("r").await).await;
+    let run = server
+        .during(Server::quick(), async |engine| {
+            let headers = [("content-type", "application/cloudevents+json")];
+            let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+            let event = json!({ "specversion": "1.0", "id": "1", "source": "/test", "type": "go" });
+            let headers = http::HeaderMap::from_iter(headers);
+            engine.ingest("default", &headers, event.to_string().as_bytes()).await.unwrap();
+            server.api.ended("r").await
+        })
+        .await;
     assert_eq!(run["status"]["output"], json!({ "old": true }));
     assert_eq!(*server.services.seen.lock(), ["default/ok"]);
 }
@@ -414,7 +435,7 @@ async fn a_workflow_that_does_not_compile_faults_its_runs() {
     );
 }
 
-fn in_phase(phase: &str) -> impl FnMut(Option<&Value>) -> bool {
+pub(super) fn in_phase(phase: &str) -> impl FnMut(Option<&Value>) -> bool {
     move |run| run.is_some_and(|run| run["status"]["phase"] == phase)
 }
 

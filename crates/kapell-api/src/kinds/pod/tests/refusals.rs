@@ -32,9 +32,9 @@ fn dangerous_to_ignore_on_any_pod() {
         ),
         (
             spec(json!({ "volumes": [{ "name": "a", "projected": { "sources": [
-                { "serviceAccountToken": { "path": "t" } },
+                { "clusterTrustBundle": { "path": "t" } },
             ] } }] })),
-            "spec.volumes[0].projected.sources[0].serviceAccountToken",
+            "spec.volumes[0].projected.sources[0].clusterTrustBundle",
         ),
         (affinity("podAntiAffinity"), "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"),
         (affinity("podAffinity"), "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution"),
@@ -105,7 +105,6 @@ fn what_is_ignored_is_named() {
         (json!({ "hostPID": true }), "spec.hostPID"),
         (json!({ "hostNetwork": true }), "spec.hostNetwork"),
         (json!({ "priorityClassName": "high" }), "spec.priorityClassName"),
-        (json!({ "automountServiceAccountToken": true }), "spec.automountServiceAccountToken"),
         (json!({ "securityContext": { "fsGroup": 0 } }), "spec.securityContext.fsGroup"),
         (
             json!({ "topologySpreadConstraints": [

@@ -31,7 +31,7 @@ fn those_with_priority_and_those_that_came_first_get_the_room() {
     assert_eq!(gate.ask(&request("e", 0, None), 1), Verdict::NoRoom);
     assert_eq!(gate.ask(&request("f", 9, None), 1), Verdict::Go);
     assert_eq!(gate.ask(&request("c", 5, None), 1), Verdict::Go);
-    gate.leave(&key("b"));
+    assert_eq!(names(gate.give_up(&key("b"), 1)), ["d"]);
     assert_eq!(names(gate.next(5)), ["d", "e"]);
     assert_eq!(gate.ask(&request("e", 0, None), 2), Verdict::Go, "there is room for both");
 }
@@ -97,4 +97,36 @@ fn a_flood_in_one_namespace_does_not_keep_others_waiting() {
     }
     assert_eq!(order, ["f1", "c1", "f2", "c2", "f3"]);
     assert!(gate.turns.is_empty(), "nobody waits");
+}
+
+#[test]
+fn a_run_that_asks_otherwise_than_before_leaves_nothing_behind() {
+    let asking = |priority, group| request("b", priority, group);
+    let queue = |group: &'static str| Some((group, Policy::Queue));
+    let mut gate = Gate::default();
+    gate.hold(stream("a"), (key("w"), "k".to_owned()));
+    assert_eq!(gate.ask(&asking(0, queue("k")), 9), Verdict::Held);
+    assert_eq!(gate.ask(&asking(5, queue("k")), 9), Verdict::Held);
+    assert_eq!(gate.ask(&asking(5, queue("free")), 0), Verdict::NoRoom);
+    assert_eq!(gate.ask(&asking(7, None), 0), Verdict::NoRoom);
+    assert_eq!(names(gate.release(stream("a"), 1)), ["b"]);
+    assert_eq!(gate.ask(&asking(1, queue("k")), 1), Verdict::Go);
+    assert_eq!(gate.ask(&request("c", 0, queue("free")), 1), Verdict::Go);
+    assert_eq!(names(gate.release(stream("b"), 1)), [""; 0]);
+    gate.release(stream("c"), 1);
+    assert!(gate.crowd.is_empty() && gate.groups.is_empty() && gate.waiting.is_empty() && gate.held.is_empty());
+}
+
+#[test]
+fn who_gives_up_lets_those_behind_ask_again() {
+    let mut gate = Gate::default();
+    let ask = |gate: &mut Gate, name, priority| gate.ask(&request(name, priority, Some(("k", Policy::Queue))), 9);
+    assert_eq!(ask(&mut gate, "a", 0), Verdict::Go);
+    assert_eq!(ask(&mut gate, "b", 0), Verdict::Held);
+    assert_eq!(ask(&mut gate, "c", 1), Verdict::Held);
+    assert_eq!(names(gate.give_up(&key("nobody"), 9)), [""; 0]);
+    gate.release(stream("a"), 9);
+    assert_eq!(ask(&mut gate, "b", 0), Verdict::Held, "c is first");
+    assert_eq!(names(gate.give_up(&key("c"), 9)), ["b"]);
+    assert_eq!(ask(&mut gate, "b", 0), Verdict::Go);
 }
