@@ -60,12 +60,15 @@ fn validate(sink: &Value) -> Vec<Problem> {
     if uri.is_set() && !http {
         problems.push(uri.invalid("must be an absolute http or https URI"));
     }
-    for (name, supported) in
-        [("mode", ["Structured", "Binary"]), ("from", ["Latest", "Earliest"]), ("onRefusal", ["Retry", "Skip"])]
-    {
+    let choices: [(&str, &[&str]); 3] = [
+        ("mode", &["Structured", "Binary", "Batched"]),
+        ("from", &["Latest", "Earliest"]),
+        ("onRefusal", &["Retry", "Skip"]),
+    ];
+    for (name, supported) in choices {
         let field = spec.field(name);
         if field.is_set() {
-            field.one_of(&supported, &mut problems);
+            field.one_of(supported, &mut problems);
         }
     }
     for name in ["types", "headers"] {

@@ -29,7 +29,7 @@ fn a_sink_says_what_is_wrong_with_it() {
             (header("Content-Type"), &["spec.headers[0].name: Invalid value: \"Content-Type\": is set for each event"]),
             (
                 json!({ "spec": { "mode": "Batch" } }),
-                &["spec.mode: Unsupported value: \"Batch\": supported values: \"Structured\", \"Binary\""],
+                &["spec.mode: Unsupported value: \"Batch\": supported values: \"Structured\", \"Binary\", \"Batched\""],
             ),
             (
                 json!({ "spec": { "headers": [{ "name": "x", "value": "1", "valueFrom": secret }] } }),
