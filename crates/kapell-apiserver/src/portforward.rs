@@ -29,8 +29,9 @@ mod tunnel;
 
 const SPDY: &str = "SPDY/3.1+portforward.k8s.io";
 
-/// Bytes of one connection that wait for the pod to take them.
+/// Bytes of one connection that wait for the pod to take them, and pieces: small ones cost more than their bytes.
 const ROOM: usize = 256 << 10;
+const BACKLOG: usize = 64;
 
 /// How long a pod may take nothing, beyond what the sockets and [`ROOM`] hold, while its client waits to say more.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,7 +97,7 @@ impl Pod {
     }
 
     fn input(&self) -> (Input, Pieces) {
-        let (queue, pieces) = mpsc::unbounded_channel();
+        let (queue, pieces) = mpsc::channel(BACKLOG);
         let (quit, quitting) = oneshot::channel();
         let input = Input { queue, room: Arc::new(Semaphore::new(ROOM)), quit, patience: self.patience };
         (input, Pieces { queue: pieces, quitting })
@@ -105,8 +106,8 @@ impl Pod {
 
 /// The client's side of one connection. When it is dropped, the client will send no more.
 struct Input {
-    queue: mpsc::UnboundedSender<(Bytes, OwnedSemaphorePermit)>,
-    /// Bytes that still find room in the queue, which it bounds.
+    queue: mpsc::Sender<(Bytes, OwnedSemaphorePermit)>,
+    /// Bytes that still find room in the queue.
     room: Arc<Semaphore>,
     quit: oneshot::Sender<&'static str>,
     patience: Duration,
@@ -114,7 +115,7 @@ struct Input {
 
 /// The other end of an [`Input`].
 struct Pieces {
-    queue: mpsc::UnboundedReceiver<(Bytes, OwnedSemaphorePermit)>,
+    queue: mpsc::Receiver<(Bytes, OwnedSemaphorePermit)>,
     quitting: oneshot::Receiver<&'static str>,
 }
 
@@ -122,16 +123,18 @@ impl Input {
     /// Queues what the client says; `false` when the pod has not made room for it in time.
     async fn send(&self, data: Bytes) -> bool {
         let needed = data.len().min(ROOM) as u32;
-        let room = tokio::time::timeout(self.patience, self.room.clone().acquire_many_owned(needed)).await;
-        let Ok(Ok(room)) = room else { return false };
-        // A connection that has ended takes no more; it says so itself.
-        let _ = self.queue.send((data, room));
-        true
+        let queued = async {
+            // A connection that has ended takes no more; it says so itself.
+            if let Ok(room) = self.room.clone().acquire_many_owned(needed).await {
+                let _ = self.queue.send((data, room)).await;
+            }
+        };
+        tokio::time::timeout(self.patience, queued).await.is_ok()
     }
 
     /// Whether the pod would have to take something first.
     fn is_full(&self, data: &Bytes) -> bool {
-        self.room.available_permits() < data.len().min(ROOM)
+        self.queue.capacity() == 0 || self.room.available_permits() < data.len().min(ROOM)
     }
 
     fn has_ended(&self) -> bool {

@@ -28,21 +28,7 @@ impl Run {
         let Entry(at, Record::Started { run, input, extensions_apart, .. }) = entry else {
             return Err(Misfit { number: 0, record: "not a start" });
         };
-        let root = Frame {
-            owner: Owner::Workflow,
-            parent: ROOT,
-            slot: 0,
-            scope: String::new(),
-            visit: 0,
-            attempt: 1,
-            round: 0,
-            generation: 0,
-            raw_input: input.clone(),
-            input: input.clone(),
-            started_at: *at,
-            visits: BTreeMap::new(),
-            state: FrameState::Plain,
-        };
+        let root = Frame::new(Owner::Workflow, ROOT, String::new(), input.clone(), *at);
         Ok(Self {
             program,
             identity: run.clone(),
@@ -201,22 +187,9 @@ impl Run {
         let id = self.next_frame;
         self.next_frame += 1;
         let generation = self.generation(&format!("{scope}{}#{visit}", self.task(task).pointer));
-        let owner = Owner::Task(task);
-        let frame = Frame {
-            owner,
-            parent,
-            slot,
-            scope,
-            visit,
-            attempt,
-            round: self.operated.round,
-            generation,
-            raw_input,
-            input,
-            started_at: at,
-            visits: BTreeMap::new(),
-            state: FrameState::Plain,
-        };
+        let round = self.operated.round;
+        let frame = Frame::new(Owner::Task(task), parent, scope, input, at);
+        let frame = Frame { slot, visit, attempt, round, generation, raw_input, ..frame };
         self.frames.insert(id, frame);
         self.children.insert((parent, id));
         Some(id)

@@ -4,8 +4,6 @@
 //! Iterations are begun one after another by a single action that puts itself on the agenda again, so that the agenda
 //! stays short however many there are.
 
-use std::collections::BTreeMap;
-
 use super::record::{FrameId, Time};
 use super::state::{Action, Frame, FrameState, Iterations, Owner, Run};
 use crate::expression::Datum;
@@ -60,21 +58,9 @@ impl Run {
 
         let child = self.next_frame;
         self.next_frame += 1;
-        let frame = Frame {
-            owner: Owner::Iteration(task),
-            parent: id,
-            slot: index,
-            scope: format!("{key}@{index};"),
-            visit: 0,
-            attempt,
-            round: self.operated.round,
-            generation: 0,
-            raw_input: input.clone(),
-            input: input.clone(),
-            started_at: at,
-            visits: BTreeMap::new(),
-            state: FrameState::Iteration { item },
-        };
+        let state = FrameState::Iteration { item };
+        let frame = Frame::new(Owner::Iteration(task), id, format!("{key}@{index};"), input.clone(), at);
+        let frame = Frame { slot: index, attempt, round: self.operated.round, state, ..frame };
         self.frames.insert(child, frame);
         self.children.insert((id, child));
         self.agenda.push_back(Action::Enter { parent: child, slot: 0, input });

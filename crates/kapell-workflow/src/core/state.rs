@@ -167,6 +167,27 @@ pub(crate) struct Frame {
     pub(crate) state: FrameState,
 }
 
+impl Frame {
+    /// The first activation of something that begins now, in the first round of retries.
+    pub(super) fn new(owner: Owner, parent: FrameId, scope: String, input: Datum, at: Time) -> Self {
+        Self {
+            owner,
+            parent,
+            slot: 0,
+            scope,
+            visit: 0,
+            attempt: 1,
+            round: 0,
+            generation: 0,
+            raw_input: input.clone(),
+            input,
+            started_at: at,
+            visits: BTreeMap::new(),
+            state: FrameState::Plain,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Workflow,

@@ -3,8 +3,6 @@
 //! Whatever faults or cancels a run drops what is active; then compensations begin one by one, that of the task that completed
 //! last first, each until it has completed or is given up. [`super::saga`] does the same for a part of a run.
 
-use std::collections::BTreeMap;
-
 use super::record::{FrameId, Time, TimerId, TimerKind};
 use super::state::{Action, Compensation, Done, Effect, Frame, FrameState, Outcome, Owner, Phase, ROOT, Run};
 use crate::expression::Datum;
@@ -33,21 +31,9 @@ impl Run {
         let input = Datum::object([("input", done.input), ("output", done.output)]).ok()?;
         let id = self.next_frame;
         self.next_frame += 1;
-        let frame = Frame {
-            owner: Owner::Compensation(done.task),
-            parent: ROOT,
-            slot: 0,
-            scope: format!("undo:{};", done.key),
-            visit: 0,
-            attempt: faults + 1,
-            round: self.operated.round,
-            generation: 0,
-            raw_input: input.clone(),
-            input: input.clone(),
-            started_at: at,
-            visits: BTreeMap::new(),
-            state: FrameState::Undoing { of, key: done.key },
-        };
+        let (attempt, round) = (faults + 1, self.operated.round);
+        let frame = Frame::new(Owner::Compensation(done.task), ROOT, format!("undo:{};", done.key), input.clone(), at);
+        let frame = Frame { attempt, round, state: FrameState::Undoing { of, key: done.key }, ..frame };
         self.frames.insert(id, frame);
         self.children.insert((ROOT, id));
         self.compensation = match self.compensation {
