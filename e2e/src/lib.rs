@@ -281,8 +281,8 @@ pub fn run(mut command: Command, input: Option<&str>) -> Ran {
 
 /// A program that never ends would hold up all tests without saying which: it is killed, and its test fails. Unless
 /// what is given here is dropped before.
-fn kill_after(limit: Duration, process: u32) -> mpsc::Sender<()> {
-    let (ended, waits) = mpsc::channel::<()>();
+fn kill_after(limit: Duration, process: u32) -> mpsc::SyncSender<()> {
+    let (ended, waits) = mpsc::sync_channel::<()>(0);
     std::thread::spawn(move || {
         if waits.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
             let _ = Command::new("kill").args(["-9", &process.to_string()]).status();
