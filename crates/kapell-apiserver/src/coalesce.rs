@@ -2,7 +2,7 @@
 //!
 //! A change that a hundred watches of one HTTP/2 connection are told of becomes a hundred frames. Each stream wakes the
 //! connection when it has its frame, and the connection runs next: so each frame would be a TLS record and a system call of its own.
-//! Here the connection lets those who are ready go first, once, before it sends what has come together.
+//! Here the connection lets those who are ready go first, for one turn, before it sends what has come together.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
