@@ -6,6 +6,7 @@
 //! It keeps nothing across a restart, so no server runs on it.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,7 +23,19 @@ use crate::{
 pub struct MemoryStore {
     model: Arc<Mutex<Model>>,
     latest: Arc<watch::Sender<Revision>>,
+    on_read: Arc<Mutex<Option<OnRead>>>,
 }
+
+/// What is read, as far as tests come between: see [`MemoryStore::on_read`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    Key(Bytes),
+    Stream(StreamId),
+}
+
+pub type BeforeAnswer = Pin<Box<dyn Future<Output = Result<(), ReadError>> + Send>>;
+
+type OnRead = Arc<dyn Fn(Read) -> BeforeAnswer + Send + Sync>;
 
 #[derive(Clone, Default)]
 struct Model {
@@ -69,7 +82,21 @@ impl Log {
 
 impl MemoryStore {
     pub fn new() -> Self {
-        Self { model: Arc::default(), latest: Arc::new(watch::Sender::new(0)) }
+        Self { model: Arc::default(), latest: Arc::new(watch::Sender::new(0)), on_read: Arc::default() }
+    }
+
+    /// From now on `hook` comes between what was read of a key or a stream and the answer: it may take its time, change the store
+    /// meanwhile, or have the read fail.
+    pub fn on_read(&self, hook: impl Fn(Read) -> BeforeAnswer + Send + Sync + 'static) {
+        *self.on_read.lock() = Some(Arc::new(hook));
+    }
+
+    async fn before_answer(&self, read: impl FnOnce() -> Read) -> Result<(), ReadError> {
+        let hook = self.on_read.lock().clone();
+        match hook {
+            Some(hook) => hook(read()).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -226,7 +253,9 @@ impl Store for MemoryStore {
     }
 
     async fn get(&self, key: &[u8]) -> Result<Option<Arc<Entry>>, ReadError> {
-        Ok(self.model.lock().entries.get(key).cloned())
+        let entry = self.model.lock().entries.get(key).cloned();
+        self.before_answer(|| Read::Key(Bytes::copy_from_slice(key))).await?;
+        Ok(entry)
     }
 
     async fn list(
@@ -278,9 +307,11 @@ impl Store for MemoryStore {
     }
 
     async fn read_stream(&self, stream: StreamId, from: u64) -> Result<Vec<Bytes>, ReadError> {
-        let model = self.model.lock();
-        let Some(stream) = model.streams.get(&stream) else { return Ok(Vec::new()) };
-        Ok(stream.records.iter().skip(from.try_into().unwrap_or(usize::MAX)).cloned().collect())
+        let from = from.try_into().unwrap_or(usize::MAX);
+        let records =
+            self.model.lock().streams.get(&stream).map(|known| known.records.iter().skip(from).cloned().collect());
+        self.before_answer(|| Read::Stream(stream)).await?;
+        Ok(records.unwrap_or_default())
     }
 
     async fn read_log(&self, log: StreamId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, ReadError> {

@@ -75,23 +75,30 @@ async fn recreating_ends_all_old_pods_first() {
     case.until("the second revision is there", &path, is_rolled_out).await;
 }
 
+/// A ReplicaSet `found` that is up before the Deployment `web` that selects its pod; gives its path.
+async fn found(case: &Case, annotations: Value) -> String {
+    let sets = case.path("apps/v1", "replicasets");
+    let mut set = workload("web", 1, running("old"));
+    set["metadata"]["name"] = json!("found");
+    set["metadata"]["annotations"] = annotations;
+    case.post(&sets, &set).await.expect(201);
+    let path = format!("{sets}/found");
+    case.until("its pod is ready", &path, |set| set["status"]["readyReplicas"] == 1).await;
+    path
+}
+
 /// Conformance: [sig-apps] Deployment RollingUpdateDeployment should delete old pods and create new ones
 #[tokio::test]
 async fn rolling_goes_on_from_the_replica_set_that_is_there() {
     let case = Case::new().await;
-    let sets = case.path("apps/v1", "replicasets");
-    let mut old = workload("web", 1, running("old"));
-    old["metadata"]["name"] = json!("found");
-    old["metadata"]["annotations"] = json!({REVISION: "3546343826724305832"});
-    case.post(&sets, &old).await.expect(201);
-    case.until("its pod is ready", &format!("{sets}/found"), |set| set["status"]["readyReplicas"] == 1).await;
+    let found = found(&case, json!({REVISION: "3546343826724305832"})).await;
 
     let deployments = case.path("apps/v1", "deployments");
     case.post(&deployments, &workload("web", 1, running("new"))).await.expect(201);
     let path = format!("{deployments}/web");
     let done = case.until("the update is done", &path, is_rolled_out).await;
     assert_eq!(done["metadata"]["annotations"][REVISION], "3546343826724305833");
-    let old = case.get(&format!("{sets}/found")).await.expect(200);
+    let old = case.get(&found).await.expect(200);
     assert_eq!((&old["spec"]["replicas"], &old["metadata"]["ownerReferences"][0]["name"]), (&json!(0), &json!("web")));
     assert_eq!(sizes(&case, "app%3Dweb").await, [0, 1]);
 }
@@ -100,15 +107,11 @@ async fn rolling_goes_on_from_the_replica_set_that_is_there() {
 #[tokio::test]
 async fn no_more_revisions_are_kept_than_asked_for() {
     let case = Case::new().await;
-    let sets = case.path("apps/v1", "replicasets");
-    let mut old = workload("web", 1, running("old"));
-    old["metadata"]["name"] = json!("found");
-    case.post(&sets, &old).await.expect(201);
-    case.until("its pod is ready", &format!("{sets}/found"), |set| set["status"]["readyReplicas"] == 1).await;
+    let found = found(&case, json!({})).await;
     let mut object = workload("web", 1, running("new"));
     object["spec"]["revisionHistoryLimit"] = json!(0);
     case.post(&case.path("apps/v1", "deployments"), &object).await.expect(201);
-    case.until_gone(&format!("{sets}/found")).await;
+    case.until_gone(&found).await;
     eventually_async("one is left", || async { (sizes(&case, "app%3Dweb").await == [1]).then_some(()) }).await;
 }
 
@@ -116,11 +119,7 @@ async fn no_more_revisions_are_kept_than_asked_for() {
 #[tokio::test]
 async fn an_update_overtakes_one_that_does_not_get_on() {
     let case = Case::new().await;
-    let sets = case.path("apps/v1", "replicasets");
-    let mut old = workload("web", 1, running("old"));
-    old["metadata"]["name"] = json!("found");
-    case.post(&sets, &old).await.expect(201);
-    case.until("its pod is ready", &format!("{sets}/found"), |set| set["status"]["readyReplicas"] == 1).await;
+    found(&case, json!({})).await;
 
     let deployments = case.path("apps/v1", "deployments");
     let mut object = workload("web", 1, idle_pod_spec());

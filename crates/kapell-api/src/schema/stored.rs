@@ -2,7 +2,7 @@
 //!
 //! `definitions.gz` is made by `cargo xtask schemas` and checked in: a line for each type, its name, a tab, its schema.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::LazyLock;
 
@@ -44,9 +44,9 @@ pub(crate) fn time(_: &mut SchemaGenerator) -> schemars::Schema {
 
 /// Adds the types of Kubernetes that a schema uses.
 fn with_definitions(mut root: Value) -> Value {
-    let mut used = BTreeSet::new();
+    let mut used = BTreeMap::new();
     collect(&root, &mut used);
-    let definitions = used.into_iter().map(|name| (name.to_owned(), definition(name)));
+    let definitions = used.into_iter().map(|(name, schema)| (name.to_owned(), schema));
     match root.get_mut("$defs") {
         Some(Value::Object(own)) => own.extend(definitions),
         _ => root["$defs"] = definitions.collect::<Map<_, _>>().into(),
@@ -59,15 +59,18 @@ fn definition(name: &str) -> Value {
     serde_json::from_str(text).expect("the embedded definitions are JSON")
 }
 
-/// The names of Kubernetes' types that a schema uses, itself or through others.
-fn collect(schema: &Value, used: &mut BTreeSet<&'static str>) {
+/// Kubernetes' types that a schema uses, itself or through others.
+fn collect(schema: &Value, used: &mut BTreeMap<&'static str, Value>) {
     match schema {
         Value::Object(fields) => {
             let target = fields.get("$ref").and_then(Value::as_str).and_then(|target| target.rsplit('/').next());
             if let Some((&name, _)) = target.and_then(|name| DEFINITIONS.get_key_value(name))
-                && used.insert(name)
+                && !used.contains_key(name)
             {
-                collect(&definition(name), used);
+                let definition = definition(name);
+                // Before those that it uses: they may use it.
+                used.insert(name, definition.clone());
+                collect(&definition, used);
             }
             fields.values().for_each(|value| collect(value, used));
         }

@@ -1,10 +1,10 @@
 //! Evictions and the budgets that hold them up.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use kapell_store::memory::{MemoryStore, Read};
 use serde_json::{Value, json};
 
-use crate::interrupted::Interrupted;
 use crate::support::{Answer, Api, PODS, pod};
 
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
@@ -81,20 +81,31 @@ async fn a_budget_that_was_not_counted_yet_refuses_and_without_one_everybody_may
 
 #[tokio::test]
 async fn a_pod_that_becomes_ready_meanwhile_is_under_its_budget() {
-    let store = Arc::new(Interrupted::after_reading("/registry/core/pods/default/late"));
+    let store = Arc::new(MemoryStore::new());
     let api = Arc::new(Api::over(store.clone()).await);
     let mut late = pod("late");
     late["metadata"]["labels"] = json!({"app": "web"});
     api.post(PODS, &late).await.expect(201);
     api.budget("web", json!({"observedGeneration": 1, "currentHealthy": 1, "desiredHealthy": 1})).await;
-    let then = {
+    let becomes_ready = {
         let api = api.clone();
         async move {
             let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
             api.patch(&format!("{PODS}/late/status"), "merge", &ready).await.expect(200);
         }
     };
-    store.once(then);
+    // Between the first time that the pod is read and what is done about it.
+    let once = Mutex::new(Some(becomes_ready));
+    store.on_read(move |read| {
+        let is_late = read == Read::Key("/registry/core/pods/default/late".into());
+        let becomes_ready = if is_late { once.lock().unwrap().take() } else { None };
+        Box::pin(async {
+            if let Some(becomes_ready) = becomes_ready {
+                becomes_ready.await;
+            }
+            Ok(())
+        })
+    });
     api.evict("late").await.expect(429);
     api.get(&format!("{PODS}/late")).await.expect(200);
 }

@@ -9,7 +9,6 @@ mod deletion;
 mod discovery;
 mod evicting;
 mod hostile;
-mod interrupted;
 mod listing;
 mod objects;
 mod observing;

@@ -3,88 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use kapell_store::memory::MemoryStore;
-use kapell_store::{
-    CommitError, Entry, JournalWrite, LogExtent, Page, ReadError, Revision, Store, StreamId, Transaction, Watch,
-};
+use kapell_store::memory::{MemoryStore, Read};
+use kapell_store::{JournalWrite, ReadError, StreamId, Transaction};
 use serde_json::{Value, json};
 
 use crate::engine::Config;
 use crate::engine::rescue::DEFECT;
 use crate::engine::runs::tests::{Server, call, in_phase};
-
-/// A store whose journals cannot be read for a while.
-#[derive(Default)]
-struct Moody {
-    store: MemoryStore,
-    fails: AtomicBool,
-}
-
-#[async_trait]
-impl Store for Moody {
-    async fn read_stream(&self, stream: StreamId, from: u64) -> Result<Vec<Bytes>, ReadError> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(ReadError::Backend(Arc::new(std::io::Error::other("a bad sector"))));
-        }
-        self.store.read_stream(stream, from).await
-    }
-
-    fn revision(&self) -> Revision {
-        self.store.revision()
-    }
-
-    async fn get(&self, key: &[u8]) -> Result<Option<Arc<Entry>>, ReadError> {
-        self.store.get(key).await
-    }
-
-    async fn list(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-        at: Option<Revision>,
-    ) -> Result<Page, ReadError> {
-        self.store.list(prefix, after, limit, at).await
-    }
-
-    async fn commit(&self, transaction: Transaction) -> Result<Revision, CommitError> {
-        self.store.commit(transaction).await
-    }
-
-    fn watch(&self, prefix: &[u8], after: Revision) -> Result<Box<dyn Watch>, ReadError> {
-        self.store.watch(prefix, after)
-    }
-
-    async fn compact(&self, before: Revision) -> Result<(), CommitError> {
-        self.store.compact(before).await
-    }
-
-    async fn read_log(&self, log: StreamId, from: u64, limit: usize) -> Result<Vec<(u64, Bytes)>, ReadError> {
-        self.store.read_log(log, from, limit).await
-    }
-
-    async fn log_extent(&self, log: StreamId) -> Result<LogExtent, ReadError> {
-        self.store.log_extent(log).await
-    }
-
-    async fn logs(&self) -> Result<Vec<(StreamId, LogExtent)>, ReadError> {
-        self.store.logs().await
-    }
-
-    async fn open_streams(&self) -> Result<Vec<StreamId>, ReadError> {
-        self.store.open_streams().await
-    }
-
-    async fn closed_streams(&self) -> Result<Vec<StreamId>, ReadError> {
-        self.store.closed_streams().await
-    }
-
-    async fn sleeping_streams(&self) -> Result<Vec<(StreamId, i64)>, ReadError> {
-        self.store.sleeping_streams().await
-    }
-}
 
 fn stream(uid: u128) -> StreamId {
     StreamId(uid.to_be_bytes())
@@ -100,9 +26,15 @@ fn delete(server: &Server, name: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_cannot_be_read_for_a_while_is_read_later() {
-    let store = Arc::new(Moody::default());
+    let (store, fails) = (MemoryStore::new(), Arc::new(AtomicBool::new(false)));
+    let failing = fails.clone();
+    store.on_read(move |read| {
+        let fails = matches!(read, Read::Stream(_)) && failing.load(Ordering::SeqCst);
+        let error = || ReadError::Backend(Arc::new(std::io::Error::other("a bad sector")));
+        Box::pin(async move { if fails { Err(error()) } else { Ok(()) } })
+    });
     let mut server = Server::new();
-    server.store = store.clone();
+    server.store = Arc::new(store);
     server.workflow("w", json!([{ "a": { "wait": "PT1H" } }]));
     server.run("sleeps", 7, "w");
     server.run("goes", 8, "w");
@@ -116,7 +48,7 @@ async fn a_journal_that_cannot_be_read_for_a_while_is_read_later() {
             server.api.until("calls", in_phase("Running")).await;
         })
         .await;
-    store.fails.store(true, Ordering::SeqCst);
+    fails.store(true, Ordering::SeqCst);
     server
         .during(Server::quick(), async |engine| {
             server.api.until("calls", waits_for("the store to be readable")).await;
@@ -126,7 +58,7 @@ async fn a_journal_that_cannot_be_read_for_a_while_is_read_later() {
             }
             delete(&server, "goes");
             server.api.until("goes", |run| run.is_none()).await;
-            store.fails.store(false, Ordering::SeqCst);
+            fails.store(false, Ordering::SeqCst);
             let run = server.api.until("sleeps", in_phase("Suspended")).await.unwrap();
             assert_eq!(run["status"]["waitingFor"], Value::Null);
             server.api.until("calls", waits_for("an answer to")).await;
