@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
 use crate::fields::{self, FieldError};
+use crate::termination;
 
 /// What a container's configuration refers to.
 pub(crate) trait Sources {
@@ -37,6 +38,8 @@ pub(crate) struct Place<'a> {
     pub(crate) host_env: &'a BTreeMap<String, String>,
     /// Volume name → directory, of the volumes that this container mounts.
     pub(crate) volumes: &'a BTreeMap<String, String>,
+    /// The file for the container's termination message.
+    pub(crate) termination_log: &'a str,
     /// The kubeconfig of the pod's account, if this container mounts it.
     pub(crate) kubeconfig: Option<&'a str>,
 }
@@ -71,6 +74,7 @@ pub(crate) fn environment(
         env.extend(service_variables(&sources.services(namespace)));
     }
     env.extend(place.kubeconfig.map(|path| ("KUBECONFIG".to_owned(), path.to_owned())));
+    env.insert(termination::VARIABLE.to_owned(), place.termination_log.to_owned());
     env.insert("HOST".to_owned(), place.pod_ip.to_string());
     env.insert("POD_IP".to_owned(), place.pod_ip.to_string());
     env.insert("PORT".to_owned(), place.port.to_string());

@@ -13,7 +13,9 @@ use kapell_shim::layout;
 use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits, Stdin};
 
 use crate::environment::{self, ConfigError, Place, Sources};
+use crate::mounts::{Links, MountError};
 use crate::record::PodRecord;
+use crate::termination;
 use crate::tokens::Tokens;
 use crate::volumes::{self, Given, VolumeError};
 
@@ -28,6 +30,10 @@ pub(crate) enum PrepareError {
     Config(#[from] ConfigError),
     #[error("cannot prepare the working directory: {0}")]
     WorkDir(#[source] io::Error),
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error("cannot prepare the file for its termination message: {0}")]
+    Message(#[source] io::Error),
     #[error("no free port on {0}: {1}")]
     Port(Ipv4Addr, #[source] io::Error),
     #[error("workingDir \"{0}\" leaves the container's directory; give an absolute path or one below it")]
@@ -88,6 +94,8 @@ pub(crate) fn container_spec(
 ) -> Result<ContainerSpec, PrepareError> {
     let work_dir = layout::work_dir(host.pod_dir, &container.name);
     fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;
+    let message_file = termination::prepare(host.pod_dir, &container.name, attempt).map_err(PrepareError::Message)?;
+    let mut links = Links::below(&work_dir);
     let (mut mounted, mut kubeconfig) = (BTreeMap::new(), None);
     for mount in container.volume_mounts.iter().flatten() {
         // The API refuses them; mounting the whole volume instead would show more than was asked for.
@@ -96,13 +104,17 @@ pub(crate) fn container_spec(
         }
         let Some(place) = places.get(&mount.name) else { continue };
         if !mount.mount_path.starts_with('/') {
-            volumes::link_mount(&work_dir, &mount.mount_path, place).map_err(PrepareError::WorkDir)?;
+            links.link(&mount.mount_path, place)?;
         }
         if mount.mount_path == MOUNT_PATH {
             kubeconfig = Some(place.join(volumes::KUBECONFIG)).filter(|file| file.exists());
         }
         mounted.insert(mount.name.clone(), place.display().to_string());
     }
+    if let Some(path) = termination::relative_path(container) {
+        links.link(path, &message_file)?;
+    }
+    let message_file = message_file.display().to_string();
     let kubeconfig = kubeconfig.map(|file| file.display().to_string());
     let place = Place {
         pod_ip: record.pod_ip,
@@ -110,6 +122,7 @@ pub(crate) fn container_spec(
         port: port(container, record, host.pod_dir)?,
         host_env: host.host_env,
         volumes: &mounted,
+        termination_log: &message_file,
         kubeconfig: kubeconfig.as_deref(),
     };
     let env = environment::environment(pod, container, &place, sources)?;

@@ -365,24 +365,5 @@ fn count_files(directory: &Path) -> usize {
     entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
 }
 
-/// Lets a relative mount path in the container's working directory lead to the volume.
-pub(crate) fn link_mount(work_dir: &Path, mount_path: &str, target: &Path) -> io::Result<()> {
-    let ordinary = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-    if !Path::new(mount_path).components().all(ordinary) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the mount path leaves the working directory"));
-    }
-    let link = work_dir.join(mount_path);
-    if fs::read_link(&link).is_ok_and(|old| old == target) {
-        return Ok(());
-    }
-    if let Some(parent) = link.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    if link.is_symlink() {
-        fs::remove_file(&link)?;
-    }
-    symlink(target, link)
-}
-
 #[cfg(test)]
 mod tests;

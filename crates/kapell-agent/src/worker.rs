@@ -26,6 +26,7 @@ use crate::probe::{Endpoint, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
+use crate::termination;
 use crate::tokens::Tokens;
 use crate::{Context, backoff};
 
@@ -333,6 +334,16 @@ impl Worker {
         let names: Vec<String> = self.observed.containers.keys().cloned().collect();
         for name in names {
             self.keep_probing(&name);
+            self.keep_messages(&name);
+        }
+    }
+
+    /// What the container has left behind about its ends: read once for each.
+    fn keep_messages(&mut self, name: &str) {
+        let share = termination::share(self.all_containers().count());
+        let Some(container) = self.container(name) else { return };
+        if let Some(seen) = self.observed.containers.get_mut(name) {
+            termination::keep(&mut seen.messages, &self.dir, &container, &seen.state, share);
         }
     }
 

@@ -45,6 +45,11 @@ pub fn log_dir(pod: &Path, container: &str) -> PathBuf {
     container_dir(pod, container).join("logs")
 }
 
+/// Where the container leaves a word about its end: one file for each start, so that none is taken for another's.
+pub fn termination_file(pod: &Path, container: &str, attempt: u32) -> PathBuf {
+    container_dir(pod, container).join("termination").join(attempt.to_string())
+}
+
 /// `stream` is `stdin`, `stdout` or `stderr`.
 pub fn fifo(pod: &Path, container: &str, stream: &str) -> PathBuf {
     container_dir(pod, container).join(format!("{stream}.fifo"))

@@ -66,6 +66,10 @@ fn check_container(container: &Field<'_, '_>, around: &Surroundings<'_>, problem
     if !message_policy.text().is_empty() {
         message_policy.one_of(&["FallbackToLogsOnError", "File"], problems);
     }
+    let message_path = container.field("terminationMessagePath");
+    if around.process && message_path.text().split('/').any(|part| part == "..") {
+        problems.push(message_path.invalid("must not contain '..'"));
+    }
     check_ports(&container.field("ports"), problems);
     env::validate(container, problems);
     check_mounts(&container.field("volumeMounts"), around, problems);

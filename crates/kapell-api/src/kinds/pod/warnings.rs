@@ -10,6 +10,9 @@ use super::is_process;
 use crate::kinds::field::{Field, at, text, truth};
 use crate::service_account::MOUNT_PATH;
 
+/// Nobody has asked for what defaulting adds.
+const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
+
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 const HOST: &str = "a process pod shares the host's";
 
@@ -131,13 +134,14 @@ fn warn_about_container(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
     if lifecycle.field("stopSignal").is_set() {
         warnings.push(format!("{}: ignored; SIGTERM is sent", lifecycle.field("stopSignal").path()));
     }
-    if !matches!(container.field("terminationMessagePath").text(), "" | "/dev/termination-log") {
-        let path = container.field("terminationMessagePath").path();
-        warnings.push(format!("{path}: not supported yet; the file is not read"));
-    }
-    if container.field("terminationMessagePolicy").text() == "FallbackToLogsOnError" {
-        let path = container.field("terminationMessagePolicy").path();
-        warnings.push(format!("{path}: not supported yet; look at the logs"));
+    let message = container.field("terminationMessagePath");
+    if message.text().starts_with('/') && message.text() != DEFAULT_MESSAGE_PATH {
+        warnings.push(format!(
+            "{}: a process pod has no file system of its own, so {} is the host's; use a relative path, or the file in \
+             $KAPELL_TERMINATION_LOG",
+            message.path(),
+            message.text()
+        ));
     }
     for port in container.field("ports").items() {
         if port.field("hostPort").int().is_some_and(|number| number != 0) {

@@ -82,6 +82,8 @@ fn an_ordinary_process_pod_has_no_warnings() {
             "readinessProbe": { "httpGet": { "port": 80 } },
             "resources": { "requests": { "cpu": "1" }, "limits": { "memory": "1Gi" } },
             "volumeMounts": [{ "name": "data", "mountPath": "data" }],
+            "terminationMessagePath": "last-words",
+            "terminationMessagePolicy": "FallbackToLogsOnError",
         }],
     }));
     assert_eq!(problems("Pod", pod.clone()), [""; 0]);
@@ -135,6 +137,7 @@ fn what_is_ignored_is_named() {
             "securityContext.allowPrivilegeEscalation",
         ),
         (json!({ "ports": [{ "containerPort": 1, "hostPort": 2 }] }), "ports[0].hostPort"),
+        (json!({ "terminationMessagePath": "/dev/other" }), "terminationMessagePath"),
         (json!({ "env": [{ "name": "A" }, { "name": "A" }] }), "env[1]"),
         (json!({ "volumeMounts": [{ "name": "my-data", "mountPath": "/data" }] }), "volumeMounts[0].mountPath"),
         (json!({ "volumeMounts": [{ "name": "a", "mountPath": "d", "readOnly": true }] }), "volumeMounts[0].readOnly"),
