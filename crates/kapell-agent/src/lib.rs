@@ -31,7 +31,9 @@ mod backoff;
 mod dependencies;
 mod environment;
 mod fields;
+mod grounds;
 mod hooks;
+mod identity;
 mod logs;
 mod mounts;
 mod node;
@@ -60,6 +62,7 @@ pub use stop::stop_pods;
 pub use usage::{Consumption, Usage};
 
 use address::Addresses;
+use identity::Powers;
 use node::OwnNode;
 use objects::Objects;
 use record::PodRecord;
@@ -127,8 +130,15 @@ impl Context {
     }
 
     fn host<'a>(&'a self, pod_dir: &'a Path) -> Host<'a> {
-        let volumes = self.config.data_dir.join("volumes");
-        Host { pod_dir, host_ip: self.config.host_ip, host_env: &self.config.host_env, host_volumes: volumes }
+        Host {
+            data_dir: &self.config.data_dir,
+            pod_dir,
+            host_ip: self.config.host_ip,
+            host_env: &self.config.host_env,
+            host_volumes: self.config.data_dir.join("volumes"),
+            group: grounds::server_group(self.config.block),
+            powers: Powers::ours(),
+        }
     }
 
     /// Stops what a pod without an object has left (if something `may_run`), and forgets it.

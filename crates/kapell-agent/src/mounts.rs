@@ -8,7 +8,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, readlinkat, statat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Uid, fchown, mkdirat, openat, readlinkat, statat, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 
 #[derive(Debug, thiserror::Error)]
@@ -23,52 +25,71 @@ pub(crate) enum MountError {
 pub(crate) struct Links {
     /// Where paths begin: the working directory, and what links lead to that were made before.
     roots: Vec<(PathBuf, PathBuf)>,
+    /// User and group of directories that are made on the way.
+    owner: Option<(u32, u32)>,
 }
 
 impl Links {
-    pub(crate) fn below(work_dir: &Path) -> Self {
-        Self { roots: vec![(PathBuf::new(), work_dir.to_owned())] }
+    pub(crate) fn below(work_dir: &Path, owner: Option<(u32, u32)>) -> Self {
+        Self { roots: vec![(PathBuf::new(), work_dir.to_owned())], owner }
     }
 
     /// Lets a relative path lead to the target. Happy to run twice.
     pub(crate) fn link(&mut self, path: &str, target: &Path) -> Result<(), MountError> {
-        let ordinary = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-        let clean: PathBuf = Path::new(path).components().filter(|part| *part != Component::CurDir).collect();
-        if !Path::new(path).components().all(ordinary) || clean.as_os_str().is_empty() {
-            return Err(MountError::Escapes(path.to_owned()));
-        }
+        let clean = clean(path)?;
+        let failed = |errno: Errno| MountError::Io { path: path.to_owned(), source: errno.into() };
         // A mount may lie in another one; that one's link is ours, and so may be passed.
-        let fitting = self.roots.iter().filter(|(prefix, _)| clean != *prefix && clean.starts_with(prefix));
-        let root = fitting.max_by_key(|(prefix, _)| prefix.components().count());
-        let (rest, root) = match root {
-            Some((prefix, root)) => (clean.strip_prefix(prefix).unwrap_or(&clean), root.as_path()),
-            None => return Err(MountError::Escapes(path.to_owned())),
+        let Some((root, rest)) = self.root(&clean).filter(|(_, rest)| !rest.as_os_str().is_empty()) else {
+            return Err(MountError::Escapes(path.to_owned()));
         };
-        let made = parent(root, rest).and_then(|(directory, name)| replace_link(&directory, name, target));
-        made.map_err(|errno| MountError::Io { path: path.to_owned(), source: errno.into() })?;
+        let (parent, name) = (rest.parent().unwrap_or(Path::new("")), rest.file_name().unwrap_or_default());
+        let directory = descend(root, parent, self.owner).map_err(failed)?;
+        replace_link(&directory, name, target).map_err(failed)?;
         self.roots.push((clean, target.to_owned()));
         Ok(())
     }
+
+    /// Makes the directory at a relative path unless it is there.
+    pub(crate) fn directory(&self, path: &str) -> Result<(), MountError> {
+        let clean = clean(path)?;
+        let Some((root, rest)) = self.root(&clean) else { return Err(MountError::Escapes(path.to_owned())) };
+        let made = descend(root, rest, self.owner);
+        made.map(drop).map_err(|errno| MountError::Io { path: path.to_owned(), source: errno.into() })
+    }
+
+    /// The innermost directory of ours that the path leads through, and what is left of the path there.
+    fn root<'a>(&'a self, path: &'a Path) -> Option<(&'a Path, &'a Path)> {
+        let fitting =
+            self.roots.iter().filter_map(|(prefix, root)| Some((root.as_path(), path.strip_prefix(prefix).ok()?)));
+        fitting.min_by_key(|(_, rest)| rest.components().count())
+    }
 }
 
-/// The directory in which the path's last part is to be, made where it is missing, and that part.
-fn parent<'p>(root: &Path, path: &'p Path) -> rustix::io::Result<(OwnedFd, &'p OsStr)> {
-    let mut parts: Vec<&OsStr> = path.iter().collect();
-    let name = parts.pop().ok_or(Errno::INVAL)?;
-    let mut directory = openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    for part in parts {
-        directory = descend(&directory, part)?;
+/// Without the parts that mean nothing, and without any that leads upwards.
+fn clean(path: &str) -> Result<PathBuf, MountError> {
+    let ordinary = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !Path::new(path).components().all(ordinary) {
+        return Err(MountError::Escapes(path.to_owned()));
     }
-    Ok((directory, name))
+    Ok(Path::new(path).components().filter(|part| *part != Component::CurDir).collect())
 }
 
-/// Opens a directory that is one, and no link to one; makes it if there is nothing.
-fn descend(directory: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
-    match mkdirat(directory, name, Mode::from(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(errno),
+/// Opens the directory at the path, part by part. Each must be a directory, and no link to one; what is missing is made.
+fn descend(root: &Path, path: &Path, owner: Option<(u32, u32)>) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut directory = openat(CWD, root, flags, Mode::empty())?;
+    for part in path.iter() {
+        let made = match mkdirat(&directory, part, Mode::from(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(errno),
+        };
+        directory = openat(&directory, part, flags | OFlags::NOFOLLOW, Mode::empty())?;
+        if let Some((uid, gid)) = owner.filter(|_| made) {
+            fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
     }
-    openat(directory, name, OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    Ok(directory)
 }
 
 fn replace_link(directory: &OwnedFd, name: &OsStr, target: &Path) -> rustix::io::Result<()> {

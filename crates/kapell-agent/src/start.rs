@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kapell_api::quantity::Quantity;
@@ -13,6 +13,8 @@ use kapell_shim::layout;
 use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits, Stdin};
 
 use crate::environment::{self, ConfigError, Place, Sources};
+use crate::grounds::{self, GroundsError};
+use crate::identity::{self, Account, IdentityError, Powers};
 use crate::mounts::{Links, MountError};
 use crate::record::PodRecord;
 use crate::termination;
@@ -24,12 +26,19 @@ use crate::volumes::{self, Given, VolumeError};
 /// a service of a small machine: the largest thread pools stay well below it.
 pub(crate) const MOST_PROCESSES: u64 = 8192;
 
+/// The host's table of users.
+const PASSWD: &str = "/etc/passwd";
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error("cannot prepare the working directory: {0}")]
     WorkDir(#[source] io::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Grounds(#[from] GroundsError),
     #[error(transparent)]
     Mount(#[from] MountError),
     #[error("cannot prepare the file for its termination message: {0}")]
@@ -44,10 +53,15 @@ pub(crate) enum PrepareError {
 
 /// What the node contributes.
 pub(crate) struct Host<'a> {
+    pub(crate) data_dir: &'a Path,
     pub(crate) pod_dir: &'a Path,
     pub(crate) host_ip: Ipv4Addr,
     pub(crate) host_env: &'a BTreeMap<String, String>,
     pub(crate) host_volumes: PathBuf,
+    /// The group of this server's pods, see [`grounds`].
+    pub(crate) group: u32,
+    /// As whom the server runs, and what it may do.
+    pub(crate) powers: Powers,
 }
 
 /// Brings every volume of the pod up to date and returns where each is. Happy to run twice: files that `written` knows to be as they
@@ -61,16 +75,18 @@ pub(crate) fn volumes(
     tokens: &Tokens,
 ) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
     let mut places = BTreeMap::new();
+    let ownership = identity::ownership(pod, &host.powers);
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let directory = host.pod_dir.join("volumes").join(&volume.name);
-        let given = Given { sources, tokens, ips: (pod_ip, host.host_ip), host_volumes: &host.host_volumes };
+        let ips = (pod_ip, host.host_ip);
+        let given = Given { sources, tokens, ips, host_volumes: &host.host_volumes, ownership };
         let content = volumes::content(pod, volume, &given, &directory)?;
         let digest = content.digest();
         if digest.is_some() && written.get(&volume.name).copied() == digest {
             places.insert(volume.name.clone(), directory);
             continue;
         }
-        places.insert(volume.name.clone(), volumes::materialise(&volume.name, &content, &directory)?);
+        places.insert(volume.name.clone(), volumes::materialise(&volume.name, &content, &directory, ownership.group)?);
         written.extend(digest.map(|digest| (volume.name.clone(), digest)));
     }
     Ok(places)
@@ -92,10 +108,15 @@ pub(crate) fn container_spec(
     host: &Host<'_>,
     sources: &dyn Sources,
 ) -> Result<ContainerSpec, PrepareError> {
+    // Of a host without such a table nobody is known.
+    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
+    let access = (host.group, grounds::pod_group(record.pod_ip));
+    let person = identity::person(pod, container, &host.powers, &[access.0, access.1], &passwd)?;
     let work_dir = layout::work_dir(host.pod_dir, &container.name);
     fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;
     let message_file = termination::prepare(host.pod_dir, &container.name, attempt).map_err(PrepareError::Message)?;
-    let mut links = Links::below(&work_dir);
+    grounds::open(host.data_dir, host.pod_dir, &container.name, access, &person.identity)?;
+    let mut links = Links::below(&work_dir, person.identity.uid.zip(person.identity.gid));
     let (mut mounted, mut kubeconfig) = (BTreeMap::new(), None);
     for mount in container.volume_mounts.iter().flatten() {
         // The API refuses them; mounting the whole volume instead would show more than was asked for.
@@ -120,13 +141,13 @@ pub(crate) fn container_spec(
         pod_ip: record.pod_ip,
         host_ip: host.host_ip,
         port: port(container, record, host.pod_dir)?,
-        host_env: host.host_env,
+        host_env: &host_env(host.host_env, person.account.as_ref()),
         volumes: &mounted,
         termination_log: &message_file,
         kubeconfig: kubeconfig.as_deref(),
     };
     let env = environment::environment(pod, container, &place, sources)?;
-    let cwd = working_dir(container.working_dir.as_deref().unwrap_or_default(), &work_dir)?;
+    let cwd = working_dir(container.working_dir.as_deref().unwrap_or_default(), &work_dir, &links)?;
     Ok(ContainerSpec {
         name: container.name.clone(),
         attempt,
@@ -136,7 +157,19 @@ pub(crate) fn container_spec(
         stdin: stdin(container),
         limits: limits(container),
         log: LogLimits::default(),
+        identity: person.identity,
     })
+}
+
+/// What the host says of the server's user is not true of another one.
+fn host_env(host: &BTreeMap<String, String>, account: Option<&Account>) -> BTreeMap<String, String> {
+    let mut env = host.clone();
+    if let Some(account) = account {
+        env.insert("HOME".to_owned(), account.home.clone());
+        env.remove("USER");
+        env.extend(account.name.clone().map(|name| ("USER".to_owned(), name)));
+    }
+    env
 }
 
 fn stdin(container: &Container) -> Stdin {
@@ -148,17 +181,16 @@ fn stdin(container: &Container) -> Stdin {
 }
 
 /// An absolute one is the host's and must exist; a relative one is below the container's own directory, and is made.
-fn working_dir(given: &str, work_dir: &Path) -> Result<PathBuf, PrepareError> {
+fn working_dir(given: &str, work_dir: &Path, links: &Links) -> Result<PathBuf, PrepareError> {
     let path = Path::new(given);
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
-    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(PrepareError::WorkingDirEscapes(given.to_owned()));
-    }
-    let cwd = work_dir.join(path);
-    fs::create_dir_all(&cwd).map_err(PrepareError::WorkDir)?;
-    Ok(cwd)
+    links.directory(given).map_err(|error| match error {
+        MountError::Escapes(path) => PrepareError::WorkingDirEscapes(path),
+        other => other.into(),
+    })?;
+    Ok(work_dir.join(path))
 }
 
 /// The first declared port, or a free one that stays the same as long as the pod lives.

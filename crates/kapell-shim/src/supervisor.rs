@@ -452,6 +452,7 @@ impl Supervisor {
             terminal: false,
             procs: group.open_procs(),
             data_limit: data_limit(self.state.cgroup, &spec.limits),
+            identity: &spec.identity,
         };
         match spawn::spawn(launch) {
             Ok(pid) => {

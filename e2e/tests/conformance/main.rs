@@ -10,6 +10,7 @@ mod cli;
 mod containers;
 mod events;
 mod garbage;
+mod identity;
 mod namespaces;
 mod network;
 mod node;

@@ -28,7 +28,15 @@ fn spec_of(pod_dir: &Path, container: serde_json::Value) -> Result<ContainerSpec
     let container: Container = serde_json::from_value(value).unwrap();
     let ip = Ipv4Addr::LOCALHOST;
     let mut record = PodRecord::new("ns".into(), "pod".into(), ip, 1);
-    let host = Host { pod_dir, host_ip: ip, host_env: &BTreeMap::new(), host_volumes: pod_dir.join("volumes") };
+    let host = Host {
+        data_dir: pod_dir,
+        pod_dir,
+        host_ip: ip,
+        host_env: &BTreeMap::new(),
+        host_volumes: pod_dir.join("volumes"),
+        group: 0,
+        powers: Powers::ours(),
+    };
     let places = BTreeMap::from([("data".to_owned(), pod_dir.join("data"))]);
     container_spec(&Pod::default(), &container, 0, &mut record, &places, &host, &Nothing)
 }

@@ -94,7 +94,7 @@ fn check_container(container: &Field<'_, '_>, around: &Surroundings<'_>, problem
         }
     }
     check_resources(&container.field("resources"), problems);
-    check_security(&container.field("securityContext"), around.process, problems);
+    check_security(&container.field("securityContext"), problems);
 }
 
 fn check_image(container: &Field<'_, '_>, process: bool, problems: &mut Vec<Problem>) {

@@ -39,20 +39,17 @@ const OF_CONTAINER: &[Ignored] = &[
     ("resizePolicy", "ignored; resources cannot be changed in place yet"),
 ];
 
-/// Hardening and powers that a plain process neither loses nor gets.
+/// Hardening and powers that a plain process neither loses nor gets. What it can lose it does: see the agent.
 const OF_SECURITY: &[Ignored] = &[
-    ("allowPrivilegeEscalation", "not enforced on process pods"),
     ("appArmorProfile", "not applied to process pods"),
-    ("capabilities", "not applied to process pods; they have those of the server"),
-    ("fsGroup", "not applied to process pods; volumes belong to the server's user"),
-    ("fsGroupChangePolicy", "not applied to process pods"),
+    ("fsGroupChangePolicy", "has no effect; volumes that fsGroup concerns are made anew for each pod"),
     ("privileged", "has no effect; a process pod has the privileges of the server"),
     ("procMount", "not applied to process pods"),
     ("readOnlyRootFilesystem", "not enforced on process pods; they see the host's file system"),
     ("seLinuxChangePolicy", "not applied to process pods"),
     ("seLinuxOptions", "not applied to process pods"),
     ("seccompProfile", "not applied to process pods"),
-    ("supplementalGroupsPolicy", "not applied to process pods"),
+    ("supplementalGroupsPolicy", "has no effect; the groups are those that are named, as with Strict"),
     ("sysctls", "not applied; a process pod shares the host's kernel settings"),
     ("windowsOptions", "not applied to process pods"),
 ];
@@ -106,12 +103,11 @@ pub(super) fn warn_about_spec(spec: &Field<'_, '_>) -> Vec<String> {
 fn warn_about(parent: &Field<'_, '_>, table: &[Ignored], warnings: &mut Vec<String>) {
     for (name, effect) in table {
         let field = parent.field(name);
-        // Whoever forbids an escalation asks for something; whoever sets a switch to off mostly does not.
         let asks = match field.value {
             Value::Null => false,
-            Value::Bool(on) => *on || *name == "allowPrivilegeEscalation",
+            Value::Bool(on) => *on,
             Value::String(text) => !text.is_empty(),
-            Value::Number(number) => number.as_i64() != Some(0) || *name == "fsGroup",
+            Value::Number(number) => number.as_i64() != Some(0),
             Value::Array(_) | Value::Object(_) => field.len() > 0,
         };
         if asks {
@@ -122,7 +118,14 @@ fn warn_about(parent: &Field<'_, '_>, table: &[Ignored], warnings: &mut Vec<Stri
 
 fn warn_about_container(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
     warn_about(container, OF_CONTAINER, warnings);
-    warn_about(&container.field("securityContext"), OF_SECURITY, warnings);
+    let security = container.field("securityContext");
+    warn_about(&security, OF_SECURITY, warnings);
+    let capabilities = security.field("capabilities");
+    let (add, drop) = (capabilities.field("add"), capabilities.field("drop"));
+    if add.len() > 0 && drop.len() == 0 && security.field("privileged").value != &Value::Bool(false) {
+        let effect = "has no effect; a process pod has the capabilities of the server unless it drops them";
+        warnings.push(format!("{}: {effect}", add.path()));
+    }
     let lifecycle = container.field("lifecycle");
     for name in ["postStart", "preStop"] {
         let hook = lifecycle.field(name);
