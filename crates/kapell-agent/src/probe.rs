@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 mod check;
+mod grpc;
 
 pub(crate) use check::{Endpoint, Target};
 

@@ -2,15 +2,19 @@
 //!
 //! `kapell-e2e-pod [--ready-after MS]` listens on `$HOST:$PORT`. `GET /` answers `pod pid`; `/healthz` is 503 until the
 //! given time has passed; `/hit` is counted, and `/hits` tells how often; `/slow?MS` answers late; `/echo` returns the
-//! request's headers.
+//! request's headers. It also speaks gRPC's health protocol and is healthy.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::routing::{any, get};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 
 static HITS: AtomicU32 = AtomicU32::new(0);
 
@@ -36,7 +40,8 @@ async fn main() -> anyhow::Result<()> {
         .route("/hit", any(|| async { HITS.fetch_add(1, Ordering::Relaxed).to_string() }))
         .route("/hits", get(|| async { HITS.load(Ordering::Relaxed).to_string() }))
         .route("/slow", get(slow))
-        .route("/echo", any(echo));
+        .route("/echo", any(echo))
+        .route("/grpc.health.v1.Health/Check", post(serving));
     let listener = tokio::net::TcpListener::bind((host, port)).await?;
     eprintln!("listening on {host}:{port}");
     axum::serve(listener, app).with_graceful_shutdown(terminated()).await?;
@@ -61,4 +66,15 @@ async fn echo(headers: HeaderMap, body: String) -> String {
         text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
     }
     text + "\n" + &body
+}
+
+/// `HealthCheckResponse {status: SERVING}`.
+async fn serving() -> Response {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", axum::http::HeaderValue::from_static("0"));
+    let frames = [Frame::data(Bytes::from_static(b"\0\0\0\0\x02\x08\x01")), Frame::trailers(trailers)];
+    let body = StreamBody::new(futures::stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/grpc"));
+    response
 }

@@ -39,7 +39,6 @@ fn dangerous_to_ignore_on_any_pod() {
         (affinity("podAntiAffinity"), "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution"),
         (affinity("podAffinity"), "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution"),
         (spec(json!({ "readinessGates": [{ "conditionType": "a" }] })), "spec.readinessGates"),
-        (container(json!({ "readinessProbe": { "grpc": { "port": 1 } } })), "spec.containers[0].readinessProbe.grpc"),
         (
             container(json!({ "volumeDevices": [{ "name": "a", "devicePath": "/dev/a" }] })),
             "spec.containers[0].volumeDevices",
