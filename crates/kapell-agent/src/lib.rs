@@ -48,6 +48,7 @@ mod stale;
 mod start;
 mod status;
 mod stop;
+mod subpath;
 mod supervise;
 mod termination;
 mod tokens;

@@ -17,6 +17,7 @@ use crate::grounds::{self, GroundsError};
 use crate::identity::{self, Account, IdentityError, Powers};
 use crate::mounts::{Links, MountError};
 use crate::record::PodRecord;
+use crate::subpath::{self, Mounted, SubPathError};
 use crate::termination;
 use crate::tokens::Tokens;
 use crate::volumes::{self, Given, VolumeError};
@@ -47,8 +48,8 @@ pub(crate) enum PrepareError {
     Port(Ipv4Addr, #[source] io::Error),
     #[error("workingDir \"{0}\" leaves the container's directory; give an absolute path or one below it")]
     WorkingDirEscapes(String),
-    #[error("volumeMounts of \"{0}\": subPath and subPathExpr are not supported by process pods")]
-    SubPath(String),
+    #[error(transparent)]
+    SubPath(#[from] SubPathError),
 }
 
 /// What the node contributes.
@@ -117,36 +118,35 @@ pub(crate) fn container_spec(
     let message_file = termination::prepare(host.pod_dir, &container.name, attempt).map_err(PrepareError::Message)?;
     grounds::open(host.data_dir, host.pod_dir, &container.name, access, &person.identity)?;
     let mut links = Links::below(&work_dir, person.identity.uid.zip(person.identity.gid));
-    let (mut mounted, mut kubeconfig) = (BTreeMap::new(), None);
-    for mount in container.volume_mounts.iter().flatten() {
-        // The API refuses them; mounting the whole volume instead would show more than was asked for.
-        if mount.sub_path.is_some() || mount.sub_path_expr.is_some() {
-            return Err(PrepareError::SubPath(mount.name.clone()));
-        }
-        let Some(place) = places.get(&mount.name) else { continue };
-        if !mount.mount_path.starts_with('/') {
-            links.link(&mount.mount_path, place)?;
-        }
-        if mount.mount_path == MOUNT_PATH {
-            kubeconfig = Some(place.join(volumes::KUBECONFIG)).filter(|file| file.exists());
-        }
-        mounted.insert(mount.name.clone(), place.display().to_string());
+    let port = port(container, record, host.pod_dir)?;
+    let host_env = host_env(host.host_env, person.account.as_ref());
+    let log = message_file.display().to_string();
+    let environment_with = |mounted: &Mounted<'_>| {
+        let (volumes, kubeconfig) = told(mounted);
+        let place = Place {
+            pod_ip: record.pod_ip,
+            host_ip: host.host_ip,
+            port,
+            host_env: &host_env,
+            volumes: &volumes,
+            termination_log: &log,
+            kubeconfig: kubeconfig.as_deref(),
+        };
+        environment::environment(pod, container, &place, sources)
+    };
+    let mut mounted = subpath::mounts(pod, container, places, None)?;
+    let mut env = environment_with(&mounted)?;
+    if subpath::has_expressions(container) {
+        // They name variables, and where they lead becomes one.
+        mounted = subpath::mounts(pod, container, places, Some(&env))?;
+        env = environment_with(&mounted)?;
+    }
+    for (mount, target) in mounted.iter().filter(|(mount, _)| !mount.mount_path.starts_with('/')) {
+        links.link(&mount.mount_path, target)?;
     }
     if let Some(path) = termination::relative_path(container) {
         links.link(path, &message_file)?;
     }
-    let message_file = message_file.display().to_string();
-    let kubeconfig = kubeconfig.map(|file| file.display().to_string());
-    let place = Place {
-        pod_ip: record.pod_ip,
-        host_ip: host.host_ip,
-        port: port(container, record, host.pod_dir)?,
-        host_env: &host_env(host.host_env, person.account.as_ref()),
-        volumes: &mounted,
-        termination_log: &message_file,
-        kubeconfig: kubeconfig.as_deref(),
-    };
-    let env = environment::environment(pod, container, &place, sources)?;
     let cwd = working_dir(container.working_dir.as_deref().unwrap_or_default(), &work_dir, &links)?;
     Ok(ContainerSpec {
         name: container.name.clone(),
@@ -159,6 +159,25 @@ pub(crate) fn container_spec(
         log: LogLimits::default(),
         identity: person.identity,
     })
+}
+
+/// What the environment says of the mounts: a directory for each volume, the whole one where it is mounted, and the kubeconfig
+/// of the pod's account.
+fn told(mounted: &Mounted<'_>) -> (BTreeMap<String, String>, Option<String>) {
+    let (mut volumes, mut kubeconfig) = (BTreeMap::new(), None);
+    for (mount, target) in mounted {
+        let is_part = [&mount.sub_path, &mount.sub_path_expr].into_iter().flatten().any(|path| !path.is_empty());
+        let directory = target.display().to_string();
+        if is_part {
+            volumes.entry(mount.name.clone()).or_insert(directory);
+        } else {
+            volumes.insert(mount.name.clone(), directory);
+        }
+        if mount.mount_path == MOUNT_PATH {
+            kubeconfig = Some(target.join(volumes::KUBECONFIG)).filter(|file| file.exists());
+        }
+    }
+    (volumes, kubeconfig.map(|file| file.display().to_string()))
 }
 
 /// What the host says of the server's user is not true of another one.

@@ -477,9 +477,10 @@ impl Worker {
     /// A container's start cannot be described as the objects are; told once, and tried again.
     fn not_prepared(&mut self, name: &str, error: &PrepareError) {
         let reason = match error {
-            PrepareError::Config(_) | PrepareError::Identity(_) | PrepareError::Grounds(_) => {
-                "CreateContainerConfigError"
-            }
+            PrepareError::Config(_)
+            | PrepareError::Identity(_)
+            | PrepareError::Grounds(_)
+            | PrepareError::SubPath(_) => "CreateContainerConfigError",
             _ => "CreateContainerError",
         };
         let trouble = Trouble::new(reason, error.to_string());

@@ -19,6 +19,7 @@ mod quota;
 mod scheduling;
 mod statefulsets;
 mod storage;
+mod subpaths;
 mod volumes;
 mod watchers;
 mod workloads;

@@ -56,13 +56,19 @@ fn working_directories_are_made_below_the_containers_own_and_nowhere_else() {
 }
 
 #[test]
-fn parts_of_volumes_are_refused_and_paths_stay_inside() {
+fn parts_of_volumes_and_paths_stay_inside() {
     let dir = tempfile::tempdir().unwrap();
     let mount = |mount: serde_json::Value| spec_of(dir.path(), json!({ "volumeMounts": [mount] }));
+    fs::create_dir(dir.path().join("data")).unwrap();
+    fs::write(dir.path().join("data/80"), "a file").unwrap();
     for key in ["subPath", "subPathExpr"] {
         let refused = mount(json!({ "name": "data", "mountPath": "in", key: "../../other" }));
         assert!(matches!(refused, Err(PrepareError::SubPath(_))), "{key}");
     }
+    // An expression may use what the environment says, which then tells where it has led to.
+    let spec = mount(json!({ "name": "data", "mountPath": "in", "subPathExpr": "$(PORT)" })).unwrap();
+    assert_eq!(spec.env["KAPELL_VOLUME_DATA"], dir.path().join("data/80").display().to_string());
+    assert_eq!(fs::read_to_string(layout::work_dir(dir.path(), "main").join("in")).unwrap(), "a file");
     assert!(mount(json!({ "name": "data", "mountPath": "../escaped" })).is_err());
     mount(json!({ "name": "data", "mountPath": "deep/in" })).unwrap();
     let link = layout::work_dir(dir.path(), "main").join("deep/in");

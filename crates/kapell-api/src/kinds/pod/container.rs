@@ -171,11 +171,11 @@ fn check_mounts(mounts: &Field<'_, '_>, around: &Surroundings<'_>, problems: &mu
         if around.process && path.text().split('/').any(|part| part == "..") {
             problems.push(path.invalid("must not contain '..'"));
         }
-        check_sub_path(&mount, around.process, problems);
+        check_sub_path(&mount, problems);
     }
 }
 
-fn check_sub_path(mount: &Field<'_, '_>, process: bool, problems: &mut Vec<Problem>) {
+fn check_sub_path(mount: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     for name in ["subPath", "subPathExpr"] {
         let path = mount.field(name);
         if path.text().is_empty() {
@@ -186,9 +186,6 @@ fn check_sub_path(mount: &Field<'_, '_>, process: bool, problems: &mut Vec<Probl
         }
         if path.text().split('/').any(|part| part == "..") {
             problems.push(path.invalid("must not contain '..'"));
-        }
-        if process {
-            problems.push(path.unsupported_yet("the whole volume would appear at mountPath"));
         }
     }
     if !mount.field("subPath").text().is_empty() && !mount.field("subPathExpr").text().is_empty() {

@@ -161,7 +161,4 @@ fn what_is_ignored_is_named() {
     }
     let absolute = process(json!({ "volumeMounts": [{ "name": "my-data", "mountPath": "/data" }] }));
     assert!(warnings("Pod", absolute)[0].contains("$KAPELL_VOLUME_MY_DATA"));
-    let sub_path = process(json!({ "volumeMounts": [{ "name": "a", "mountPath": "d", "subPath": "x" }] }));
-    let found = problems("Pod", with(&sub_path, json!({ "spec": { "volumes": [{ "name": "a" }] } })));
-    assert_eq!(paths(&found), ["spec.containers[0].volumeMounts[0].subPath"]);
 }
