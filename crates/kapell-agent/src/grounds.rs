@@ -15,6 +15,8 @@ use kapell_api::net::LoopbackBlock;
 use kapell_shim::layout;
 use kapell_shim::protocol::Identity;
 
+use crate::memory;
+
 /// May be passed, not listed: by all who have come that far, by a group.
 const PASS: u32 = 0o711;
 const GROUP_PASSES: u32 = 0o710;
@@ -65,7 +67,9 @@ pub(crate) fn open(
     if !admit(data, server_group).map_err(failed(data))? {
         return Err(GroundsError::Closed { uid, directory: data.to_owned() });
     }
-    for (directory, group) in [(&*data.join("pods"), server_group), (pod, pod_group)] {
+    let memory = memory::directory(pod);
+    let ours = [(&*data.join("pods"), server_group), (pod, pod_group), (&memory, pod_group)];
+    for (directory, group) in ours.into_iter().filter(|(directory, _)| directory.is_dir()) {
         chown(directory, None, Some(group))
             .and_then(|()| set_mode(directory, GROUP_PASSES))
             .map_err(failed(directory))?;

@@ -35,6 +35,7 @@ mod grounds;
 mod hooks;
 mod identity;
 mod logs;
+mod memory;
 mod mounts;
 mod node;
 mod objects;
@@ -155,6 +156,11 @@ impl Context {
                 () = shim.stop_all(grace) => {}
             }
             let _ = shim.shutdown().await;
+        }
+        // First: what is left of it would be found through the other one.
+        if let Err(error) = memory::remove(dir) {
+            tracing::warn!(uid, error = &error as &dyn std::error::Error, "volumes in memory not removed");
+            return;
         }
         if let Err(error) = tokio::fs::remove_dir_all(dir).await
             && error.kind() != io::ErrorKind::NotFound

@@ -15,12 +15,13 @@ use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits, Stdin};
 use crate::environment::{self, ConfigError, Place, Sources};
 use crate::grounds::{self, GroundsError};
 use crate::identity::{self, Account, IdentityError, Powers};
+use crate::memory;
 use crate::mounts::{Links, MountError};
 use crate::record::PodRecord;
 use crate::subpath::{self, Mounted, SubPathError};
 use crate::termination;
 use crate::tokens::Tokens;
-use crate::volumes::{self, Given, VolumeError};
+use crate::volumes::{self, Content, Given, VolumeError};
 
 /// Processes and threads of one container. Kubernetes has no resource for them, but without a limit one fork bomb fills
 /// the node's process table (32,768 or more numbers) and nothing can be started to stop it. Twice what systemd gives
@@ -38,6 +39,10 @@ pub(crate) enum PrepareError {
     WorkDir(#[source] io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error(
+        "the pod's shim is older than this server and cannot start anything as another user; delete the pod and create it anew"
+    )]
+    OldShim,
     #[error(transparent)]
     Grounds(#[from] GroundsError),
     #[error(transparent)]
@@ -82,6 +87,18 @@ pub(crate) fn volumes(
         let ips = (pod_ip, host.host_ip);
         let given = Given { sources, tokens, ips, host_volumes: &host.host_volumes, ownership };
         let content = volumes::content(pod, volume, &given, &directory)?;
+        if content == Content::Memory {
+            memory::prepare(host.pod_dir).map_err(|source| {
+                let (volume, path) = (volume.name.clone(), memory::directory(host.pod_dir));
+                VolumeError::Io { volume, path, source }
+            })?;
+            let directory = memory::directory(host.pod_dir).join(&volume.name);
+            places.insert(
+                volume.name.clone(),
+                volumes::materialise(&volume.name, &content, &directory, ownership.group)?,
+            );
+            continue;
+        }
         let digest = content.digest();
         if digest.is_some() && written.get(&volume.name).copied() == digest {
             places.insert(volume.name.clone(), directory);
@@ -159,6 +176,12 @@ pub(crate) fn container_spec(
         log: LogLimits::default(),
         identity: person.identity,
     })
+}
+
+/// A shim from before identities would start the container as the server's user.
+pub(crate) fn require_identities(spec: ContainerSpec, known: bool) -> Result<ContainerSpec, PrepareError> {
+    let is_other = spec.identity.uid.is_some() || spec.identity.gid.is_some();
+    if is_other && !known { Err(PrepareError::OldShim) } else { Ok(spec) }
 }
 
 /// What the environment says of the mounts: a directory for each volume, the whole one where it is mounted, and the kubeconfig

@@ -37,8 +37,13 @@ pub(crate) struct File {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Empty,
+    /// An empty directory, too; the caller says where.
+    Memory,
     Files(Files),
-    HostPath { path: PathBuf, kind: String },
+    HostPath {
+        path: PathBuf,
+        kind: String,
+    },
 }
 
 impl Content {
@@ -101,8 +106,8 @@ pub(crate) struct Given<'a> {
 /// What the volume consists of at this moment. `directory` is where its files will be.
 pub(crate) fn content(pod: &Pod, volume: &Volume, given: &Given<'_>, directory: &Path) -> Result<Content, VolumeError> {
     let mut collector = Collector { pod, volume: &volume.name, given, files: Files::new() };
-    if volume.empty_dir.is_some() {
-        return Ok(Content::Empty);
+    if let Some(empty) = &volume.empty_dir {
+        return Ok(if empty.medium.as_deref() == Some("Memory") { Content::Memory } else { Content::Empty });
     }
     if let Some(host) = &volume.host_path {
         collector.check_path(&host.path, true)?;
@@ -294,7 +299,7 @@ pub(crate) fn materialise(
         move |source| VolumeError::Io { volume: volume.to_owned(), path, source }
     };
     match content {
-        Content::Empty => {
+        Content::Empty | Content::Memory => {
             // As the kubelet makes them: whoever a container runs as may write. The pod's own directory is closed to others.
             fs::create_dir_all(directory)
                 .and_then(|()| give(directory, EMPTY_DIR_MODE, group))

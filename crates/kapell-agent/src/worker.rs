@@ -435,7 +435,8 @@ impl Worker {
             &host,
             self.context.objects.as_ref(),
         );
-        let spec = match spec {
+        let knows_identities = self.shim_state.as_ref().is_some_and(|state| state.borrow().identities);
+        let spec = match spec.and_then(|spec| start::require_identities(spec, knows_identities)) {
             Ok(spec) => spec,
             Err(error) => {
                 self.not_prepared(name, &error);
@@ -480,6 +481,7 @@ impl Worker {
             PrepareError::Config(_)
             | PrepareError::Identity(_)
             | PrepareError::Grounds(_)
+            | PrepareError::OldShim
             | PrepareError::SubPath(_) => "CreateContainerConfigError",
             _ => "CreateContainerError",
         };

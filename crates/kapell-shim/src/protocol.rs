@@ -187,6 +187,9 @@ pub struct PodState {
     pub boot_id: String,
     pub shim: ProcessId,
     pub cgroup: Backend,
+    /// The shim knows [`Identity`]. One that does not would start every container as itself.
+    #[serde(default)]
+    pub identities: bool,
     pub containers: BTreeMap<String, ContainerState>,
 }
 

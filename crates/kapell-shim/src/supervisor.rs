@@ -125,6 +125,7 @@ impl Supervisor {
             boot_id: proc::boot_id(),
             shim: ProcessId::own().unwrap_or(ProcessId { pid: 0, start_time: 0 }),
             cgroup: hierarchies.backend(),
+            identities: true,
             containers: BTreeMap::new(),
         };
         Self {

@@ -168,6 +168,9 @@ async fn volumes_of_objects_are_for_other_users_too() {
 /// Conformance: [sig-storage] EmptyDir volumes should support (non-root,0644,default) [LinuxOnly] [NodeConformance]
 /// Conformance: [sig-storage] EmptyDir volumes should support (non-root,0666,default) [LinuxOnly] [NodeConformance]
 /// Conformance: [sig-storage] EmptyDir volumes should support (non-root,0777,default) [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (non-root,0644,tmpfs) [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (non-root,0666,tmpfs) [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (non-root,0777,tmpfs) [LinuxOnly] [NodeConformance]
 #[tokio::test]
 async fn containers_of_different_users_share_a_directory() {
     if !is_root() {
@@ -177,27 +180,49 @@ async fn containers_of_different_users_share_a_directory() {
     let container = |name: &str, user: u32| {
         json!({
             "name": name, "command": ["sleep", "1000"], "securityContext": {"runAsUser": user, "runAsGroup": user},
-            "volumeMounts": [{"name": "v", "mountPath": "volume"}],
+            "volumeMounts": [{"name": "v", "mountPath": "volume"}, {"name": "m", "mountPath": "memory"}],
         })
     };
     let spec = json!({
         "runtimeClassName": "process", "terminationGracePeriodSeconds": 1, "securityContext": {"fsGroup": 3000},
-        "volumes": [{"name": "v", "emptyDir": {}}],
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "m", "emptyDir": {"medium": "Memory"}}],
         "containers": [container("one", 1001), container("two", 1002)],
     });
     let pods = case.path("v1", "pods");
     case.post(&pods, &json!({"metadata": {"name": "p"}, "spec": spec})).await.expect(201);
     case.until("it runs", &format!("{pods}/p"), |pod| pod["status"]["phase"] == "Running").await;
     assert_eq!(case.shell(&["p", "-c", "one"], "id -u; stat -L -c '%a %g' volume"), "1001\n2777 3000\n");
-    for mode in ["644", "666", "777"] {
-        let text = format!("cd volume; echo content > {mode}; chmod {mode} {mode}; stat -c '%a %u %g' {mode}");
+    for (volume, mode) in ["volume", "memory"].into_iter().flat_map(|v| ["644", "666", "777"].map(|mode| (v, mode))) {
+        let text = format!("cd {volume}; echo content > {mode}; chmod {mode} {mode}; stat -c '%a %u %g' {mode}");
         assert_eq!(case.shell(&["p", "-c", "one"], &text), format!("{mode} 1001 3000\n"));
-        assert_eq!(case.shell(&["p", "-c", "two"], &format!("cat volume/{mode}")), "content\n");
+        assert_eq!(case.shell(&["p", "-c", "two"], &format!("cat {volume}/{mode}")), "content\n");
     }
     case.shell(&["p", "-c", "two"], "echo more >> volume/666");
     // The account's token is for the pod's own.
     let token = "stat -L -c '%a %g' $(dirname $KUBECONFIG)/token";
     assert_eq!(case.shell(&["p", "-c", "two"], token), "640 3000\n");
+    // What is in memory goes with it.
+    case.delete(&format!("{pods}/p")).await.ok();
+    case.until_gone(&format!("{pods}/p")).await;
+}
+
+#[tokio::test]
+async fn what_runs_beside_a_container_is_the_same_user() {
+    if !is_root() {
+        skip!("{NEEDS_ROOT}");
+    }
+    let case = Case::new().await;
+    let pods = case.path("v1", "pods");
+    let mut spec = script("sleep 1000", json!({"runAsUser": 1001, "runAsGroup": 2002}), json!({}));
+    spec["terminationGracePeriodSeconds"] = json!(1);
+    let command = |text: &str| json!({"exec": {"command": ["sh", "-c", text]}});
+    spec["containers"][0]["lifecycle"] = json!({"postStart": command("echo $(id -u) $(id -g) > hook")});
+    let probe = "test \"$(id -u) $(id -g)\" = '1001 2002' && test -O hook";
+    spec["containers"][0]["readinessProbe"] = command(probe);
+    case.post(&pods, &json!({"metadata": {"name": "p"}, "spec": spec})).await.expect(201);
+    let ready = |pod: &Value| pod["status"]["containerStatuses"][0]["ready"] == true;
+    case.until("it is ready", &format!("{pods}/p"), ready).await;
+    assert_eq!(case.shell(&["p"], "cat hook; id -u; id -g"), "1001 2002\n1001\n2002\n");
 }
 
 #[tokio::test]

@@ -85,3 +85,15 @@ fn limits_come_from_the_resources_and_processes_are_always_limited() {
     let expected = Limits { cpu_milli: Some(250), cpu_request_milli: Some(100), memory_bytes: Some(64 << 20), ..none };
     assert_eq!(limits(given), expected);
 }
+
+#[test]
+fn a_shim_that_knows_no_identities_starts_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = |uid| {
+        let mut spec = spec_of(dir.path(), json!({})).unwrap();
+        spec.identity.uid = uid;
+        spec
+    };
+    assert!(matches!(require_identities(spec(Some(5)), false), Err(PrepareError::OldShim)));
+    assert!(require_identities(spec(Some(5)), true).is_ok() && require_identities(spec(None), false).is_ok());
+}

@@ -82,9 +82,8 @@ fn only_plain_files_are_read() {
     };
     let link = |path: &Path| symlink(&foreign, path).unwrap();
     let directory = |path: &Path| fs::create_dir(path).unwrap();
-    let cases: [(&dyn Fn(&Path), &str); 3] =
-        [(&fifo, "no plain file"), (&link, "a symbolic link"), (&directory, "no plain file")];
-    for (make, why) in cases {
+    let makes: [&dyn Fn(&Path); 3] = [&fifo, &link, &directory];
+    for (make, why) in makes.into_iter().zip(["no plain file", "a symbolic link", "no plain file"]) {
         prepare(dir.path(), "main", 0).unwrap();
         fs::remove_file(&file).unwrap();
         make(&file);

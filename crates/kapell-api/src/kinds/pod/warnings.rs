@@ -193,7 +193,7 @@ fn variable_name(volume: &str) -> String {
 
 fn warn_about_volume(volume: &Field<'_, '_>, warnings: &mut Vec<String>) {
     let empty_dir = volume.field("emptyDir");
-    if !empty_dir.field("medium").text().is_empty() {
+    if !matches!(empty_dir.field("medium").text(), "" | "Memory") {
         warnings.push(format!("{}: ignored; the directory is on disk", empty_dir.field("medium").path()));
     }
     if at(volume.value, "/emptyDir/sizeLimit") != &Value::Null {

@@ -139,7 +139,7 @@ fn what_is_ignored_is_named() {
             "spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution",
         ),
         (
-            json!({ "volumes": [{ "name": "a", "emptyDir": { "medium": "Memory" } }] }),
+            json!({ "volumes": [{ "name": "a", "emptyDir": { "medium": "HugePages" } }] }),
             "spec.volumes[0].emptyDir.medium",
         ),
     ] {
