@@ -18,6 +18,7 @@ mod quota;
 mod scheduling;
 mod statefulsets;
 mod storage;
+mod traffic;
 mod volumes;
 mod watchers;
 mod workloads;
