@@ -18,17 +18,6 @@ fn script(text: &str, of_pod: Value, of_container: Value) -> Value {
     })
 }
 
-/// What a pod has said when it has ended well.
-async fn output(case: &Case, name: &str, spec: Value) -> String {
-    let pods = case.path("v1", "pods");
-    case.post(&pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
-    let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    let pod = case.until(&format!("{name} has ended"), &format!("{pods}/{name}"), ended).await;
-    let said = case.get(&format!("{pods}/{name}/log")).await.text;
-    assert_eq!(pod["status"]["phase"], "Succeeded", "{said}\n{pod:#}");
-    said
-}
-
 /// Conformance: [sig-node] Security Context When creating a container with runAsUser should run the container with uid 65534 [LinuxOnly] [NodeConformance]
 /// Conformance: [sig-node] Security Context should support pod.Spec.SecurityContext.RunAsUser And pod.Spec.SecurityContext.RunAsGroup [LinuxOnly]
 /// Conformance: [sig-node] Security Context should support container.SecurityContext.RunAsUser And container.SecurityContext.RunAsGroup [LinuxOnly]
@@ -44,7 +33,7 @@ async fn a_container_is_who_it_asks_to_be() {
         ("pod", json!({"runAsUser": 1001, "runAsGroup": 2002}), json!({}), "1001 2002"),
         ("container", json!({"runAsUser": 1001}), json!({"runAsUser": 1002, "runAsGroup": 2003}), "1002 2003"),
     ] {
-        let said = output(&case, name, script(who, of_pod, of_container)).await;
+        let said = case.output(name, script(who, of_pod, of_container)).await;
         let lines: Vec<&str> = said.lines().collect();
         assert!(lines[0].starts_with(expected) && lines[1] == expected && lines[2] == "own", "{name}: {said}");
     }
@@ -59,7 +48,7 @@ async fn privileges_are_not_gained() {
         [("no", json!(false), "1\n"), ("yes", json!(true), "0\n"), ("unsaid", Value::Null, "0\n")]
     {
         let spec = script(text, json!({}), json!({"allowPrivilegeEscalation": allowed}));
-        assert_eq!(output(&case, name, spec).await, expected, "{name}");
+        assert_eq!(case.output(name, spec).await, expected, "{name}");
     }
     if !is_root() {
         return;
@@ -76,7 +65,7 @@ async fn privileges_are_not_gained() {
     for (name, allowed, expected) in [("gains", true, "0\n"), ("gains-not", false, "1000\n")] {
         let text = format!("{} -u", program.display());
         let spec = script(&text, json!({"runAsUser": 1000}), json!({"allowPrivilegeEscalation": allowed}));
-        assert_eq!(output(&case, name, spec).await, expected, "{name}");
+        assert_eq!(case.output(name, spec).await, expected, "{name}");
     }
 }
 
@@ -87,8 +76,7 @@ async fn who_is_not_privileged_cannot_administer_the_machine() {
     let case = Case::new().await;
     let text = "mount -t tmpfs none . 2>&1; grep CapEff /proc/self/status | cut -f 2; touch checkfile && ls";
     let said =
-        output(&case, "p", script(text, json!({}), json!({"privileged": false, "readOnlyRootFilesystem": false})))
-            .await;
+        case.output("p", script(text, json!({}), json!({"privileged": false, "readOnlyRootFilesystem": false}))).await;
     let lines: Vec<&str> = said.lines().collect();
     let [refusal @ .., effective, "checkfile"] = lines.as_slice() else { panic!("{said}") };
     assert!(
@@ -111,7 +99,7 @@ async fn another_user_leaves_a_word_too() {
     let case = Case::new().await;
     let mut spec = script("printf DONE > dev/termination-custom-log", json!({"runAsUser": 1000}), json!({}));
     spec["containers"][0]["terminationMessagePath"] = json!("dev/termination-custom-log");
-    output(&case, "p", spec).await;
+    case.output("p", spec).await;
     let pod = case.get(&format!("{}/p", case.path("v1", "pods"))).await.expect(200);
     assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"], "DONE");
 }
@@ -161,7 +149,7 @@ async fn volumes_of_objects_are_for_other_users_too() {
         volume["name"] = json!("v");
         spec["volumes"] = json!([volume]);
         spec["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "volume"}]);
-        assert_eq!(output(&case, name, spec).await.trim(), expected, "{name}");
+        assert_eq!(case.output(name, spec).await.trim(), expected, "{name}");
     }
 }
 

@@ -21,16 +21,6 @@ async fn create(case: &Case, name: &str, spec: Value) -> String {
     format!("{pods}/{name}")
 }
 
-/// What a pod has said when it has ended well.
-async fn output(case: &Case, name: &str, spec: Value) -> String {
-    let path = create(case, name, spec).await;
-    let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    let pod = case.until(&format!("{name} has ended"), &path, ended).await;
-    let said = case.get(&format!("{path}/log")).await.text;
-    assert_eq!(pod["status"]["phase"], "Succeeded", "{said}\n{pod:#}");
-    said
-}
-
 fn waiting(pod: &Value) -> Option<&str> {
     let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
     waiting["message"].as_str().filter(|_| waiting["reason"] == "CreateContainerConfigError")
@@ -46,7 +36,7 @@ async fn expressions_name_parts_of_volumes() {
         {"name": "v", "mountPath": "testcontainer"},
     ]);
     let test = "test -d testcontainer/logs/p && echo > logscontainer/test.log && ls testcontainer/logs/p && echo $KAPELL_VOLUME_V";
-    let said = output(&case, "p", script(test, json!({"emptyDir": {}}), mounts.clone())).await;
+    let said = case.output("p", script(test, json!({"emptyDir": {}}), mounts.clone())).await;
     assert!(said.starts_with("test.log\n") && said.trim_end().ends_with("/volumes/v"), "{said}");
 
     // What is changed in the pod later changes nothing in what runs.
@@ -128,7 +118,7 @@ async fn single_files_of_objects_are_mounted() {
     ] {
         let mounts = json!([{"name": "v", "mountPath": "deep/file", "subPath": part}]);
         assert_eq!(
-            output(&case, pod, script("cat deep/file; ls deep", volume, mounts)).await,
+            case.output(pod, script("cat deep/file; ls deep", volume, mounts)).await,
             format!("{expected}file\n")
         );
     }
