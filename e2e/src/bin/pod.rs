@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{any, get, post};
 use http_body_util::StreamBody;
@@ -110,10 +110,10 @@ async fn echo(headers: HeaderMap, body: String) -> String {
 /// `HealthCheckResponse {status: SERVING}`.
 async fn serving() -> Response {
     let mut trailers = HeaderMap::new();
-    trailers.insert("grpc-status", axum::http::HeaderValue::from_static("0"));
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let frames = [Frame::data(Bytes::from_static(b"\0\0\0\0\x02\x08\x01")), Frame::trailers(trailers)];
     let body = StreamBody::new(futures::stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
     let mut response = Response::new(Body::new(body));
-    response.headers_mut().insert("content-type", axum::http::HeaderValue::from_static("application/grpc"));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     response
 }
