@@ -45,6 +45,11 @@ pub fn log_dir(pod: &Path, container: &str) -> PathBuf {
     container_dir(pod, container).join("logs")
 }
 
+/// Leads to the terminal of a container that has one.
+pub fn terminal(pod: &Path, container: &str) -> PathBuf {
+    container_dir(pod, container).join("tty")
+}
+
 /// `stream` is `stdin`, `stdout` or `stderr`.
 pub fn fifo(pod: &Path, container: &str, stream: &str) -> PathBuf {
     container_dir(pod, container).join(format!("{stream}.fifo"))
