@@ -53,6 +53,7 @@ mod volumes;
 mod worker;
 
 pub use logs::{LogError, LogOptions, Logs, OutputStream, Restarts};
+pub use probe::check::tls_connector;
 pub use sessions::{Ended, ExecOptions, Input, Session, SessionEnd, SessionError, Sessions, Terminal};
 pub use stale::{Readiness, withdraw_stale_readiness};
 pub use stop::stop_pods;

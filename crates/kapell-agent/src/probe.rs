@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Probe};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-mod check;
+pub(crate) mod check;
 
 pub(crate) use check::{Endpoint, Target};
 

@@ -108,6 +108,15 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<Identity>,
 }
 
+/// Leaves out what is for us alone before a request is passed on.
+pub(crate) fn forget_credentials(headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    let assumed: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    for name in assumed {
+        headers.remove(name);
+    }
+}
+
 /// Why a bearer token opens nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {

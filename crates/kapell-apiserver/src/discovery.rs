@@ -241,6 +241,7 @@ fn verbs_of(subresource: &Subresource) -> &'static [&'static str] {
         Subresource::Finalize => &["update"],
         // Asked for by GET as a WebSocket and, by older clients, by POST; roles name the latter.
         Subresource::Connect("exec" | "attach" | "portforward") => &["create", "get"],
+        Subresource::Connect("proxy") => &["create", "delete", "get", "patch", "update"],
         Subresource::Connect(_) => &["get"],
     }
 }

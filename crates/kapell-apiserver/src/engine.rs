@@ -58,7 +58,7 @@ use crate::metrics::Metrics;
 use crate::path::{Query, ResourcePath};
 use crate::resources::{Resource, Resources};
 use crate::websocket::Upgrade;
-use crate::{Connect, Feed, Intake, key, reply, stored};
+use crate::{Connect, Feed, Intake, PassedOn, key, reply, stored};
 
 /// How often a write that lost against another one is decided again before the client gets 409.
 const ATTEMPTS: usize = 10;
@@ -104,6 +104,8 @@ pub(crate) struct Call {
     pub(crate) identity: Identity,
     /// Taken by what can be a WebSocket.
     pub(crate) upgrade: Arc<Mutex<Option<Upgrade>>>,
+    /// Taken by what passes requests on.
+    pub(crate) passed_on: Arc<Mutex<Option<PassedOn>>>,
     /// Ends watches and streams.
     pub(crate) shutdown: CancellationToken,
 }

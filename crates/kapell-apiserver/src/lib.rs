@@ -27,6 +27,8 @@ mod der;
 mod discovery;
 mod engine;
 mod form;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod held;
 mod key;
 mod listen;
@@ -49,7 +51,7 @@ mod tls;
 mod websocket;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -61,7 +63,7 @@ use kapell_store::Store;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use crate::audit::AuditConfig;
@@ -142,8 +144,27 @@ pub struct ConnectRequest {
     pub query: Query,
     /// Something is in it when the client wants a WebSocket. What is left there carries a plain response.
     pub upgrade: Arc<Mutex<Option<Upgrade>>>,
+    /// Only for `proxy`.
+    pub passed_on: Option<PassedOn>,
     /// Ends what goes on after the response.
     pub shutdown: CancellationToken,
+}
+
+/// A request that is meant for what an object stands for, without what proves to us who sends it.
+#[derive(Debug)]
+pub struct PassedOn {
+    /// With the URL that it came with. An [`hyper::upgrade::OnUpgrade`] is among its extensions if the connection can be had.
+    pub request: http::Request<axum::body::Body>,
+    /// What follows `proxy` in the URL, as it is written: empty, or with a slash at its beginning.
+    pub rest: String,
+    /// `https:NAME:PORT` instead of `http:NAME:PORT` or `NAME:PORT`.
+    pub https: bool,
+    /// Number or name; empty when the URL has none.
+    pub port: String,
+    /// Who sends it.
+    pub client: Option<IpAddr>,
+    /// A place among the streams, for a connection that leaves HTTP.
+    pub slot: Option<OwnedSemaphorePermit>,
 }
 
 /// Answers a subresource that is not in the store, such as `pods/log`. The response may stream for as long as the

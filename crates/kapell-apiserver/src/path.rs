@@ -52,10 +52,32 @@ pub(crate) struct ResourcePath {
     pub(crate) plural: String,
     pub(crate) name: Option<String>,
     pub(crate) subresource: Option<String>,
+    /// What follows `proxy`, as it is written: empty, or with a slash at its beginning. Absent for every other subresource.
+    pub(crate) rest: Option<String>,
 }
 
 /// Parses an absolute path. A trailing slash is ignored, as Kubernetes does.
 pub(crate) fn parse(path: &str) -> Target {
+    let (path, rest) = split_proxied(path);
+    match (parse_ours(path), rest) {
+        (Target::Resource(path), Some(rest)) => Target::Resource(ResourcePath { rest: Some(rest.to_owned()), ..path }),
+        (target, _) => target,
+    }
+}
+
+/// Cuts off what `…/namespaces/NAMESPACE/PLURAL/NAME/proxy` passes on: it is somebody else's to understand.
+fn split_proxied(path: &str) -> (&str, Option<&str>) {
+    let mut segments = path.splitn(9, '/');
+    let mut skip = |count: usize| segments.nth(count - 1);
+    let is_proxied = skip(4) == Some("namespaces") && skip(4) == Some("proxy");
+    if !is_proxied {
+        return (path, None);
+    }
+    let length = segments.next().map_or(path.len(), |rest| path.len() - rest.len() - 1);
+    (&path[..length], Some(&path[length..]))
+}
+
+fn parse_ours(path: &str) -> Target {
     let Some(segments) = path.split('/').filter(|s| !s.is_empty()).map(percent_decode).collect::<Option<Vec<_>>>()
     else {
         return Target::Unknown;
@@ -107,6 +129,7 @@ fn parse_resource(group: &str, version: &str, segments: &[&str]) -> Target {
         plural: (*plural).to_owned(),
         name: name.map(|s| (*s).to_owned()),
         subresource: subresource.map(|s| (*s).to_owned()),
+        rest: None,
     })
 }
 

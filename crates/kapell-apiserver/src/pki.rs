@@ -25,7 +25,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use crate::auth::{KeyError, ServiceAccountKey};
 use crate::tls::{AnyCertificate, Tls};
 
-mod signer;
+pub(crate) mod signer;
 
 pub(crate) use self::signer::requested_identity;
 pub use self::signer::{ClientSigner, SignError};

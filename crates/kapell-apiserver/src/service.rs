@@ -18,7 +18,7 @@ use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::auth::{Identity, Peer, token};
+use crate::auth::{self, Identity, Peer, token};
 use crate::authorize::attributes::OnResource;
 use crate::authorize::{Action, impersonation};
 use crate::connections::ToSomebody;
@@ -27,7 +27,7 @@ use crate::metrics::Gauge;
 use crate::path::{self, Query, Target};
 use crate::record::Record;
 use crate::websocket::{self, Upgrade};
-use crate::{ApiServer, reply};
+use crate::{ApiServer, PassedOn, reply};
 
 /// Largest request body, as upstream: an object is at most about half of it.
 const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
@@ -114,8 +114,14 @@ impl ApiService {
         let query = record.query().clone();
         let watch = query.flag("watch");
         record.streams = watch || self.server.is_connect(&path);
-        let body = read_body(body, &head.headers).await?;
-        let upgrade = if record.streams { Upgrade::wanted(&mut head, self.server.streams())? } else { None };
+        let (body, upgrade, passed_on) = match &path.rest {
+            Some(rest) => (Bytes::new(), None, Some(self.passed_on(&head, body, rest)?)),
+            None => {
+                let body = read_body(body, &head.headers).await?;
+                let wants = record.streams.then(|| Upgrade::wanted(&mut head, self.server.streams())).transpose()?;
+                (body, wants.flatten(), None)
+            }
+        };
         let call = Call {
             method: head.method,
             path,
@@ -124,6 +130,7 @@ impl ApiService {
             body,
             identity: identity.clone(),
             upgrade: Arc::new(Mutex::new(upgrade)),
+            passed_on: Arc::new(Mutex::new(passed_on)),
             shutdown: self.shutdown.clone(),
         };
         let engine = self.server.engine();
@@ -145,6 +152,25 @@ impl ApiService {
             Ok(result) => result,
             Err(_) => Err(Status::timeout("the request was not finished in time", 0)),
         }
+    }
+
+    /// A request as a pod may see it: credentials are for us.
+    fn passed_on<B>(&self, head: &http::request::Parts, body: B, rest: &str) -> Result<PassedOn, Status>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut request = Request::from_parts(head.clone(), Body::new(body));
+        auth::forget_credentials(request.headers_mut());
+        let slot = request.headers().contains_key(header::UPGRADE).then(|| websocket::slot(self.server.streams()));
+        Ok(PassedOn {
+            request,
+            rest: rest.to_owned(),
+            https: false,
+            port: String::new(),
+            client: self.peer.address.map(|address| address.ip()),
+            slot: slot.transpose()?,
+        })
     }
 
     /// Who sends a request, and as whom it is to be taken.

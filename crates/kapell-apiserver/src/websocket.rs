@@ -106,8 +106,7 @@ impl Upgrade {
         let (Some(key), true) = (key, version.is_some_and(|version| version == "13")) else {
             return Err(Status::bad_request("only WebSockets of version 13 are supported"));
         };
-        let slot = slots.clone().try_acquire_owned();
-        let slot = slot.map_err(|_| Status::too_many_requests("the server has too many streams open, try again", 1))?;
+        let slot = slot(slots)?;
         let protocols = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
         let protocols = protocols.flat_map(|value| value.split(',')).map(|name| name.trim().to_owned());
         let protocols = protocols.filter(|name| !name.is_empty()).collect();
@@ -149,6 +148,15 @@ impl Upgrade {
         };
         (response, opened)
     }
+}
+
+/// A place among the streams.
+///
+/// # Errors
+/// There is none.
+pub(crate) fn slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
+    let slot = slots.clone().try_acquire_owned();
+    slot.map_err(|_| Status::too_many_requests("the server has too many streams open, try again", 1))
 }
 
 fn names(headers: &HeaderMap, name: &header::HeaderName, value: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Requests that originate in this process: the workflow engine's calls take the same path as everybody's, without a socket
 //! between caller and balancer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
+use crate::balance::Backend;
 use crate::core::Core;
 use crate::forward::{self, ForwardError, Version};
 use crate::headers;
@@ -71,17 +73,22 @@ pub(crate) async fn call(
     }
 }
 
+/// The endpoints behind a target.
+pub(crate) fn backend(core: &Core, target: &ServiceTarget) -> Result<Arc<Backend>, CallError> {
+    match core.backend(target) {
+        None => Err(CallError::NoService(target.clone())),
+        Some(Err(ports)) => Err(CallError::NoPort { target: target.clone(), ports }),
+        Some(Ok(backend)) => Ok(backend),
+    }
+}
+
 async fn perform(
     core: &Core,
     target: &ServiceTarget,
     request: Request<Bytes>,
     limit: usize,
 ) -> Result<Response<Bytes>, CallError> {
-    let backend = match core.backend(target) {
-        None => return Err(CallError::NoService(target.clone())),
-        Some(Err(ports)) => return Err(CallError::NoPort { target: target.clone(), ports }),
-        Some(Ok(backend)) => backend,
-    };
+    let backend = backend(core, target)?;
     let version = match backend.set().protocol {
         // Whoever is asked in gRPC speaks HTTP/2, whether or not its Service says so.
         Protocol::Http | Protocol::Detect if is_grpc(&request) => Version::Http2,

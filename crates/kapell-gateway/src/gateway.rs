@@ -20,7 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::balance::Patience;
 use crate::call::{self, CallError, CallOptions};
 use crate::core::{Core, Report};
+use crate::forward;
 use crate::metrics;
+use crate::pass::{EndpointConnection, EndpointLease};
 use crate::status::compute_patches;
 use crate::table::{Route, SERVICE_NAME_LABEL, compute_route};
 use crate::target::{ServiceTarget, resolve_host};
@@ -123,6 +125,16 @@ impl Gateway {
         options: CallOptions,
     ) -> Result<Response<Bytes>, CallError> {
         call::call(&self.core, target, request, options).await
+    }
+
+    /// A connection of its own to an endpoint of a Service, whatever it speaks.
+    ///
+    /// # Errors
+    /// There is no such Service, port or endpoint.
+    pub async fn connect(&self, target: &ServiceTarget) -> Result<EndpointConnection, CallError> {
+        let backend = call::backend(&self.core, target)?;
+        let (lease, stream) = forward::open_tunnel(&backend, None).await?;
+        Ok(EndpointConnection { stream, lease: EndpointLease { _lease: lease } })
     }
 
     /// Makes one Service's listeners and endpoints as `route` says, without any API: for tests, benches and embedders that

@@ -10,10 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
 use kapell_gateway::table::{EndpointState, Protocol};
-use kapell_gateway::{CallError, CallOptions, GatewayConfig, ServiceTarget};
+use kapell_gateway::{CallError, CallOptions, GatewayConfig, ServiceTarget, pass};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use stage::{Backend, Stage, get, http_client, send};
 
@@ -346,4 +348,39 @@ async fn an_endpoint_that_has_left_gets_its_time_and_no_more() {
     let (status, body) = held.await.unwrap();
     assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
     assert!(String::from_utf8_lossy(&body).contains("has left the service"), "{body:?}");
+}
+
+#[tokio::test]
+async fn a_request_is_passed_on_to_one_address_upgrades_included() {
+    let (plain, switching) = (Backend::http().await, Backend::switching().await);
+    let (plain_at, switching_at) = (plain.address, switching.address);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| async move {
+            let to = if request.uri().path() == "/ws" { switching_at } else { plain_at };
+            let stream = TcpStream::connect(to).await.unwrap();
+            let answered = pass(stream, request, None, (), CancellationToken::new()).await;
+            answered.map(|(response, _)| response)
+        });
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection.with_upgrades());
+        }
+    });
+    let request = Request::post(format!("http://{address}/echo")).body(Full::new(Bytes::from("x".repeat(1 << 20))));
+    let (status, body) = send(&http_client(), request.unwrap()).await;
+    assert_eq!((status, body.len()), (StatusCode::OK, 1 << 20));
+
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n").await.unwrap();
+    let head = stage::read_head(&mut client).await;
+    assert!(head.starts_with("HTTP/1.1 101") && head.to_ascii_lowercase().contains("upgrade: echo"), "{head}");
+    client.write_all(b"ping").await.unwrap();
+    let mut answer = [0; 4];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"ping");
+    client.shutdown().await.unwrap();
+    assert_eq!(client.read(&mut answer).await.unwrap(), 0, "the end of one side reaches the other, and comes back");
 }

@@ -20,6 +20,7 @@ pub mod data;
 mod handles;
 mod metrics;
 mod ports;
+mod proxy;
 mod services;
 mod streams;
 mod telemetry;

@@ -2,7 +2,7 @@
 //! which the agent knows.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use futures::{Stream, StreamExt as _};
 use kapell_agent::{
     Ended, ExecOptions, Input, LogOptions, Logs, OutputStream, Session, SessionError, Sessions, Terminal,
 };
+use kapell_api::net::LoopbackBlock;
 use kapell_api::status::Status;
 use kapell_apiserver::{
     Channel, ChannelReader, ChannelWriter, Connect, ConnectRequest, Dial, Frame, Query, RemoteCommand, outcome,
@@ -309,13 +310,21 @@ where
     futures::future::try_join_all(carried).await.map(drop)
 }
 
+/// The address of a pod, if it is one of those that this server gives: what else somebody may have written into the status must
+/// not be reached from here.
+pub(crate) fn pod_address(request: &ConnectRequest, block: LoopbackBlock) -> Option<IpAddr> {
+    let ip: Ipv4Addr = request.object["status"]["podIP"].as_str()?.parse().ok()?;
+    let (first, last) = block.pods();
+    (first..=last).contains(&ip).then_some(ip.into())
+}
+
 /// `pods/NAME/portforward`, to the pod's own address.
-pub(crate) struct PodPortForward;
+pub(crate) struct PodPortForward(pub(crate) LoopbackBlock);
 
 #[async_trait]
 impl Connect for PodPortForward {
     async fn connect(&self, mut request: ConnectRequest) -> Result<http::Response<Body>, Status> {
-        let ip = request.object["status"]["podIP"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
+        let ip = pod_address(&request, self.0);
         let running = request.object["status"]["phase"] == "Running";
         let ip = ip.filter(|_| running).ok_or_else(|| {
             Status::bad_request(format!("unable to forward port because pod \"{}\" is not running", request.name))
@@ -325,7 +334,8 @@ impl Connect for PodPortForward {
     }
 }
 
-async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+/// Connects, or says in which way that fails.
+pub(crate) async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
     let named = |error: io::Error| {
         let hint = match error.kind() {

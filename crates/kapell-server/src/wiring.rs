@@ -18,6 +18,7 @@ use kapell_workflow::{Engine, EventLimits};
 use crate::caller::Caller;
 use crate::cloud_events::CloudEvents;
 use crate::handles::{ClientAuthority, NodeUsage, PodLogs, RunIntake, Timeline};
+use crate::proxy::{PodProxy, ServiceProxy};
 use crate::streams::{PodAttach, PodExec, PodPortForward};
 
 /// Everything that runs, built and connected, but not yet started.
@@ -85,7 +86,9 @@ pub(crate) async fn wire(
     let attach = PodAttach { sessions: sessions.clone(), logs: Logs::new(data) };
     api.register_connect("pods", "exec", Arc::new(PodExec(sessions)));
     api.register_connect("pods", "attach", Arc::new(attach));
-    api.register_connect("pods", "portforward", Arc::new(PodPortForward));
+    api.register_connect("pods", "portforward", Arc::new(PodPortForward(block)));
+    api.register_connect("pods", "proxy", Arc::new(PodProxy(block)));
+    api.register_connect("services", "proxy", Arc::new(ServiceProxy(gateway.clone())));
     api.register_connect("workflowruns", "timeline", Arc::new(Timeline(workflows.clone())));
     api.register_intake(kapell_api::workflow::GROUP, "workflowruns", Arc::new(RunIntake(workflows.clone())));
 

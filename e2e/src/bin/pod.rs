@@ -1,16 +1,22 @@
 //! A small service for tests: answers who it is, counts what it did, and misbehaves on request.
 //!
-//! `kapell-e2e-pod [--ready-after MS]` listens on `$HOST:$PORT`. `GET /` answers `pod pid`; `/healthz` is 503 until the
+//! `kapell-e2e-pod [--ready-after MS] [--tls]` listens on `$HOST:$PORT`. `GET /` answers `pod pid`; `/healthz` is 503 until the
 //! given time has passed; `/hit` is counted, and `/hits` tells how often; `/slow?MS` answers late; `/echo` returns the
-//! request's headers.
+//! request's headers, and what is below `/request/` the request as it came, in JSON.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::routing::{any, get};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 static HITS: AtomicU32 = AtomicU32::new(0);
 
@@ -36,9 +42,13 @@ async fn main() -> anyhow::Result<()> {
         .route("/hit", any(|| async { HITS.fetch_add(1, Ordering::Relaxed).to_string() }))
         .route("/hits", get(|| async { HITS.load(Ordering::Relaxed).to_string() }))
         .route("/slow", get(slow))
-        .route("/echo", any(echo));
-    let listener = tokio::net::TcpListener::bind((host, port)).await?;
+        .route("/echo", any(echo))
+        .route("/request/{*below}", any(request));
+    let listener = TcpListener::bind((host, port)).await?;
     eprintln!("listening on {host}:{port}");
+    if arguments.iter().any(|word| word == "--tls") {
+        return serve_tls(listener, app).await;
+    }
     axum::serve(listener, app).with_graceful_shutdown(terminated()).await?;
     Ok(())
 }
@@ -47,6 +57,34 @@ async fn terminated() {
     let mut signal =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).expect("signals can be received");
     signal.recv().await;
+}
+
+async fn serve_tls(listener: TcpListener, app: Router) -> anyhow::Result<()> {
+    let certified = rcgen::generate_simple_self_signed(["pod.test".to_owned()])?;
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).map_err(anyhow::Error::msg)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::DEFAULT_VERSIONS)?
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(app.clone()));
+        tokio::spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let _ = connection.await;
+        });
+    }
+}
+
+async fn request(method: Method, uri: Uri, headers: HeaderMap, body: String) -> String {
+    let headers: serde_json::Map<String, serde_json::Value> = headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()))
+        .collect();
+    serde_json::json!({"method": method.as_str(), "uri": uri.to_string(), "headers": headers, "body": body}).to_string()
 }
 
 async fn slow(uri: Uri) -> String {

@@ -20,6 +20,7 @@ mod scheduling;
 mod statefulsets;
 mod storage;
 mod taints;
+mod traffic;
 mod volumes;
 mod watchers;
 mod workloads;

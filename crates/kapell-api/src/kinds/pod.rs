@@ -48,6 +48,7 @@ pub(super) const POD: Kind = Kind {
         Subresource::Connect("exec"),
         Subresource::Connect("attach"),
         Subresource::Connect("portforward"),
+        Subresource::Connect("proxy"),
     ],
     columns: columns::COLUMNS,
     selectable_fields: SELECTABLE_FIELDS,

@@ -17,7 +17,7 @@ pub(super) const SERVICE: Kind = Kind {
     singular: "service",
     short_names: &["svc"],
     categories: &["all"],
-    subresources: &[Subresource::Status],
+    subresources: &[Subresource::Status, Subresource::Connect("proxy")],
     columns: &[
         NAME,
         Column::new("Type", "string", "How the service is reached.", |service, _| text(service, "/spec/type").into()),

@@ -1,4 +1,4 @@
-//! Subresources that another service answers: logs of a pod, the timeline of a workflow run.
+//! Subresources that another service answers: logs of a pod, whatever a pod itself serves, the timeline of a workflow run.
 
 use axum::body::{Body, BodyDataStream};
 use futures::StreamExt as _;
@@ -17,6 +17,18 @@ impl Engine {
                 "nothing in this server answers {plural}/{name}: the service behind it is not running"
             )));
         };
+        let mut passed_on = call.passed_on.lock().take();
+        let target = match &mut passed_on {
+            None => target,
+            Some(passed_on) => {
+                let (https, name, port) = split_name(target.name).ok_or_else(|| {
+                    let text = format!("invalid {} request {:?}", target.resource.kind.singular, target.name);
+                    Status::bad_request(format!("{text}: the name is NAME, NAME:PORT or SCHEME:NAME:PORT"))
+                })?;
+                (passed_on.https, passed_on.port) = (https, port.to_owned());
+                Target { name, ..target }
+            }
+        };
         let entry = self.fetch(target).await?;
         let request = ConnectRequest {
             method: call.method.clone(),
@@ -26,6 +38,7 @@ impl Engine {
             subresource: name.to_owned(),
             query: call.query.clone(),
             upgrade: call.upgrade.clone(),
+            passed_on,
             shutdown: call.shutdown.clone(),
         };
         let response = connector.connect(request).await?;
@@ -41,3 +54,18 @@ impl Engine {
         }))
     }
 }
+
+/// `NAME`, `NAME:PORT` or `SCHEME:NAME:PORT`, of which scheme and port may be empty: whether it is https, the name, the port.
+fn split_name(text: &str) -> Option<(bool, &str, &str)> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (scheme, name, port) = match parts[..] {
+        [name] => ("", name, ""),
+        [name, port] => ("", name, port),
+        [scheme, name, port] => (scheme, name, port),
+        _ => return None,
+    };
+    (matches!(scheme, "" | "http" | "https") && !name.is_empty()).then_some((scheme == "https", name, port))
+}
+
+#[cfg(test)]
+mod tests;

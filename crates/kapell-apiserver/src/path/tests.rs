@@ -14,6 +14,7 @@ fn resource(
         plural: plural.into(),
         name: name.map(Into::into),
         subresource: subresource.map(Into::into),
+        rest: None,
     })
 }
 
@@ -44,6 +45,22 @@ fn paths_name_their_targets() {
     ] {
         assert_eq!(parse(path), expected, "{path}");
     }
+}
+
+#[test]
+fn what_is_passed_on_stays_as_it_is_written() {
+    for (path, name, rest) in [
+        ("/api/v1/namespaces/a/pods/p/proxy", "p", Some("")),
+        ("/api/v1/namespaces/a/pods/p/proxy/", "p", Some("/")),
+        ("/api/v1/namespaces/a/services/https:s:web/proxy//x%2Fy/../%ff", "https:s:web", Some("//x%2Fy/../%ff")),
+        ("/api/v1/namespaces/a/pods/proxy", "proxy", None),
+        ("/api/v1/namespaces/a/pods/proxy/log", "proxy", None),
+    ] {
+        let Target::Resource(target) = parse(path) else { panic!("{path} is no resource") };
+        assert_eq!((target.name.as_deref(), target.rest.as_deref()), (Some(name), rest), "{path}");
+        assert_eq!(target.subresource.as_deref() == Some("proxy"), rest.is_some(), "{path}");
+    }
+    assert_eq!(parse("/api/v1/namespaces/../pods/p/proxy/x"), Target::Unknown);
 }
 
 #[test]

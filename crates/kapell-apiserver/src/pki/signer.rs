@@ -128,6 +128,13 @@ pub(crate) fn requested_identity(request: &[u8]) -> Option<crate::auth::Identity
     crate::auth::certificate::named(Reader(subject).expect(SEQUENCE)?)
 }
 
+/// Reads bytes as a request, in PEM and bare.
+#[cfg(fuzzing)]
+pub(crate) fn look_at(bytes: &[u8]) {
+    let _ = pem(bytes).and_then(|der| read(&der).map(drop));
+    let _ = read(bytes);
+}
+
 fn pem(text: &[u8]) -> Result<Vec<u8>, SignError> {
     match Section::from_pem_slice(text) {
         Ok(Section(SectionKind::Csr, der)) => Ok(der),

@@ -152,6 +152,21 @@ fn turning_into_a_name_releases_the_address() {
 }
 
 #[test]
+fn the_stickiness_of_a_service_that_stops_being_sticky_goes_with_it() {
+    let old = defaulted("Service", service(json!({ "sessionAffinity": "ClientIP" })));
+    let mut new = with(&old, json!({ "spec": { "sessionAffinity": "None" } }));
+    (row("Service").prepare_update)(&mut new, &old);
+    assert_eq!((row("Service").validate)(&defaulted("Service", new)), []);
+    // Who says how sticky and not to be so at once has made a mistake.
+    let mut both = with(
+        &old,
+        json!({ "spec": { "sessionAffinity": "None", "sessionAffinityConfig": { "clientIP": { "timeoutSeconds": 9 } } } }),
+    );
+    (row("Service").prepare_update)(&mut both, &old);
+    assert_eq!((row("Service").validate)(&defaulted("Service", both)).len(), 1);
+}
+
+#[test]
 fn every_change_of_type_is_possible_with_the_type_alone() {
     let types = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
     for from in types {

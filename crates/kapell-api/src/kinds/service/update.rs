@@ -50,6 +50,10 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value) {
     } else if old_type == "ExternalName" && type_ != "ExternalName" {
         release(spec, old, &["externalName"]);
     }
+    let Some(spec) = part(new, "spec") else { return };
+    if text(old, "/spec/sessionAffinity") == "ClientIP" && text(spec, "/sessionAffinity") != "ClientIP" {
+        release(spec, old, &["sessionAffinityConfig"]);
+    }
 }
 
 /// Drops those fields that are as they were.
