@@ -3,6 +3,8 @@
 use kapell_e2e::conformance::{Case, MERGE, STRATEGIC, running_pod_spec};
 use serde_json::{Value, json};
 
+const APPLY: &str = "application/apply-patch+yaml";
+
 /// A container that says the word until it is stopped.
 fn saying(name: &str, word: &str) -> Value {
     let script = format!("while true; do echo {word}; sleep 0.1; done");
@@ -74,6 +76,22 @@ async fn more_are_put_into_a_running_pod() {
     assert_eq!(updated["spec"]["containers"][0]["command"], json!(["sleep", "1000"]));
     assert_eq!(updated["metadata"]["labels"], Value::Null);
     until_it_says(&case, &pod, "two", "polo").await;
+
+    // A dry run changes nothing; what is applied belongs to its manager, under the subresource.
+    let third = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"changed": "yes"}},
+        "spec": {"ephemeralContainers": [{"name": "three", "image": "none", "command": ["true"]}]},
+    });
+    for (query, expected) in [("dryRun=All&fieldManager=me", 2), ("fieldManager=me", 3)] {
+        case.patch(&format!("{subresource}?{query}"), APPLY, &third).await.expect(200);
+        let now = case.get(&subresource).await.expect(200);
+        assert_eq!(now["spec"]["ephemeralContainers"].as_array().map(Vec::len), Some(expected));
+    }
+    let now = case.get(&pod).await.expect(200);
+    let mine =
+        now["metadata"]["managedFields"].as_array().unwrap().iter().find(|entry| entry["manager"] == "me").unwrap();
+    assert_eq!((&mine["operation"], &mine["subresource"]), (&json!("Apply"), &json!("ephemeralcontainers")), "{mine}");
+    assert_eq!(mine["fieldsV1"].as_object().unwrap().keys().collect::<Vec<_>>(), ["f:spec"]);
 
     let gone = json!({"spec": {"ephemeralContainers": [saying("one", "marco")]}});
     let refused = case.patch(&subresource, MERGE, &gone).await.expect(422);

@@ -37,7 +37,7 @@ fn ephemeral_containers_change_neither_phase_nor_readiness() {
         let observed = Observed { containers, ..Observed::default() };
         serde_json::to_value(compute(pod, &observed, None, Ipv4Addr::LOCALHOST, now)).unwrap()
     };
-    let exit = protocol::Exit { code: 3, ..Default::default() };
+    let exit = Exit { code: 3, ..Default::default() };
     let ended =
         Seen { state: protocol::ContainerState { exit: Some(exit), ..Default::default() }, ..Default::default() };
     let live = status(&pod, running(true), ended.clone());

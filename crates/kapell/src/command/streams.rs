@@ -25,7 +25,7 @@ const PIECE: usize = 32 << 10;
 pub(crate) async fn exec(cluster: &Cluster, args: &ExecArgs) -> Outcome {
     let pod = pod_name(cluster, &args.at.pod).await?;
     let container = container(cluster, &pod, args.at.container.as_deref()).await?;
-    let tty = args.tty && terminal_here("-t")?;
+    let tty = args.at.tty && terminal_here("-t")?;
     let params = AttachParams {
         container: Some(container),
         stdin: args.at.stdin,
@@ -41,14 +41,16 @@ pub(crate) async fn exec(cluster: &Cluster, args: &ExecArgs) -> Outcome {
 pub(crate) async fn attach(cluster: &Cluster, args: &ContainerArgs) -> Outcome {
     let pod = pod_name(cluster, &args.pod).await?;
     let container = container(cluster, &pod, args.container.as_deref()).await?;
+    let tty = args.tty && terminal_here("-t")?;
     let params = AttachParams {
         container: Some(container),
         stdin: args.stdin,
         stdout: true,
-        stderr: true,
+        stderr: !tty,
+        tty,
         ..AttachParams::default()
     };
-    carry(cluster.pod_api().attach(&pod, &params).await?, false).await
+    carry(cluster.pod_api().attach(&pod, &params).await?, tty).await
 }
 
 /// The container that is named, else the pod's default one, else its first. Asked before anything is switched to streams,
