@@ -2,7 +2,7 @@
 
 use kapell_api::kind::Kind;
 use kapell_api::metadata::Metadata;
-use kapell_api::selector::{FieldRequirement, FieldSelector, Selector};
+use kapell_api::selector::{FieldRequirement, FieldSelector, Operator, Requirement, Selector};
 use kapell_api::status::Status;
 use kapell_store::Entry;
 use memchr::memmem::Finder;
@@ -37,7 +37,8 @@ impl Selection {
         let fields = query.get("fieldSelector").map(FieldSelector::parse).transpose();
         let fields = fields.map_err(|error| refused(error.to_string()))?.unwrap_or_default();
         let (identity, rest) = (FieldSelector::default(), FieldSelector::default());
-        let mut selection = Self { kind, labels, identity, fields: rest, held: Vec::new() };
+        let held = labels.requirements.iter().filter_map(labelled).collect();
+        let mut selection = Self { kind, labels, identity, fields: rest, held };
         for requirement in fields.requirements {
             match requirement.path.as_str() {
                 "metadata.name" | "metadata.namespace" => selection.identity.requirements.push(requirement),
@@ -102,6 +103,18 @@ impl Selection {
             field.map(|field| (field.value)(&object)).unwrap_or_default()
         }))
     }
+}
+
+/// What is found in the bytes of every object that fulfils a condition on a label, where that can be said. Neither keys nor values of
+/// labels have characters that JSON escapes, and objects are kept without spaces.
+fn labelled(requirement: &Requirement) -> Option<Finder<'static>> {
+    let Requirement { key, operator, values } = requirement;
+    let text = match (operator, values.first()) {
+        (Operator::In, Some(value)) if values.len() == 1 => format!("\"{key}\":\"{value}\""),
+        (Operator::In | Operator::Exists | Operator::Gt | Operator::Lt, _) => format!("\"{key}\":"),
+        (Operator::NotIn | Operator::DoesNotExist, _) => return None,
+    };
+    Some(Finder::new(text.as_bytes()).into_owned())
 }
 
 /// What is found in the bytes of every object that fulfils the condition, where that can be said.

@@ -73,7 +73,10 @@ async fn selectors_choose() {
     let api = Api::start().await;
     for (name, app, node) in [("a", "x", "n1"), ("b", "y", ""), ("c", "x", "n2")] {
         let mut object = pod(name);
-        object["metadata"]["labels"] = json!({"app": app});
+        object["metadata"]["labels"] = json!({"app": app, "example.com/order": (name.len() + app.len()).to_string()});
+        if name == "c" {
+            object["metadata"]["labels"]["empty"] = json!("");
+        }
         if !node.is_empty() {
             object["spec"]["nodeName"] = json!(node);
         }
@@ -82,6 +85,18 @@ async fn selectors_choose() {
     for (query, expected) in [
         ("labelSelector=app%3Dx", vec!["a", "c"]),
         ("labelSelector=app+notin+(x)", vec!["b"]),
+        ("labelSelector=app+in+(x,y)", vec!["a", "b", "c"]),
+        ("labelSelector=app+in+(z,y),app", vec!["b"]),
+        ("labelSelector=example.com/order%3D2,app%3Dx", vec!["a", "c"]),
+        ("labelSelector=example.com/order%3E1", vec!["a", "b", "c"]),
+        ("labelSelector=empty", vec!["c"]),
+        ("labelSelector=empty%3D", vec!["c"]),
+        ("labelSelector=!empty", vec!["a", "b"]),
+        ("labelSelector=empty!%3D", vec!["a", "b"]),
+        // A value, a name and a field of the object, but no label.
+        ("labelSelector=x", vec![]),
+        ("labelSelector=name%3Da", vec![]),
+        ("labelSelector=apiVersion%3Dv1", vec![]),
         ("fieldSelector=metadata.name%3Db", vec!["b"]),
         ("fieldSelector=spec.nodeName%3Dn2", vec!["c"]),
         ("fieldSelector=spec.nodeName%3D", vec!["b"]),
