@@ -415,7 +415,7 @@ fn debug(kubectl: &Kubectl) {
     kubectl.with(&session, "echo target $KAPELL_TARGET_PID; exit\n").ok().says("target ");
     kubectl.ok(&["logs", "talker", "-c", "look"]).says("target ");
     kubectl.ok(&["describe", "pod", "talker"]).says("Ephemeral Containers:");
-    for profile in ["legacy", "baseline", "netadmin", "sysadmin"] {
+    for profile in ["legacy", "general", "baseline", "netadmin", "sysadmin"] {
         let profile = format!("--profile={profile}");
         kubectl.ok(&["debug", "talker", "--image=none", &profile, "--", "true"]);
     }

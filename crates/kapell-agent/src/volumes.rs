@@ -84,6 +84,11 @@ pub(crate) struct Given<'a> {
     pub(crate) host_volumes: &'a Path,
 }
 
+/// Whether the pod has a volume that only a CSI driver could make.
+pub(crate) fn need_driver(pod: &Pod) -> bool {
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| volume.csi.is_some())
+}
+
 /// What the volume consists of at this moment. `directory` is where its files will be.
 pub(crate) fn content(pod: &Pod, volume: &Volume, given: &Given<'_>, directory: &Path) -> Result<Content, VolumeError> {
     let mut collector = Collector { pod, volume: &volume.name, given, files: Files::new() };

@@ -28,7 +28,7 @@ use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
 use crate::tokens::Tokens;
-use crate::{Context, backoff};
+use crate::{Context, backoff, volumes};
 
 /// Between withdrawing readiness and SIGTERM: endpoints and balancers learn of the former before the latter closes the
 /// listener, so that a rolling update fails no request.
@@ -208,7 +208,10 @@ impl Worker {
                 self.tell(Severity::Warning, error.reason.clone(), error.message.clone());
             }
             self.observed.blocked = Some(error);
-            self.retry();
+            // A driver does not come by waiting.
+            if !volumes::need_driver(&self.pod) {
+                self.retry();
+            }
         } else {
             self.observed.blocked = None;
         }

@@ -122,6 +122,8 @@ impl NodeController {
         let patch = json!({"metadata": {"uid": &*pod.id.uid}, "status": {"conditions": [condition]}});
         match api.patch_status(&pod.id.name, &PatchParams::default(), &Patch::Strategic(&patch)).await {
             Err(error) if pods::is_gone(&error) => return Ok(()),
+            // Our copy is older than our own last deed.
+            Ok(marked) if marked.metadata.deletion_timestamp.is_some() => return Ok(()),
             marked => drop(marked?),
         }
         match pods::delete_pod(&api, pod).await {

@@ -22,6 +22,9 @@ const END_OF_INPUT: u8 = 4;
 /// As much as a terminal holds of a line.
 const PIECE: usize = 4096;
 
+/// What a pipe holds by default.
+const PIPE: usize = 64 << 10;
+
 pub(crate) struct Terminal {
     master: File,
     /// As long as somebody holds it, reading the other side does not fail, and polling it does not spin.
@@ -73,9 +76,7 @@ impl Terminal {
     /// Moves along what was typed, a bounded amount at a time.
     pub(crate) fn forward(&mut self) {
         if self.pending.is_empty() {
-            let mut buffer = [0; PIECE];
-            let length = self.input.as_mut().and_then(|input| input.read(&mut buffer).ok()).unwrap_or(0);
-            self.pending.extend_from_slice(&buffer[..length]);
+            self.take_input();
         }
         match self.master.write(&self.pending) {
             Ok(length) => drop(self.pending.drain(..length)),
@@ -84,8 +85,21 @@ impl Terminal {
         }
     }
 
+    /// After what has been typed so far.
     pub(crate) fn end_input(&mut self) {
+        let mut pieces = 0;
+        while pieces < PIPE / PIECE && self.take_input() {
+            pieces += 1;
+        }
         self.pending.push(END_OF_INPUT);
+    }
+
+    /// False when there is nothing to take.
+    fn take_input(&mut self) -> bool {
+        let mut buffer = [0; PIECE];
+        let length = self.input.as_mut().and_then(|input| input.read(&mut buffer).ok()).unwrap_or(0);
+        self.pending.extend_from_slice(&buffer[..length]);
+        length > 0
     }
 }
 

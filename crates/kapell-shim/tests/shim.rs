@@ -561,6 +561,22 @@ fn a_container_has_a_terminal_if_it_asks_for_one() {
 }
 
 #[test]
+fn a_terminal_ends_with_its_shim() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(ContainerSpec { terminal: true, ..script("trap '' HUP; exec sleep 1000") });
+    let process = pod.main_pid();
+    let mut pod = pod.replace_shim();
+    assert!(pod.main().exit.is_some_and(|exit| exit.unknown));
+    let begun = std::time::Instant::now();
+    while process.is_alive() {
+        assert!(begun.elapsed() < PATIENCE, "it goes on without its terminal");
+        std::thread::yield_now();
+    }
+    pod.shutdown();
+}
+
+#[test]
 fn standard_input_stays_open_until_it_is_closed() {
     let dir = pod_dir();
     let mut pod = Pod::start(dir.path());

@@ -38,10 +38,10 @@ fn the_prompt_of_a_terminal_does_not_wait_for_its_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("0.log");
     let mut log = LogFile::open(path.clone(), LogLimits::default()).unwrap().of_terminal();
-    log.append(Stream::Stdout, b"up\r\n$ ");
-    assert_eq!(content(&path), [record("stdout", "F", "up\r"), record("stdout", "P", "$ ")]);
-    log.append(Stream::Stdout, b"ls\r\n");
-    assert_eq!(content(&path)[2..], [record("stdout", "F", "ls\r")]);
+    log.append(Stream::Stdout, b"up\n$ ");
+    assert_eq!(content(&path), [record("stdout", "F", "up"), record("stdout", "P", "$ ")]);
+    log.append(Stream::Stdout, b"ls\n");
+    assert_eq!(content(&path)[2..], [record("stdout", "F", "ls")]);
 }
 
 #[test]
