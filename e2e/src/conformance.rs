@@ -66,15 +66,27 @@ fn shared() -> Arc<Kapell> {
     kapell
 }
 
+async fn client(kapell: &Kapell) -> kube::Client {
+    let mut config = kapell.config().await;
+    // A refusal is an answer that a case is about, and nothing to try again.
+    config.default_retry = false;
+    kube::Client::try_from(config).expect("a client")
+}
+
 impl Case {
     /// With a namespace of its own, in which pods can be created.
     pub async fn new() -> Self {
+        Self::on(shared()).await
+    }
+
+    /// On a server of its own, for what would disturb the others.
+    pub async fn alone() -> Self {
+        Self::on(Arc::new(Kapell::start())).await
+    }
+
+    async fn on(kapell: Arc<Kapell>) -> Self {
         static CASES: AtomicUsize = AtomicUsize::new(0);
-        let kapell = shared();
-        let mut config = kapell.config().await;
-        // A refusal is an answer that a case is about, and nothing to try again.
-        config.default_retry = false;
-        let client = kube::Client::try_from(config).expect("a client");
+        let client = client(&kapell).await;
         let namespace = format!("case-{}", CASES.fetch_add(1, Ordering::Relaxed));
         let case = Self { kapell, namespace, client };
         case.post("/api/v1/namespaces", &json!({"metadata": {"name": case.namespace}})).await.expect(201);
@@ -84,6 +96,14 @@ impl Case {
         })
         .await;
         case
+    }
+
+    /// Kills the server, which has to be the case's own, and starts it again.
+    pub async fn kill_and_restart(&mut self) {
+        let kapell = Arc::get_mut(&mut self.kapell).expect("a server of its own");
+        kapell.kill();
+        kapell.restart();
+        self.client = client(&self.kapell).await;
     }
 
     /// The path of a collection in this case's namespace; `group_version` is `v1` or `apps/v1`.

@@ -408,10 +408,21 @@ fn auth(kubectl: &Kubectl) {
     kubectl.with(&["auth", "reconcile", "-f", "-"], &role.to_string()).ok().says("reconciled");
 }
 
-/// Refused: kubectl | `debug` (there are no ephemeral containers)
+/// Row: kubectl | `debug` (`-it`, `--target`, `--profile`, `--copy-to`; with `node/NAME` the pod waits for a container runtime)
 fn debug(kubectl: &Kubectl) {
-    let refused = kubectl.run(&["debug", "talker", "--image=busybox"]).exits(1);
-    assert!(refused.stderr.contains("ephemeral containers"), "{refused}");
+    // A pipe is no terminal, so `-t` is not for this test; e2e/tests/streams.rs has one.
+    let session = ["debug", "talker", "-i", "--image=none", "--target=main", "-c", "look", "--", "sh"];
+    kubectl.with(&session, "echo target $KAPELL_TARGET_PID; exit\n").ok().says("target ");
+    kubectl.ok(&["logs", "talker", "-c", "look"]).says("target ");
+    kubectl.ok(&["describe", "pod", "talker"]).says("Ephemeral Containers:");
+    for profile in ["legacy", "general", "baseline", "netadmin", "sysadmin"] {
+        let profile = format!("--profile={profile}");
+        kubectl.ok(&["debug", "talker", "--image=none", &profile, "--", "true"]);
+    }
+    kubectl.ok(&["debug", "talker", "--copy-to=copied", "--set-image=*=none", "--share-processes"]);
+    kubectl.ok(&["wait", "--for=condition=Ready", "pod/copied", "--timeout=60s"]);
+    let node = kubectl.ok(&["get", "nodes", "-o", "name"]).stdout;
+    kubectl.ok(&["debug", node.trim(), "--image=busybox"]).says("no node has a container runtime yet");
 }
 
 /// Row: kubectl | `cordon`, `uncordon`, `taint`, `drain`

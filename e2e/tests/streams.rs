@@ -112,6 +112,29 @@ fn exec_has_a_terminal_for_those_who_have_one() {
 }
 
 #[test]
+fn debug_has_a_terminal_beside_its_target() {
+    need_kubectl!();
+    let kapell = with_echo();
+    if Command::new("script").arg("--version").output().is_err() {
+        skip!("no `script` program");
+    }
+    let debug = "debug echo -it --image=none --target=main -c look -- sh";
+    let mut command = Command::new("script");
+    command
+        .args(["-qec", &format!("{} {debug}", kubectl_binary().unwrap().display()), "/dev/null"])
+        .env("KUBECONFIG", kapell.data().join("kubeconfig"))
+        .env("SHELL", "/bin/sh");
+    // What is typed is shown, too; what it comes to is not in it.
+    let typed =
+        "test -t 0 && test -t 1 && echo $((40 + 2)) $GREETING; kill -0 $KAPELL_TARGET_PID && echo lives-$?; exit\n";
+    let ran = run(command, Some(typed)).ok();
+    assert!(ran.stdout.contains("42 hello") && ran.stdout.contains("lives-0"), "{ran}");
+    let pod = kapell.object("default", "pod/echo");
+    let ended = &pod["status"]["ephemeralContainerStatuses"][0]["state"]["terminated"];
+    assert_eq!(ended["exitCode"], 0, "{pod}");
+}
+
+#[test]
 fn a_client_that_goes_takes_its_command_along() {
     let kapell = with_echo();
     for (_, command) in both(&kapell) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume};
 use kapell_client::ObjectKey;
 
+use crate::ephemeral::{as_container, ephemeral_containers};
 use crate::observed::{containers, init_containers};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,6 +25,9 @@ pub(crate) fn dependencies(pod: &Pod) -> BTreeSet<Dependency> {
     }
     for container in init_containers(pod).iter().chain(containers(pod)) {
         found.container(container);
+    }
+    for container in ephemeral_containers(pod) {
+        found.container(&as_container(container));
     }
     found.dependencies
 }

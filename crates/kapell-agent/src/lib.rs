@@ -30,6 +30,7 @@ mod address;
 mod backoff;
 mod dependencies;
 mod environment;
+mod ephemeral;
 mod fields;
 mod grounds;
 mod hooks;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use kapell_shim::protocol::Exit;
 
 use crate::backoff;
+use crate::ephemeral::{ephemeral_containers, is_ephemeral, lacks_command};
 use crate::observed::{Observed, Seen, Trouble, containers, init_containers, is_sidecar, missing_runtime};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub(crate) fn plan(pod: &Pod, observed: &Observed, now: Timestamp) -> Plan {
     let finished = matches!(phase, Some("Succeeded" | "Failed"));
     if deleting || finished || observed.failed.is_some() {
         let grace = if deleting { deletion_grace(pod) } else { termination_grace(pod) };
-        stop_all(&mut plan, observed, grace, "the pod is ending");
+        stop_all(&mut plan, pod, observed, grace, "the pod is ending");
         if plan.actions.is_empty() && !observed.containers.values().any(Seen::is_running) {
             plan.actions.push(if deleting { Action::Finish } else { Action::Release });
         }
@@ -93,7 +94,7 @@ pub(crate) fn plan(pod: &Pod, observed: &Observed, now: Timestamp) -> Plan {
     }
     if is_over(pod, observed) {
         // What still runs are sidecars, whose purpose has ended.
-        stop_all(&mut plan, observed, termination_grace(pod), "the pod's containers have ended");
+        stop_all(&mut plan, pod, observed, termination_grace(pod), "the pod's containers have ended");
         if plan.actions.is_empty() && !observed.containers.values().any(Seen::is_running) {
             plan.actions.push(Action::Release);
             plan.wake_at = None;
@@ -102,6 +103,12 @@ pub(crate) fn plan(pod: &Pod, observed: &Observed, now: Timestamp) -> Plan {
     }
     if observed.blocked.is_some() {
         return plan;
+    }
+    // They are there to look at what keeps the others from starting, too.
+    for container in ephemeral_containers(pod) {
+        if lacks_command(container).is_none() {
+            plan_ephemeral(&mut plan, &container.name, observed, now);
+        }
     }
     for container in init_containers(pod) {
         if !plan_init(&mut plan, pod, container, observed, now) {
@@ -126,6 +133,18 @@ fn plan_init(plan: &mut Plan, pod: &Pod, container: &Container, observed: &Obser
     }
     plan_container(plan, pod, container, true, observed, now);
     false
+}
+
+/// Started once, and tried again only as long as it never was.
+fn plan_ephemeral(plan: &mut Plan, name: &str, observed: &Observed, now: Timestamp) {
+    let seen = observed.containers.get(name);
+    if seen.is_some_and(|seen| !seen.never_started()) {
+        return;
+    }
+    match seen.and_then(|seen| seen.config_error.as_ref()) {
+        Some((_, retry_at)) if *retry_at > now => plan.wake(*retry_at),
+        _ => plan.actions.push(Action::Start { container: name.to_owned(), attempt: 0 }),
+    }
 }
 
 fn plan_container(
@@ -165,10 +184,13 @@ fn plan_container(
     }
 }
 
-fn stop_all(plan: &mut Plan, observed: &Observed, grace: Duration, why: &str) {
-    let running =
-        observed.containers.iter().filter(|(_, seen)| seen.is_running() && (!seen.stopping || grace.is_zero()));
-    plan.actions.extend(running.map(|(name, _)| Action::Stop { container: name.clone(), grace, why: why.to_owned() }));
+fn stop_all(plan: &mut Plan, pod: &Pod, observed: &Observed, grace: Duration, why: &str) {
+    let running = || observed.containers.iter().filter(|(_, seen)| seen.is_running());
+    // A shell that somebody has left open takes no notice of SIGTERM; the pod's end does not wait for it.
+    let only_ephemeral = running().all(|(name, _)| is_ephemeral(pod, name));
+    let grace = if only_ephemeral { Duration::ZERO } else { grace };
+    let to_stop = running().filter(|(_, seen)| !seen.stopping || grace.is_zero());
+    plan.actions.extend(to_stop.map(|(name, _)| Action::Stop { container: name.clone(), grace, why: why.to_owned() }));
 }
 
 fn seconds(seconds: i64) -> Duration {

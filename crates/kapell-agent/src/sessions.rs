@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use kapell_shim::layout;
 use kapell_shim::protocol::{Answer, Body, Op, Request, Streams, VERSION};
 use kapell_shim::socket::Address;
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -153,6 +154,13 @@ impl Sessions {
         let no_stdin = |_| SessionError::NoStdin { container: container.to_owned() };
         let writer = pipe::OpenOptions::new().open_sender(path).map_err(no_stdin)?;
         Ok(Input { writer, is_terminal: false })
+    }
+
+    /// The terminal of a running container that has one.
+    pub fn terminal(&self, pod_uid: &str, container: &str) -> Option<Terminal> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let link = layout::terminal(&self.pods.join(pod_uid), container);
+        rustix::fs::open(link, flags, Mode::empty()).ok().map(Terminal)
     }
 
     /// The first attached client's end of input is the container's, where it says `stdinOnce`.

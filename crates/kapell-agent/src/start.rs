@@ -172,6 +172,7 @@ pub(crate) fn container_spec(
         env,
         cwd,
         stdin: stdin(container),
+        terminal: container.tty.unwrap_or(false),
         limits: limits(container),
         log: LogLimits::default(),
         identity: person.identity,

@@ -5,12 +5,13 @@ use std::net::Ipv4Addr;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
-    HostIP, Pod, PodCondition, PodIP, PodStatus,
+    EphemeralContainer, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kapell_shim::protocol::Exit;
+use kapell_shim::protocol::{Exit, Running};
 
 use crate::backoff;
+use crate::ephemeral::{ephemeral_containers, is_ephemeral, lacks_command};
 use crate::observed::{Observed, Seen, containers, init_containers, is_sidecar, missing_runtime};
 use crate::plan::{is_over, restarts};
 
@@ -31,6 +32,8 @@ pub(crate) fn compute(
         containers(pod).iter().map(|container| container_status(pod, container, false, observed, now)).collect();
     let init_statuses: Vec<_> =
         init_containers(pod).iter().map(|container| container_status(pod, container, true, observed, now)).collect();
+    let ephemeral_statuses: Vec<_> =
+        ephemeral_containers(pod).iter().map(|container| ephemeral_status(pod, container, over, observed)).collect();
     let settled = settled(pod);
     let phase = settled.unwrap_or_else(|| phase(pod, observed, over));
     let ended = matches!(phase, "Succeeded" | "Failed");
@@ -60,6 +63,7 @@ pub(crate) fn compute(
         conditions: Some(merge_conditions(old.conditions.as_deref().unwrap_or_default(), conditions, now)),
         container_statuses: Some(container_statuses),
         init_container_statuses: (!init_statuses.is_empty()).then_some(init_statuses),
+        ephemeral_container_statuses: (!ephemeral_statuses.is_empty()).then_some(ephemeral_statuses),
         host_ip: Some(host_ip.to_string()),
         host_ips: Some(vec![HostIP { ip: host_ip.to_string() }]),
         pod_ip: ip.map(|ip| ip.to_string()),
@@ -81,7 +85,7 @@ fn settled(pod: &Pod) -> Option<&'static str> {
 }
 
 fn phase(pod: &Pod, observed: &Observed, over: bool) -> &'static str {
-    let running = observed.containers.values().any(Seen::is_running);
+    let running = observed.containers.iter().any(|(name, seen)| seen.is_running() && !is_ephemeral(pod, name));
     let exits =
         || containers(pod).iter().map(|container| observed.containers.get(&container.name).and_then(Seen::exit));
     if observed.failed.is_some() && !running {
@@ -163,13 +167,10 @@ fn container_status(
         ..ContainerStatus::default()
     };
     let state = if let Some(running) = &seen.state.running {
-        status.container_id = Some(format!("process://{}-{}", running.process.pid, running.process.start_time));
+        status.container_id = Some(container_id(running));
         let ready = if is_init && !is_sidecar(container) { false } else { seen.probes.ready };
         status.ready = ready && !observed.ending;
-        ContainerState {
-            running: Some(ContainerStateRunning { started_at: time(running.started_at) }),
-            ..Default::default()
-        }
+        is_running(running)
     } else if let Some((trouble, _)) = &seen.config_error {
         waiting(&trouble.reason, &trouble.message)
     } else if let Some(exit) = seen.exit() {
@@ -186,6 +187,42 @@ fn container_status(
     };
     status.state = Some(state);
     status
+}
+
+/// It is neither ready nor started again, and what it waits for is said also where the others have ended.
+fn ephemeral_status(pod: &Pod, container: &EphemeralContainer, over: bool, observed: &Observed) -> ContainerStatus {
+    let nothing = Seen::default();
+    let seen = observed.containers.get(&container.name).unwrap_or(&nothing);
+    let leaving = over || settled(pod).is_some() || observed.failed.is_some();
+    let ended = "the pod has ended, so nothing starts in it any more; kubectl debug --copy-to makes another one of it";
+    let state = match (&seen.state.running, seen.exit(), &seen.config_error) {
+        (Some(running), ..) => is_running(running),
+        (None, Some(exit), _) => terminated(exit, seen),
+        (None, None, _) if leaving => waiting("PodEnded", ended),
+        (None, None, Some((trouble, _))) => waiting(&trouble.reason, &trouble.message),
+        (None, None, None) => match missing_runtime(pod).or_else(|| lacks_command(container)) {
+            Some(trouble) => waiting(&trouble.reason, &trouble.message),
+            None => waiting("ContainerCreating", observed.blocked.as_ref().map_or("", |trouble| &trouble.message)),
+        },
+    };
+    ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        container_id: seen.state.running.as_ref().map(container_id),
+        state: Some(state),
+        ..ContainerStatus::default()
+    }
+}
+
+fn container_id(running: &Running) -> String {
+    format!("process://{}-{}", running.process.pid, running.process.start_time)
+}
+
+fn is_running(running: &Running) -> ContainerState {
+    ContainerState {
+        running: Some(ContainerStateRunning { started_at: time(running.started_at) }),
+        ..ContainerState::default()
+    }
 }
 
 fn not_started(pod: &Pod, is_init: bool, observed: &Observed) -> ContainerState {

@@ -70,6 +70,10 @@ pub(crate) enum VolumeError {
         "volume \"{volume}\": its type is not supported here; use configMap, secret, emptyDir, hostPath, downwardAPI or projected"
     )]
     Unsupported { volume: String },
+    #[error(
+        "volume \"{volume}\": it is of CSI driver \"{driver}\", but no CSI drivers can be used here; use configMap, secret, emptyDir or hostPath"
+    )]
+    Driver { volume: String, driver: String },
     #[error("volume \"{volume}\": hostPath {} is no {kind}", .path.display())]
     WrongType { volume: String, path: PathBuf, kind: String },
     #[error("volume \"{volume}\": {source}")]
@@ -103,6 +107,11 @@ pub(crate) struct Given<'a> {
     pub(crate) ownership: Ownership,
 }
 
+/// Whether the pod has a volume that only a CSI driver could make.
+pub(crate) fn need_driver(pod: &Pod) -> bool {
+    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).any(|volume| volume.csi.is_some())
+}
+
 /// What the volume consists of at this moment. `directory` is where its files will be.
 pub(crate) fn content(pod: &Pod, volume: &Volume, given: &Given<'_>, directory: &Path) -> Result<Content, VolumeError> {
     let mut collector = Collector { pod, volume: &volume.name, given, files: Files::new() };
@@ -116,6 +125,9 @@ pub(crate) fn content(pod: &Pod, volume: &Volume, given: &Given<'_>, directory: 
         let relative = Path::new(&host.path).is_relative() && kind.is_empty();
         let kind = if relative { "DirectoryOrCreate".to_owned() } else { kind };
         return Ok(Content::HostPath { path: given.host_volumes.join(&host.path), kind });
+    }
+    if let Some(csi) = &volume.csi {
+        return Err(VolumeError::Driver { volume: volume.name.clone(), driver: csi.driver.clone() });
     }
     if let Some(map) = &volume.config_map {
         collector.config_map(&map.name, map.items.as_deref(), map.optional, map.default_mode)?;

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::dependencies::{Dependency, dependencies};
 use crate::environment::{self, API_SERVICE, Sources as _};
+use crate::ephemeral::{self, ephemeral_containers};
 use crate::hooks::Stopped;
 use crate::observed::{Observed, Probes, Trouble, containers, init_containers, missing_runtime};
 use crate::plan::{Action, plan, restarts};
@@ -28,7 +29,7 @@ use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
 use crate::termination;
 use crate::tokens::Tokens;
-use crate::{Context, backoff};
+use crate::{Context, backoff, volumes};
 
 /// Between withdrawing readiness and SIGTERM: endpoints and balancers learn of the former before the latter closes the
 /// listener, so that a rolling update fails no request.
@@ -180,8 +181,21 @@ impl Worker {
         init_containers(&self.pod).iter().chain(containers(&self.pod))
     }
 
+    /// One of the pod's own: what somebody has put beside them is neither probed nor started again.
     fn container(&self, name: &str) -> Option<Container> {
         self.all_containers().find(|container| container.name == name).cloned()
+    }
+
+    /// An ephemeral container, as it is to be started now.
+    fn ephemeral(&self, name: &str) -> Option<Container> {
+        let container = ephemeral_containers(&self.pod).iter().find(|container| container.name == name)?;
+        let container = ephemeral::to_start(&self.pod, container, &self.observed, self.record.as_ref()?, &self.dir);
+        if let Some(below) = container.working_dir.as_ref().map(PathBuf::from).filter(|dir| dir.starts_with(&self.dir))
+        {
+            // Its target's, which may not have started yet. What fails here is told by the start.
+            let _ = std::fs::create_dir_all(below);
+        }
+        Some(container)
     }
 
     async fn sync(&mut self) {
@@ -195,7 +209,10 @@ impl Worker {
                 self.tell(Severity::Warning, error.reason.clone(), error.message.clone());
             }
             self.observed.blocked = Some(error);
-            self.retry();
+            // A driver does not come by waiting.
+            if !volumes::need_driver(&self.pod) {
+                self.retry();
+            }
         } else {
             self.observed.blocked = None;
         }
@@ -421,8 +438,8 @@ impl Worker {
         if self.must_wait_for_listeners() {
             return Ok(());
         }
-        let (Some(container), Some(shim), Some(record)) = (self.container(name), self.shim.clone(), &mut self.record)
-        else {
+        let container = self.container(name).or_else(|| self.ephemeral(name));
+        let (Some(container), Some(shim), Some(record)) = (container, self.shim.clone(), &mut self.record) else {
             return Ok(());
         };
         let host = self.context.host(&self.dir);

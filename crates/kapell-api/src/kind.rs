@@ -17,6 +17,8 @@ pub enum Subresource {
     Finalize,
     /// `certificatesigningrequests/approval`: replaces `status.conditions` only.
     Approval,
+    /// `pods/ephemeralcontainers`: replaces `spec.ephemeralContainers` only, which nothing else may change.
+    EphemeralContainers,
     /// `serviceaccounts/token`: issues a token for the account (`authentication.k8s.io/v1 TokenRequest`).
     Token,
     /// `pods/eviction`: deletes the pod if its disruption budgets allow (`policy/v1 Eviction`).
@@ -117,6 +119,8 @@ pub struct Kind {
     pub default: fn(&mut Value),
     /// Everything wrong with the object as it stands (after defaulting).
     pub validate: fn(&Value) -> Vec<Problem>,
+    /// Everything else that is wrong with the object as a new one.
+    pub validate_create: fn(&Value) -> Vec<Problem>,
     /// Everything wrong with the change: immutable fields and forbidden transitions.
     pub validate_update: fn(new: &Value, old: &Value) -> Vec<Problem>,
     /// Fields that are accepted but that the runtime does not honour yet, one `Warning` header each.

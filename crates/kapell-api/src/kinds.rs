@@ -147,6 +147,7 @@ const PLAIN: Kind = Kind {
     prepare_update: |_, _| {},
     default: |_| {},
     validate: |_| Vec::new(),
+    validate_create: |_| Vec::new(),
     validate_update: |_, _| Vec::new(),
     warnings: |_| Vec::new(),
     view: None,

@@ -224,15 +224,19 @@ fn response_kind(kind: &Kind, subresource: &Subresource) -> (&'static str, &'sta
         Subresource::Binding => ("", "v1", "Binding"),
         Subresource::Token => ("authentication.k8s.io", "v1", "TokenRequest"),
         Subresource::Eviction => ("policy", "v1", "Eviction"),
-        Subresource::Status | Subresource::Finalize | Subresource::Approval | Subresource::Connect(_) => {
-            (kind.group, kind.version, kind.kind)
-        }
+        Subresource::Status
+        | Subresource::Finalize
+        | Subresource::Approval
+        | Subresource::EphemeralContainers
+        | Subresource::Connect(_) => (kind.group, kind.version, kind.kind),
     }
 }
 
 fn verbs_of(subresource: &Subresource) -> &'static [&'static str] {
     match subresource {
-        Subresource::Status | Subresource::Approval | Subresource::Scale(_) => &["get", "patch", "update"],
+        Subresource::Status | Subresource::Approval | Subresource::EphemeralContainers | Subresource::Scale(_) => {
+            &["get", "patch", "update"]
+        }
         Subresource::Binding | Subresource::Token | Subresource::Eviction => &["create"],
         Subresource::Finalize => &["update"],
         // Asked for by GET as a WebSocket and, by older clients, by POST; roles name the latter.

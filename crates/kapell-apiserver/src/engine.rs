@@ -38,6 +38,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use kapell_api::kind::{Kind, Subresource};
+use kapell_api::problem::Problem;
 use kapell_api::status::Status;
 use kapell_store::{CommitError, Entry, ReadError, Revision, Store, Transaction, Write};
 use parking_lot::{Mutex, RwLock};
@@ -245,14 +246,16 @@ impl Engine {
     async fn handle_subresource(&self, call: &Call, target: Target<'_>, name: &str) -> Result<Response<Body>, Status> {
         let known = target.resource.kind.subresources.iter().find(|s| subresource_name(s) == name);
         let subresource = known.ok_or_else(Status::no_such_resource)?;
+        if let Some(mode) = Mode::by_way_of(subresource) {
+            return match call.method {
+                // Of these, that of the finalizers alone cannot be read.
+                Method::GET | Method::HEAD if mode != Mode::Finalize => self.get(call, target).await,
+                Method::PUT => self.put(call, target, mode).await,
+                Method::PATCH if mode != Mode::Finalize => self.patch(call, target, mode).await,
+                _ => Err(not_allowed(target.resource, &call.method)),
+            };
+        }
         match (subresource, &call.method) {
-            (Subresource::Status, &Method::GET | &Method::HEAD) => self.get(call, target).await,
-            (Subresource::Status, &Method::PUT) => self.put(call, target, Mode::Status).await,
-            (Subresource::Status, &Method::PATCH) => self.patch(call, target, Mode::Status).await,
-            (Subresource::Finalize, &Method::PUT) => self.put(call, target, Mode::Finalize).await,
-            (Subresource::Approval, &Method::GET | &Method::HEAD) => self.get(call, target).await,
-            (Subresource::Approval, &Method::PUT) => self.put(call, target, Mode::Approval).await,
-            (Subresource::Approval, &Method::PATCH) => self.patch(call, target, Mode::Approval).await,
             (Subresource::Scale(paths), &Method::GET | &Method::HEAD) => self.get_scale(call, target, paths).await,
             (Subresource::Scale(paths), &Method::PUT | &Method::PATCH) => self.set_scale(call, target, paths).await,
             (Subresource::Binding, &Method::POST) => self.create_binding(call, target).await,
@@ -292,12 +295,11 @@ impl Engine {
         }
     }
 
-    /// Row, schema and configured validators together; one complaint per field and sentence.
-    pub(crate) fn validate(&self, resource: &Resource, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    /// Row, schema and configured validators together with what is wrong with creating the object, or with its change; one complaint
+    /// per field and sentence.
+    pub(crate) fn validate(&self, resource: &Resource, object: &Value, of_change: Vec<Problem>) -> Result<(), Status> {
         let mut problems = (resource.kind.validate)(object);
-        if let Some(old) = old {
-            problems.extend((resource.kind.validate_update)(object, old));
-        }
+        problems.extend(of_change);
         for missing in resource.schema().missing(object) {
             // What controllers write into status is theirs to complete; clients must complete the rest.
             if !missing.field.starts_with("status") && !problems.iter().any(|p| p.field == missing.field) {
@@ -326,6 +328,7 @@ pub(crate) fn subresource_name(subresource: &Subresource) -> &'static str {
         Subresource::Eviction => "eviction",
         Subresource::Finalize => "finalize",
         Subresource::Approval => "approval",
+        Subresource::EphemeralContainers => "ephemeralcontainers",
         Subresource::Connect(name) => name,
     }
 }

@@ -178,7 +178,11 @@ fn add_paths(paths: &mut Map<String, Value>, kind: &Kind) {
             "delete": operation(kind, "delete", None),
         }),
     );
-    let writable = [(Subresource::Status, "status"), (Subresource::Approval, "approval")];
+    let writable = [
+        (Subresource::Status, "status"),
+        (Subresource::Approval, "approval"),
+        (Subresource::EphemeralContainers, "ephemeralcontainers"),
+    ];
     for (_, name) in writable.iter().filter(|(subresource, _)| kind.subresources.contains(subresource)) {
         paths.insert(
             format!("{object}/{name}"),

@@ -260,7 +260,12 @@ impl PodWakes {
             None => self.wake_adopters(namespace, &now.labels),
         }
         if let Some(node) = &now.node {
-            let is_new = before.is_none_or(|before| before.node.is_none());
+            let is_new = before.is_none_or(|before| {
+                // Nearly always they share one; one of other tolerations leaves at another time.
+                before.node.is_none()
+                    || !Arc::ptr_eq(&before.template, &now.template)
+                        && before.template.tolerations != now.template.tolerations
+            });
             if is_new && matches!(change, Change::Applied { .. }) {
                 self.queues.node.add(ObjectKey::new("", &**node));
             }

@@ -1,4 +1,5 @@
-//! Node lifecycle: a node whose heartbeat has stopped is marked, and its pods leave it when their patience ends.
+//! Node lifecycle and taint eviction: a node whose heartbeat has stopped is marked, and pods leave a node with a `NoExecute` taint,
+//! whoever has put it there, when their patience ends.
 //!
 //! The heartbeat is a Lease in `kube-node-lease`. Its silence is measured by this process's own clock from the moment at
 //! which it saw the Lease last change, so neither a server that was down nor a node's wrong clock makes a node dead.
@@ -15,6 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kapell_client::reconcile::Next;
 use kapell_client::{Change, ObjectKey, Queue, Recorder, Severity};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -111,6 +113,19 @@ impl NodeController {
 
     async fn evict(&self, pod: &KnownPod) -> Result<(), kube::Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &pod.id.namespace);
+        // Owners read from it that the pod did not fail by itself.
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": Time(Timestamp::now()),
+        });
+        let patch = json!({"metadata": {"uid": &*pod.id.uid}, "status": {"conditions": [condition]}});
+        match api.patch_status(&pod.id.name, &PatchParams::default(), &Patch::Strategic(&patch)).await {
+            Err(error) if pods::is_gone(&error) => return Ok(()),
+            // Our copy is older than our own last deed.
+            Ok(marked) if marked.metadata.deletion_timestamp.is_some() => return Ok(()),
+            marked => drop(marked?),
+        }
         match pods::delete_pod(&api, pod).await {
             Err(error) if pods::is_gone(&error) => Ok(()),
             Err(error) => Err(error),

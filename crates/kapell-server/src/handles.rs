@@ -58,9 +58,12 @@ pub(crate) fn container(pod: &Value, named: Option<&str>) -> Result<String, Stat
         containers.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect()
     };
     let (containers, init) = (names("containers"), names("initContainers"));
+    let ephemeral = names("ephemeralContainers");
     let pod_name = pod["metadata"]["name"].as_str().unwrap_or_default();
     match named {
-        Some(name) if containers.iter().chain(&init).any(|known| known == name) => Ok(name.to_owned()),
+        Some(name) if containers.iter().chain(&init).chain(&ephemeral).any(|known| known == name) => {
+            Ok(name.to_owned())
+        }
         Some(name) => Err(Status::bad_request(format!("container {name} is not valid for pod {pod_name}"))),
         None => match (pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str(), containers.as_slice()) {
             (Some(default), _) if containers.iter().any(|known| known == default) => Ok(default.to_owned()),

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
-use kapell_agent::{Ended, ExecOptions, Input, LogOptions, Logs, OutputStream, Session, SessionError, Sessions};
+use kapell_agent::{
+    Ended, ExecOptions, Input, LogOptions, Logs, OutputStream, Session, SessionError, Sessions, Terminal,
+};
 use kapell_api::net::LoopbackBlock;
 use kapell_api::status::Status;
 use kapell_apiserver::{
@@ -206,6 +208,13 @@ async fn carry_input(reader: &mut ChannelReader, mut stdin: Option<Input>, resiz
     }
 }
 
+/// A container of any sort, or nothing.
+fn spec_of(pod: &Value, container: &str) -> Value {
+    let lists = ["containers", "initContainers", "ephemeralContainers"].map(|list| &pod["spec"][list]);
+    let mut specs = lists.into_iter().filter_map(Value::as_array).flatten();
+    specs.find(|spec| spec["name"] == container).cloned().unwrap_or_default()
+}
+
 /// `pods/NAME/attach`: the output that comes from now on, and standard input where the container keeps it open.
 pub(crate) struct PodAttach {
     pub(crate) sessions: Sessions,
@@ -217,26 +226,26 @@ impl Connect for PodAttach {
     async fn connect(&self, mut request: ConnectRequest) -> Result<http::Response<Body>, Status> {
         let container = container(&request.object, request.query.get("container"))?;
         let wanted = wanted(&request.query)?;
-        if wanted.tty {
-            return Err(Status::bad_request(
-                "containers of process pods have no terminal: attach without -t, or use exec -t",
-            ));
+        let spec = spec_of(&request.object, &container);
+        if wanted.tty && spec["tty"] != true {
+            let detail = "has no terminal (tty: true in its specification): attach without -t, or use exec -t";
+            return Err(Status::bad_request(format!("container \"{container}\" {detail}")));
         }
         let uid = uid(&request).to_owned();
         let (response, streams) = remote_command(&mut request)?;
         let refused = |error: SessionError| refused(&request.name, &error);
         let stdin = if wanted.stdin { Some(self.sessions.stdin(&uid, &container).map_err(refused)?) } else { None };
-        let spec = request.object["spec"]["containers"].as_array().into_iter().flatten();
-        let once =
-            stdin.is_some() && spec.into_iter().any(|c| c["name"] == container.as_str() && c["stdinOnce"] == true);
+        let terminal = self.sessions.terminal(&uid, &container).filter(|_| wanted.tty);
+        let once = stdin.is_some() && spec["stdinOnce"] == true;
+        // The prompt that a terminal shows is a line without an end.
+        let tail_lines = Some(u64::from(wanted.tty));
         let mut outputs = Vec::new();
         for (channel, stream, wanted) in [
             (Channel::Stdout, OutputStream::Stdout, wanted.stdout),
             (Channel::Stderr, OutputStream::Stderr, wanted.stderr),
         ] {
             if wanted {
-                let options =
-                    LogOptions { follow: true, tail_lines: Some(0), stream: Some(stream), ..LogOptions::default() };
+                let options = LogOptions { follow: true, tail_lines, stream: Some(stream), ..LogOptions::default() };
                 let log = self.logs.open(&uid, &container, options);
                 outputs.push((channel, log.map_err(|error| Status::bad_request(error.to_string()))?));
             }
@@ -244,7 +253,7 @@ impl Connect for PodAttach {
         let (sessions, shutdown) = (self.sessions.clone(), request.shutdown.clone());
         tokio::spawn(async move {
             match streams.await {
-                Ok(streams) => attach(streams, stdin, outputs, shutdown).await,
+                Ok(streams) => attach(streams, stdin, terminal, outputs, shutdown).await,
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "attach without a client"),
             }
             if once && let Err(error) = sessions.close_stdin(&uid, &container).await {
@@ -258,6 +267,7 @@ impl Connect for PodAttach {
 async fn attach<S: Stream<Item = io::Result<Bytes>> + Send + 'static>(
     streams: RemoteCommand,
     stdin: Option<Input>,
+    terminal: Option<Terminal>,
     outputs: Vec<(Channel, S)>,
     shutdown: CancellationToken,
 ) {
@@ -266,9 +276,14 @@ async fn attach<S: Stream<Item = io::Result<Bytes>> + Send + 'static>(
         let writer = &writer;
         async move { writer.send(channel as u8, &piece).await }
     };
+    let resize = |columns, rows| {
+        if let Some(terminal) = &terminal {
+            terminal.resize(columns, rows);
+        }
+    };
     let outcome = tokio::select! {
         ended = carry_logs(outputs, send) => ended.map_or_else(|error| failure(&error), |()| outcome(0)),
-        () = carry_input(&mut reader, stdin, |_, _| {}) => return,
+        () = carry_input(&mut reader, stdin, resize) => return,
         () = writer.gone() => return,
         () = shutdown.cancelled() => failure(&io::Error::other("the server is stopping")),
     };

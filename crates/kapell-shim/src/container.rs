@@ -12,6 +12,7 @@ use crate::cgroup::Group;
 use crate::log_file::{LogFile, Stream};
 use crate::proc::{self, ProcessId};
 use crate::protocol::{CODE_UNKNOWN, ContainerSpec, Exit, Running};
+use crate::terminal::Terminal;
 use crate::{clock, layout, spawn, sys};
 
 /// How often to look again while SIGKILL takes effect; nothing announces the end of processes that are not our children.
@@ -48,6 +49,7 @@ pub(crate) struct Container {
     log: LogFile,
     /// Keeps standard input from ending.
     stdin: Option<OwnedFd>,
+    terminal: Option<Terminal>,
     /// Set for a process that another shim started; its end shows here instead of through SIGCHLD.
     foreign: Option<OwnedFd>,
     foreign_ended: Option<Instant>,
@@ -87,6 +89,7 @@ impl Container {
             outputs: output.readers,
             log: output.log,
             stdin: None,
+            terminal: None,
             foreign: None,
             foreign_ended: None,
             stop_deadline: None,
@@ -97,6 +100,10 @@ impl Container {
 
     /// A container that a dead shim has left running.
     pub(crate) fn adopt(pod: &Path, spec: &ContainerSpec, running: &Running, marker: String) -> io::Result<Self> {
+        if spec.terminal {
+            // It ended with the shim that held it.
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let pid = Pid::from_raw(running.process.pid).ok_or(io::ErrorKind::InvalidInput)?;
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)?;
         // Only now is the number protected against reuse, so only now does the check mean anything.
@@ -143,8 +150,25 @@ impl Container {
         self.stdin = writer;
     }
 
+    pub(crate) fn keep_terminal(&mut self, terminal: Option<Terminal>) {
+        self.terminal = terminal;
+    }
+
+    pub(crate) fn terminal(&self) -> Option<&Terminal> {
+        self.terminal.as_ref()
+    }
+
+    pub(crate) fn terminal_is_ready(&mut self) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.forward();
+        }
+    }
+
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
+        if let Some(terminal) = &mut self.terminal {
+            terminal.end_input();
+        }
     }
 
     /// The first process has ended, as waitpid says.
@@ -275,6 +299,30 @@ impl Container {
     }
 }
 
+/// What a container reads and writes.
+pub(crate) struct Streams {
+    pub(crate) output: Output,
+    /// The container's ends: standard input, output and error.
+    pub(crate) stdio: [Option<OwnedFd>; 3],
+    /// Keeps standard input from ending.
+    pub(crate) keeper: Option<OwnedFd>,
+    pub(crate) terminal: Option<Terminal>,
+}
+
+impl Streams {
+    pub(crate) fn open(pod: &Path, spec: &ContainerSpec) -> io::Result<Self> {
+        if spec.terminal {
+            let terminal = Terminal::open(pod, spec)?;
+            let output = Output::of_terminal(pod, spec, &terminal)?;
+            let stdio = [Some(terminal.end()?), Some(terminal.end()?), Some(terminal.end()?)];
+            return Ok(Self { output, stdio, keeper: None, terminal: Some(terminal) });
+        }
+        let (output, stdout, stderr) = Output::create(pod, spec)?;
+        let (stdin, keeper) = spawn::open_stdin(&layout::fifo(pod, &spec.name, "stdin"), spec.stdin)?;
+        Ok(Self { output, stdio: [stdin, Some(stdout), Some(stderr)], keeper, terminal: None })
+    }
+}
+
 /// The shim's side of a container's output.
 pub(crate) struct Output {
     readers: Vec<(Stream, File)>,
@@ -283,12 +331,18 @@ pub(crate) struct Output {
 
 impl Output {
     /// FIFOs and log of a new start; also the container's ends, standard output first.
-    pub(crate) fn create(pod: &Path, spec: &ContainerSpec) -> io::Result<(Self, OwnedFd, OwnedFd)> {
+    fn create(pod: &Path, spec: &ContainerSpec) -> io::Result<(Self, OwnedFd, OwnedFd)> {
         let log = LogFile::open(layout::log_file(pod, &spec.name, spec.attempt), spec.log)?;
         let (stdout, stdout_end) = spawn::open_fifo(&layout::fifo(pod, &spec.name, Stream::Stdout.name()))?;
         let (stderr, stderr_end) = spawn::open_fifo(&layout::fifo(pod, &spec.name, Stream::Stderr.name()))?;
         let readers = vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
         Ok((Self { readers, log }, stdout_end, stderr_end))
+    }
+
+    /// Output of a container that writes to a terminal.
+    fn of_terminal(pod: &Path, spec: &ContainerSpec, terminal: &Terminal) -> io::Result<Self> {
+        let log = LogFile::open(layout::log_file(pod, &spec.name, spec.attempt), spec.log)?.of_terminal();
+        Ok(Self { readers: vec![(Stream::Stdout, terminal.output()?)], log })
     }
 
     fn reopen(pod: &Path, spec: &ContainerSpec) -> io::Result<Self> {

@@ -50,6 +50,11 @@ pub fn termination_file(pod: &Path, container: &str, attempt: u32) -> PathBuf {
     container_dir(pod, container).join("termination").join(attempt.to_string())
 }
 
+/// Leads to the terminal of a container that has one.
+pub fn terminal(pod: &Path, container: &str) -> PathBuf {
+    container_dir(pod, container).join("tty")
+}
+
 /// `stream` is `stdin`, `stdout` or `stderr`.
 pub fn fifo(pod: &Path, container: &str, stream: &str) -> PathBuf {
     container_dir(pod, container).join(format!("{stream}.fifo"))

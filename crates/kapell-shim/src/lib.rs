@@ -24,6 +24,7 @@ mod spawn;
 mod state_file;
 mod supervisor;
 mod sys;
+mod terminal;
 
 use std::ffi::OsString;
 use std::io::Write as _;

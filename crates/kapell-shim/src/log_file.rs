@@ -38,6 +38,8 @@ pub(crate) struct LogFile {
     size: u64,
     /// The beginning of a line whose end has not come yet, per stream.
     pending: [Vec<u8>; 2],
+    /// What has no line end yet is written at once, too: somebody may be looking at a prompt.
+    at_once: bool,
     lost_bytes: u64,
 }
 
@@ -46,7 +48,13 @@ impl LogFile {
     pub(crate) fn open(path: PathBuf, limits: LogLimits) -> io::Result<Self> {
         let file = append_to(&path)?;
         let size = file.metadata()?.len();
-        Ok(Self { path, limits, file: Some(file), size, pending: Default::default(), lost_bytes: 0 })
+        Ok(Self { path, limits, file: Some(file), size, pending: Default::default(), at_once: false, lost_bytes: 0 })
+    }
+
+    /// The log of a terminal.
+    pub(crate) fn of_terminal(mut self) -> Self {
+        self.at_once = true;
+        self
     }
 
     /// Takes in output as it comes; complete lines are written at once.
@@ -64,6 +72,9 @@ impl LogFile {
             let rest = pending.split_off(LONGEST_RECORD);
             push_line(&mut records, &time, stream, &mut pending, "P");
             pending = rest;
+        }
+        if self.at_once && !pending.is_empty() {
+            push_line(&mut records, &time, stream, &mut pending, "P");
         }
         self.pending[stream as usize] = pending;
         self.write(&records);

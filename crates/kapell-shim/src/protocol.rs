@@ -127,6 +127,9 @@ pub struct ContainerSpec {
     pub cwd: PathBuf,
     #[serde(default)]
     pub stdin: Stdin,
+    /// All three streams are one terminal, which it controls. It ends with the shim.
+    #[serde(default)]
+    pub terminal: bool,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]

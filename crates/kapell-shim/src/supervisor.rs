@@ -1,5 +1,6 @@
 //! The shim's loop: one `poll` over children, output, commands and connections.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
@@ -15,7 +16,7 @@ use rustix::process::{WaitOptions, getpid, set_child_subreaper, setsid, wait};
 
 use crate::cgroup::{Backend, Group, Hierarchies};
 use crate::connection::Connection;
-use crate::container::{Container, Output, Settled};
+use crate::container::{Container, Settled, Streams};
 use crate::exec::Exec;
 use crate::proc::{self, ProcessId};
 use crate::protocol::{
@@ -24,10 +25,14 @@ use crate::protocol::{
 use crate::socket::Address;
 use crate::spawn::{self, Launch};
 use crate::state_file::{self, StateFileError};
+use crate::terminal::Terminal;
 use crate::{READY_LINE, clock, layout, sys};
 
 /// How often to try again to remove cgroups whose last process is not quite gone.
 const GARBAGE_RETRY: Duration = Duration::from_millis(50);
+
+/// What terminals are called that nobody has named.
+const TERM: &str = "xterm";
 
 mod commands;
 
@@ -113,6 +118,7 @@ enum Source {
     Listener,
     Connection(u64),
     Output(String, usize),
+    Terminal(String),
     Foreign(String),
     Exec(u64, u64),
 }
@@ -268,6 +274,10 @@ impl Supervisor {
                 sources.push(Source::Output(name.clone(), index));
                 fds.push(PollFd::new(fifo, PollFlags::IN));
             }
+            if let Some((fd, flags)) = container.terminal().and_then(Terminal::interest) {
+                sources.push(Source::Terminal(name.clone()));
+                fds.push(PollFd::new(fd, flags));
+            }
             if let Some(pidfd) = container.foreign() {
                 sources.push(Source::Foreign(name.clone()));
                 fds.push(PollFd::new(pidfd, PollFlags::IN));
@@ -298,6 +308,11 @@ impl Supervisor {
             Source::Output(name, index) => {
                 if let Some(container) = self.containers.get_mut(&name) {
                     container.read_output(index);
+                }
+            }
+            Source::Terminal(name) => {
+                if let Some(container) = self.containers.get_mut(&name) {
+                    container.terminal_is_ready();
                 }
             }
             Source::Foreign(name) => {
@@ -437,20 +452,23 @@ impl Supervisor {
         self.remove_old_logs(spec);
         let bytes = serde_json::to_vec(spec).map_err(|error| preparing(error.into()))?;
         state_file::write_private(&layout::container_spec(&self.dir, &spec.name), &bytes).map_err(preparing)?;
-        let (output, stdout, stderr) = Output::create(&self.dir, spec).map_err(preparing)?;
-        let (stdin, keeper) =
-            spawn::open_stdin(&layout::fifo(&self.dir, &spec.name, "stdin"), spec.stdin).map_err(preparing)?;
+        let Streams { output, stdio: [stdin, stdout, stderr], keeper, terminal } =
+            Streams::open(&self.dir, spec).map_err(preparing)?;
         let marker = self.marker(&spec.name);
         let mut group = self.hierarchies.create(&format!("{}_{}", self.uid, spec.name), &spec.limits);
+        let mut env = Cow::Borrowed(&spec.env);
+        if spec.terminal && !env.contains_key("TERM") {
+            env.to_mut().insert("TERM".to_owned(), TERM.to_owned());
+        }
         let launch = Launch {
             command: &spec.command,
-            env: &spec.env,
+            env: &env,
             cwd: &spec.cwd,
             marker: marker.as_str().into(),
             stdin,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            terminal: false,
+            stdout,
+            stderr,
+            terminal: spec.terminal,
             procs: group.open_procs(),
             data_limit: data_limit(self.state.cgroup, &spec.limits),
             identity: &spec.identity,
@@ -459,6 +477,7 @@ impl Supervisor {
             Ok(pid) => {
                 let mut container = Container::started(pid, spec, marker, group, output);
                 container.keep_stdin(keeper);
+                container.keep_terminal(terminal);
                 Ok(container)
             }
             Err(error) => {

@@ -136,6 +136,7 @@ fn pod_dir() -> tempfile::TempDir {
 
 fn script(script: &str) -> ContainerSpec {
     ContainerSpec {
+        terminal: false,
         name: "main".into(),
         attempt: 0,
         command: vec!["sh".into(), "-c".into(), script.into()],
@@ -524,6 +525,55 @@ fn a_session_ends_with_its_connection() {
     drop(session);
     assert_eq!(output.read_to_string(&mut rest).unwrap(), 0);
     assert!(pod.main().running.is_some(), "the container is none of its business");
+    pod.shutdown();
+}
+
+#[test]
+fn a_container_has_a_terminal_if_it_asks_for_one() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    let body = "tty; echo $TERM; printf 'name? '; read name; echo hello $name; stty size; cat; echo end";
+    pod.run(ContainerSpec { stdin: Stdin::Once, terminal: true, ..script(body) });
+    // The prompt is there before its line has an end.
+    let log = layout::log_file(dir.path(), "main", 0);
+    let begun = std::time::Instant::now();
+    while !fs::read_to_string(&log).unwrap_or_default().contains("name? ") {
+        assert!(begun.elapsed() < PATIENCE, "no prompt");
+        std::thread::yield_now();
+    }
+    let terminal = fs::OpenOptions::new().write(true).open(layout::terminal(dir.path(), "main")).unwrap();
+    let size = rustix::termios::Winsize { ws_col: 77, ws_row: 33, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+    let fifo = layout::fifo(dir.path(), "main", "stdin");
+    fs::OpenOptions::new().write(true).open(&fifo).unwrap().write_all(b"you\n").unwrap();
+    pod.ask(Op::CloseStdin { container: "main".into() });
+    assert_eq!(pod.wait_for_exit().code, 0);
+    let said: String = pod
+        .log(0)
+        .iter()
+        .map(|line| line.splitn(3, ' ').nth(2).unwrap().trim_end_matches('\r'))
+        .fold(String::new(), |said, line| said + line + "\n");
+    assert!(said.starts_with("/dev/pts/"), "{said}");
+    for expected in ["\nxterm\n", "\nhello you\n", "\n33 77\n", "end\n"] {
+        assert!(said.contains(expected), "{expected:?} in {said}");
+    }
+    assert!(!layout::terminal(dir.path(), "main").exists(), "its number will be another one's");
+    pod.shutdown();
+}
+
+#[test]
+fn a_terminal_ends_with_its_shim() {
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    pod.run(ContainerSpec { terminal: true, ..script("trap '' HUP; exec sleep 1000") });
+    let process = pod.main_pid();
+    let mut pod = pod.replace_shim();
+    assert!(pod.main().exit.is_some_and(|exit| exit.unknown));
+    let begun = std::time::Instant::now();
+    while process.is_alive() {
+        assert!(begun.elapsed() < PATIENCE, "it goes on without its terminal");
+        std::thread::yield_now();
+    }
     pod.shutdown();
 }
 

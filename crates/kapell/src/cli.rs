@@ -303,15 +303,15 @@ pub(crate) struct ContainerArgs {
     /// Pass standard input on; to attach to it, the container must say `stdin: true`
     #[arg(short = 'i', long)]
     pub(crate) stdin: bool,
+    /// Give the command a terminal; to attach to one, the container must say `tty: true`
+    #[arg(short, long)]
+    pub(crate) tty: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) at: ContainerArgs,
-    /// Give the command a terminal
-    #[arg(short, long)]
-    pub(crate) tty: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,

@@ -1,6 +1,6 @@
 //! SIG Storage: volumes and their classes as objects; what cannot be changed.
 
-use kapell_e2e::conformance::{Case, Operations, idle_pod_spec};
+use kapell_e2e::conformance::{Case, Operations, STRATEGIC, running_pod_spec};
 use serde_json::{Value, json};
 
 /// Conformance: [sig-storage] ConfigMap should be immutable if `immutable` field is set
@@ -91,10 +91,39 @@ async fn classes_drivers_and_attachments_live_as_other_objects_do() {
 
 /// Conformance: [sig-storage] CSIInlineVolumes should support CSIVolumeSource in Pod API
 #[tokio::test]
-#[ignore = "volumes of CSI drivers are refused by name: data would be written somewhere else"]
 async fn pods_have_inline_volumes() {
     let case = Case::new().await;
-    let mut spec = idle_pod_spec();
-    spec["volumes"] = json!([{"name": "v", "csi": {"driver": "e2e.example.com"}}]);
-    case.post(&case.path("v1", "pods"), &json!({"metadata": {"name": "p"}, "spec": spec})).await.expect(201);
+    let driver = format!("{}.example.com", case.namespace);
+    let drivers = "/apis/storage.k8s.io/v1/csidrivers";
+    let inline = json!({"metadata": {"name": driver}, "spec": {"volumeLifecycleModes": ["Ephemeral"]}});
+    case.post(drivers, &inline).await.expect(201);
+    let mut spec = running_pod_spec();
+    let csi = json!({"driver": driver, "volumeAttributes": {"foo": "bar"}});
+    spec["volumes"] = json!([{"name": "v", "csi": csi}]);
+    spec["containers"][0]["volumeMounts"] = json!([{"name": "v", "mountPath": "v"}]);
+    let pods = case.path("v1", "pods");
+    let pod = json!({"metadata": {"name": "p", "labels": {"inline": "yes"}}, "spec": spec});
+    let made = case.post(&pods, &pod).await;
+    assert_eq!(made.expect(201)["spec"]["volumes"][0]["csi"]["volumeAttributes"]["foo"], "bar");
+    assert!(made.warnings().iter().any(|warning| warning.contains(&driver)), "{:?}", made.warnings());
+
+    // It cannot have its volume, and says so.
+    let path = format!("{pods}/p");
+    let names_driver = |pod: &Value| {
+        let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+        waiting["reason"] == "ContainerCreating" && waiting["message"].to_string().contains(&driver)
+    };
+    case.until("it names the driver", &path, names_driver).await;
+    let events = format!("{}?fieldSelector=reason%3DFailedMount", case.path("v1", "events"));
+    kapell_e2e::eventually_async("an event says so", || async {
+        case.list(&events).await.iter().any(|event| event["message"].to_string().contains(&driver)).then_some(())
+    })
+    .await;
+
+    let labels = json!({"metadata": {"labels": {"patched": "yes"}}});
+    assert_eq!(case.patch(&path, STRATEGIC, &labels).await.expect(200)["metadata"]["labels"]["inline"], "yes");
+    assert_eq!(case.list(&format!("{pods}?labelSelector=patched%3Dyes")).await.len(), 1);
+    case.delete(&path).await.ok();
+    case.until_gone(&path).await;
+    case.delete(&format!("{drivers}/{driver}")).await.ok();
 }

@@ -65,6 +65,43 @@ fn restart_policies() {
     }
 }
 
+/// A pod with one container of its own and one that somebody has put in.
+fn debugged(spec: Value) -> Pod {
+    let mut pod = pod(spec);
+    let container = json!([{ "name": "debug", "command": ["sh"] }, { "name": "bare", "image": "busybox" }]);
+    pod.spec.as_mut().unwrap().ephemeral_containers = serde_json::from_value(container).unwrap();
+    pod
+}
+
+#[test]
+fn an_ephemeral_container_starts_at_once_and_never_again() {
+    let init = json!({ "initContainers": [{ "name": "init", "command": ["run"] }] });
+    let plan_of = |containers: &[(&str, Seen)]| plan(&debugged(init.clone()), &observed(containers), now()).actions;
+    assert_eq!(plan_of(&[("init", running())]), [start("debug", 0)]);
+    // The pod's container crashes and backs off.
+    let crashing = [("init", ended(0, 0, 9)), ("main", Seen { restarts_in_row: 5, ..ended(1, 5, 0) })];
+    assert_eq!(plan_of(&crashing), [start("debug", 0)]);
+    for code in [0, 1] {
+        assert_eq!(plan_of(&[("init", running()), ("debug", ended(code, 0, 100))]), []);
+    }
+}
+
+#[test]
+fn an_open_shell_does_not_hold_the_pod_up() {
+    let stop = |container: &str, seconds| Action::Stop {
+        container: container.into(),
+        grace: Duration::from_secs(seconds),
+        why: "the pod is ending".into(),
+    };
+    let mut pod = debugged(json!({}));
+    pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    let both = observed(&[("main", running()), ("debug", running())]);
+    assert_eq!(plan(&pod, &both, now()).actions, [stop("debug", 7), stop("main", 7)]);
+    let stopping = Seen { stopping: true, ..running() };
+    let left = observed(&[("main", ended(0, 0, 0)), ("debug", stopping)]);
+    assert_eq!(plan(&pod, &left, now()).actions, [stop("debug", 0)]);
+}
+
 #[test]
 fn crash_loops_wait_longer_and_longer() {
     for (row, pause) in [(0, 0), (1, 10), (2, 20), (3, 40), (5, 160), (6, 300), (60, 300)] {

@@ -26,6 +26,32 @@ fn status_of(seen: Seen) -> Value {
         .unwrap()
 }
 
+#[test]
+fn ephemeral_containers_change_neither_phase_nor_readiness() {
+    let mut pod = pod();
+    let containers = json!([{ "name": "a", "command": ["sh"] }, { "name": "b", "image": "busybox" }]);
+    pod.spec.as_mut().unwrap().ephemeral_containers = serde_json::from_value(containers).unwrap();
+    let now = Timestamp::from_millisecond(NOW).unwrap();
+    let status = |pod: &Pod, main: Seen, debug: Seen| {
+        let containers = [("main".to_owned(), main), ("a".to_owned(), debug)].into();
+        let observed = Observed { containers, ..Observed::default() };
+        serde_json::to_value(compute(pod, &observed, None, Ipv4Addr::LOCALHOST, now)).unwrap()
+    };
+    let exit = Exit { code: 3, ..Default::default() };
+    let ended =
+        Seen { state: protocol::ContainerState { exit: Some(exit), ..Default::default() }, ..Default::default() };
+    let live = status(&pod, running(true), ended.clone());
+    assert_eq!((&live["phase"], &condition(&live, "Ready")["status"]), (&json!("Running"), &json!("True")));
+    let [a, b] = &live["ephemeralContainerStatuses"].as_array().unwrap()[..] else { panic!("{live}") };
+    assert_eq!(a["state"]["terminated"]["exitCode"], 3);
+    assert_eq!(b["state"]["waiting"]["reason"], "ContainerRuntimeMissing");
+    // Over while the shell is still open.
+    pod.spec.as_mut().unwrap().restart_policy = Some("Never".to_owned());
+    let over = status(&pod, ended, running(false));
+    assert_eq!(over["phase"], "Failed");
+    assert_eq!(over["ephemeralContainerStatuses"][1]["state"]["waiting"]["reason"], "PodEnded");
+}
+
 fn running(ready: bool) -> Seen {
     let process = ProcessId { pid: 42, start_time: 7 };
     let running = Running { process, started_at: NOW, stopping: false, cgroups: Vec::new() };

@@ -7,6 +7,7 @@ mod columns;
 mod container;
 mod default;
 mod env;
+mod ephemeral;
 mod probe;
 mod qos;
 pub(crate) mod template;
@@ -21,6 +22,7 @@ use super::field::{carry_over, text, truth};
 use super::{PLAIN, schema_of};
 use crate::kind::{Kind, SelectableField, Subresource};
 
+pub use self::ephemeral::validate_update as validate_ephemeral_containers_update;
 pub use self::qos::qos_class;
 
 /// The runtime class whose pods run as ordinary processes of the host.
@@ -41,6 +43,7 @@ pub(super) const POD: Kind = Kind {
         Subresource::Status,
         Subresource::Binding,
         Subresource::Eviction,
+        Subresource::EphemeralContainers,
         Subresource::Connect("log"),
         Subresource::Connect("exec"),
         Subresource::Connect("attach"),
@@ -60,6 +63,7 @@ pub(super) const POD: Kind = Kind {
     prepare_update: |new, old| carry_over(new, old, "status"),
     default: default::default_pod,
     validate: validate::validate_pod,
+    validate_create: ephemeral::refuse_on_create,
     validate_update: update::validate_update,
     warnings: warnings::warn_about_pod,
     ..PLAIN

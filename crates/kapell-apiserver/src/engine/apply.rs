@@ -16,6 +16,9 @@ use crate::body::{self, FieldValidation};
 use crate::form::Form;
 use crate::resources::Resource;
 
+/// What an applied configuration needs to say about whose part it is.
+const IDENTITY: &[&str] = &["name", "namespace", "uid", "resourceVersion", "managedFields"];
+
 /// What a request asks to apply, and as whom.
 pub(super) struct Application {
     manager: String,
@@ -95,6 +98,14 @@ impl Application {
                 fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
             }
             Mode::Main if kind.subresources.contains(&Subresource::Status) => drop(fields.shift_remove("status")),
+            Mode::EphemeralContainers => {
+                fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec"));
+                for (part, kept) in [("spec", &["ephemeralContainers"][..]), ("metadata", IDENTITY)] {
+                    if let Some(part) = fields.get_mut(part).and_then(Value::as_object_mut) {
+                        part.retain(|name, _| kept.contains(&name.as_str()));
+                    }
+                }
+            }
             Mode::Main | Mode::Finalize | Mode::Own => {}
         }
         Ok(())

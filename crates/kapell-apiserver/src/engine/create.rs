@@ -140,7 +140,7 @@ impl Engine {
         mut object: Value,
         dry_run: bool,
     ) -> Result<Option<Written>, Status> {
-        self.validate(resource, &object, None)?;
+        self.validate(resource, &object, (resource.kind.validate_create)(&object))?;
         let claims = self.claim_addresses(resource, &mut object, None)?;
         let warnings = (resource.kind.warnings)(&object);
         let name = name_of(&object).to_owned();

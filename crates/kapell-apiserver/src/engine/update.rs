@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::{Response, StatusCode};
+use kapell_api::kind::Subresource;
+use kapell_api::kinds::pod;
 use kapell_api::problem::{Problem, Reason};
 use kapell_api::status::Status;
 use kapell_store::{Entry, Expect};
@@ -29,11 +31,24 @@ pub(crate) enum Mode {
     Finalize,
     /// `status.conditions` of a CertificateSigningRequest.
     Approval,
+    /// `spec.ephemeralContainers` of a Pod.
+    EphemeralContainers,
     /// The server's own change (a binding); taken as it is, server-owned metadata apart.
     Own,
 }
 
 impl Mode {
+    /// How a subresource changes its object, if it is a part of it.
+    pub(super) fn by_way_of(subresource: &Subresource) -> Option<Self> {
+        match subresource {
+            Subresource::Status => Some(Mode::Status),
+            Subresource::Finalize => Some(Mode::Finalize),
+            Subresource::Approval => Some(Mode::Approval),
+            Subresource::EphemeralContainers => Some(Mode::EphemeralContainers),
+            _ => None,
+        }
+    }
+
     /// The subresource under whose name owners of fields are noted.
     pub(super) fn subresource(self) -> &'static str {
         match self {
@@ -41,6 +56,7 @@ impl Mode {
             Mode::Status => "status",
             Mode::Finalize => "finalize",
             Mode::Approval => "approval",
+            Mode::EphemeralContainers => "ephemeralcontainers",
         }
     }
 }
@@ -96,9 +112,7 @@ impl Engine {
             escalation::check(&self.authorizer, by, &new, Some(&old))?;
             certificates::check(&self.authorizer, resource, by, mode, &new, &old)?;
             ownership.of_changed(resource, &mut new, &old, given);
-            if mode == Mode::Main {
-                warnings.extend((resource.kind.warnings)(&new));
-            }
+            warnings.extend(warnings_of(resource, mode, &new, &old));
             if let Some(written) = self.try_update(target, &entry, &old, new, dry_run, warnings).await? {
                 return Ok(written);
             }
@@ -123,14 +137,28 @@ impl Engine {
                     kept["status"]["conditions"] = new["status"]["conditions"].clone();
                 });
             }
+            Mode::EphemeralContainers => {
+                // Not even its labels change here, as upstream.
+                let mut kept = old.clone();
+                metadata::of(&mut kept).shift_remove("managedFields");
+                if let (Some(kept), Some(new)) = (kept["spec"].as_object_mut(), new["spec"].as_object()) {
+                    replace_in(kept, new, "ephemeralContainers");
+                }
+                *new = kept;
+            }
             Mode::Own => {}
         }
         certificates::settle(resource, mode, new, old);
         (resource.kind.default)(new);
         metadata::carry_over(resource, new, old);
         metadata::finalizers_allowed(resource, new, old)?;
-        // What users may not change, the server may: a binding sets a field that is immutable for everyone else.
-        self.validate(resource, new, (mode != Mode::Own).then_some(old))
+        let of_change = match mode {
+            // What users may not change, the server may: a binding sets a field that is immutable for everyone else.
+            Mode::Own => Vec::new(),
+            Mode::EphemeralContainers => pod::validate_ephemeral_containers_update(new, old),
+            _ => (resource.kind.validate_update)(new, old),
+        };
+        self.validate(resource, new, of_change)
     }
 
     /// `None` when another write came between.
@@ -167,6 +195,20 @@ impl Engine {
             self.release_addresses(resource, old);
         }
         Ok(Some(Written { stored, revision: Some(revision), warnings }))
+    }
+}
+
+/// What the client should know of what it has written.
+fn warnings_of(resource: &Resource, mode: Mode, new: &Value, old: &Value) -> Vec<String> {
+    let all = || (resource.kind.warnings)(new);
+    match mode {
+        Mode::Main => all(),
+        Mode::EphemeralContainers => {
+            // Of the new ones only: the others were spoken of when they came.
+            let before = (resource.kind.warnings)(old);
+            all().into_iter().filter(|warning| !before.contains(warning)).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the silence of a node, or what it says about itself, means for it and for its pods.
+//! What the silence of a node, what it says about itself, or a taint that somebody has put on it means for it and for its pods.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,9 @@ use crate::pod::{self, KnownPod};
 
 pub(super) const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+/// The effect of taints that also concern pods which run already.
+const NO_EXECUTE: &str = "NoExecute";
 
 /// How long a pod that says nothing about these two taints stays: what Kubernetes' admission writes into each pod.
 const DEFAULT_TOLERATION: SignedDuration = SignedDuration::from_secs(300);
@@ -57,11 +60,13 @@ pub(super) fn plan(snapshot: &Snapshot<'_>, now: Timestamp) -> Plan {
     let present = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     let wanted = taints(&present, key, now);
     let mut look_again = (!silent).then(|| snapshot.grace - snapshot.silent_for);
-    // A node whose silence is not proven keeps its pods, whatever taints an earlier server has left on it. One that
-    // speaks and says that it is not ready loses them like a silent one.
-    let may_evict = silent || ready.as_deref() == Some("False");
-    for pod in snapshot.pods.iter().filter(|pod| may_evict && !pod::is_terminating(pod)) {
-        match until_eviction(pod, &wanted, now) {
+    // A node whose silence is not proven keeps its pods, whatever taints of ours an earlier server has left on it. One that
+    // speaks and says that it is not ready loses them like a silent one. Taints of others are always meant.
+    let proven = silent || ready.as_deref() == Some("False");
+    let evicting = |taint: &&Taint| taint.effect == NO_EXECUTE && (proven || !is_ours(taint));
+    let evicting: Vec<&Taint> = wanted.iter().filter(evicting).collect();
+    for pod in snapshot.pods.iter().filter(|pod| !evicting.is_empty() && !pod::is_terminating(pod)) {
+        match until_eviction(pod, &evicting, now) {
             Some(left) if left.is_zero() => actions.push(Action::Evict(pod.clone())),
             Some(left) => look_again = Some(look_again.map_or(left, |before| before.min(left))),
             None => {}
@@ -92,12 +97,16 @@ fn is_reported(condition: &NodeCondition) -> bool {
     matches!(condition.type_.as_str(), "Ready" | "MemoryPressure" | "DiskPressure" | "PIDPressure")
 }
 
-/// The present taints with ours replaced: those of `key`, if any, keep the time at which they were added.
+/// The present taints with ours replaced: those of `key`, if any, keep the time at which they were added. One that evicts has
+/// such a time.
 fn taints(present: &[Taint], key: Option<&str>, now: Timestamp) -> Vec<Taint> {
-    let ours = |taint: &&Taint| taint.key == UNREACHABLE || taint.key == NOT_READY;
-    let mut taints: Vec<_> =
-        present.iter().filter(|taint| !ours(taint) || Some(taint.key.as_str()) == key).cloned().collect();
-    for effect in ["NoSchedule", "NoExecute"] {
+    let stays = |taint: &&Taint| !is_ours(taint) || Some(taint.key.as_str()) == key;
+    let mut taints: Vec<_> = present.iter().filter(stays).cloned().collect();
+    // Who taints by hand does not say since when; patience is counted from when it was first seen, also after a restart.
+    for taint in taints.iter_mut().filter(|taint| taint.effect == NO_EXECUTE) {
+        taint.time_added.get_or_insert(Time(now));
+    }
+    for effect in ["NoSchedule", NO_EXECUTE] {
         let Some(key) = key else { break };
         if !taints.iter().any(|taint| taint.key == key && taint.effect == effect) {
             let time_added = Some(Time(now));
@@ -107,20 +116,24 @@ fn taints(present: &[Taint], key: Option<&str>, now: Timestamp) -> Vec<Taint> {
     taints
 }
 
-/// How much longer the pod may stay on a node with these taints; nothing means for ever.
-fn until_eviction(pod: &KnownPod, taints: &[Taint], now: Timestamp) -> Option<Duration> {
+fn is_ours(taint: &Taint) -> bool {
+    taint.key == UNREACHABLE || taint.key == NOT_READY
+}
+
+/// How much longer the pod may stay on a node with these taints, all of which evict; nothing means for ever.
+fn until_eviction(pod: &KnownPod, taints: &[&Taint], now: Timestamp) -> Option<Duration> {
     let tolerations = &pod.template.tolerations;
-    let ends = taints.iter().filter(|taint| taint.effect == "NoExecute").filter_map(|taint| {
-        let ours = taint.key == UNREACHABLE || taint.key == NOT_READY;
-        let mut matching = tolerations.iter().filter(|toleration| tolerates(toleration, taint)).peekable();
-        let stays = if matching.peek().is_none() {
-            if ours { DEFAULT_TOLERATION } else { SignedDuration::ZERO }
-        } else {
-            // The shortest that is stated; one that states none tolerates for ever.
-            let seconds = matching.filter_map(|toleration| toleration.toleration_seconds).min()?;
-            SignedDuration::from_secs(seconds.max(0))
+    let ends = taints.iter().filter_map(|taint| {
+        // As upstream, of several the first one counts.
+        let stays = match tolerations.iter().find(|toleration| tolerates(toleration, taint)) {
+            None if is_ours(taint) => DEFAULT_TOLERATION,
+            None => SignedDuration::ZERO,
+            // One that states no time tolerates for ever.
+            Some(toleration) => SignedDuration::from_secs(toleration.toleration_seconds?.max(0)),
         };
-        let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+        let added = taint.time_added.as_ref().map_or(now, |time| time.0);
+        // Who came later, in spite of the taint, has all of its time, too.
+        let since = pod.created.map_or(added, |created| created.max(added));
         Some((stays - now.duration_since(since)).max(SignedDuration::ZERO))
     });
     ends.min().map(SignedDuration::unsigned_abs)

@@ -83,6 +83,52 @@ fn recovery_removes_our_taints_and_no_others() {
     assert_eq!(not_ready, [format!("taints {NOT_READY}:NoSchedule {NOT_READY}:NoExecute")]);
 }
 
+#[test]
+fn a_taint_evicts_when_the_patience_of_each_pod_ends() {
+    let taint = |since: Value| json!([{"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": since}]);
+    let tainted = node("True", taint(json!("2026-01-01T00:09:00Z")));
+    let tolerating =
+        |seconds: Value| json!({"key": "k", "value": "v", "effect": "NoExecute", "tolerationSeconds": seconds});
+    let evicted = || vec!["evict p".to_owned()];
+    for (tolerations, actions, next) in [
+        (json!([]), evicted(), None),
+        (json!([{"key": "k", "value": "other"}]), evicted(), None),
+        (json!([{"key": "k", "operator": "Exists", "effect": "NoSchedule"}]), evicted(), None),
+        (json!([tolerating(json!(60))]), evicted(), None),
+        (json!([tolerating(json!(90))]), vec![], Some(30)),
+        (json!([tolerating(json!(null))]), vec![], None),
+        (json!([tolerating(json!(0))]), evicted(), None),
+        // The first one that tolerates it counts.
+        (json!([tolerating(json!(90)), tolerating(json!(1))]), vec![], Some(30)),
+    ] {
+        let pods = [pod(tolerations.clone())];
+        // Its heartbeat is fine and would be looked at in 20 s.
+        let (planned, look_again) = planned(&tainted, &pods, 0);
+        let beat = Some(next.map_or(40, |next: u64| next.min(40)));
+        assert_eq!((planned, look_again), (actions, beat), "{tolerations}");
+    }
+    assert_eq!(
+        planned(&node("True", json!([])), &[pod(json!([]))], 0).0,
+        [""; 0],
+        "a taint that has gone evicts nobody"
+    );
+}
+
+#[test]
+fn patience_begins_when_taint_and_pod_are_both_there() {
+    let tolerations = json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 15}]);
+    let by_hand = node("True", json!([{"key": "k", "effect": "NoExecute"}]));
+    // The time is written down, so that a restart does not begin anew.
+    assert_eq!(planned(&by_hand, &[pod(tolerations.clone())], 0), (vec!["taints k:NoExecute".to_owned()], Some(15)));
+
+    let old = node("True", json!([{"key": "k", "effect": "NoExecute", "timeAdded": "2025-12-31T00:00:00Z"}]));
+    let young = crate::pod::known(json!({
+        "metadata": {"name": "p", "namespace": "ns", "creationTimestamp": "2026-01-01T00:09:50Z"},
+        "spec": {"containers": [], "tolerations": tolerations},
+    }));
+    assert_eq!(planned(&old, &[young], 0), (vec![], Some(5)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn silence_counts_from_the_last_change_that_was_seen() {
     let (heartbeats, queue) = (Heartbeats::default(), Queue::new());

@@ -34,6 +34,17 @@ fn lines_are_whole_whatever_the_pieces() {
 }
 
 #[test]
+fn the_prompt_of_a_terminal_does_not_wait_for_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("0.log");
+    let mut log = LogFile::open(path.clone(), LogLimits::default()).unwrap().of_terminal();
+    log.append(Stream::Stdout, b"up\n$ ");
+    assert_eq!(content(&path), [record("stdout", "F", "up"), record("stdout", "P", "$ ")]);
+    log.append(Stream::Stdout, b"ls\n");
+    assert_eq!(content(&path)[2..], [record("stdout", "F", "ls")]);
+}
+
+#[test]
 fn long_lines_are_split_and_marked() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("0.log");

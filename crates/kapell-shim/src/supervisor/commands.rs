@@ -3,13 +3,10 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use super::Supervisor;
+use super::{Supervisor, TERM};
 use crate::exec::{self, Exec};
 use crate::protocol::{Body, ContainerSpec, Streams};
 use crate::spawn::Launch;
-
-/// What terminals are called that nobody has named.
-const TERM: &str = "xterm";
 
 impl Supervisor {
     /// A probe or hook; an error is the answer.

@@ -35,7 +35,7 @@ async fn containers(cluster: &Cluster, pod: &str, args: &LogsArgs) -> Outcome<Ve
     }
     let object = cluster.get(&cluster.path(kind_called("pod")?, None, Some(pod))).await?;
     let of = |list: &str| object["spec"][list].as_array().cloned().unwrap_or_default();
-    let names = of("initContainers").into_iter().chain(of("containers"));
+    let names = [of("initContainers"), of("ephemeralContainers"), of("containers")].into_iter().flatten();
     let names: Vec<_> = names.map(|container| container["name"].as_str().map(str::to_owned)).collect();
     Ok(if args.all_containers { names } else { names.into_iter().rev().take(1).collect() })
 }

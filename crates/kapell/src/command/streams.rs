@@ -25,7 +25,7 @@ const PIECE: usize = 32 << 10;
 pub(crate) async fn exec(cluster: &Cluster, args: &ExecArgs) -> Outcome {
     let pod = pod_name(cluster, &args.at.pod).await?;
     let container = container(cluster, &pod, args.at.container.as_deref()).await?;
-    let tty = args.tty && terminal_here("-t")?;
+    let tty = args.at.tty && terminal_here("-t")?;
     let params = AttachParams {
         container: Some(container),
         stdin: args.at.stdin,
@@ -41,27 +41,33 @@ pub(crate) async fn exec(cluster: &Cluster, args: &ExecArgs) -> Outcome {
 pub(crate) async fn attach(cluster: &Cluster, args: &ContainerArgs) -> Outcome {
     let pod = pod_name(cluster, &args.pod).await?;
     let container = container(cluster, &pod, args.container.as_deref()).await?;
+    let tty = args.tty && terminal_here("-t")?;
     let params = AttachParams {
         container: Some(container),
         stdin: args.stdin,
         stdout: true,
-        stderr: true,
+        stderr: !tty,
+        tty,
         ..AttachParams::default()
     };
-    carry(cluster.pod_api().attach(&pod, &params).await?, false).await
+    carry(cluster.pod_api().attach(&pod, &params).await?, tty).await
 }
 
 /// The container that is named, else the pod's default one, else its first. Asked before anything is switched to streams,
 /// whose refusals have no room for words.
 async fn container(cluster: &Cluster, pod: &str, wanted: Option<&str>) -> Outcome<String> {
-    let object = cluster.get(&cluster.path(kind_called("pod")?, None, Some(pod))).await?;
-    let names: Vec<&str> =
-        object["spec"]["containers"].as_array().into_iter().flatten().filter_map(|c| c["name"].as_str()).collect();
+    let object = &cluster.get(&cluster.path(kind_called("pod")?, None, Some(pod))).await?;
+    let of = |part: &'static str, lists: [&'static str; 3]| {
+        lists.into_iter().flat_map(move |list| object[part][list].as_array().into_iter().flatten())
+    };
+    let names: Vec<&str> = of("spec", ["containers", "ephemeralContainers", "initContainers"])
+        .filter_map(|c| c["name"].as_str())
+        .collect();
     let default = object["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
     match wanted.or(default).or(names.first().copied()) {
         Some(name) if names.contains(&name) => {
-            let running = object["status"]["containerStatuses"].as_array().into_iter().flatten();
-            let status = running.into_iter().find(|status| status["name"] == name);
+            let lists = ["containerStatuses", "ephemeralContainerStatuses", "initContainerStatuses"];
+            let status = of("status", lists).find(|status| status["name"] == name);
             if status.is_none_or(|status| status["state"]["running"].is_null()) {
                 return Err(Failure::new(format!("container {name} of pod {pod} is not running"))
                     .hint(cluster.command(&format!("why pod/{pod}"))));

@@ -54,7 +54,7 @@ fn deletion_lines(object: &Value) -> Option<Vec<String>> {
 
 async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
     if readiness(object) == Readiness::Ready {
-        return Ok(Vec::new());
+        return Ok(ephemeral_lines(object).collect());
     }
     Ok(pod_lines(object, &events_of(cluster, object).await?))
 }
@@ -62,7 +62,7 @@ async fn pod(cluster: &Cluster, object: &Value) -> Outcome<Vec<String>> {
 /// What a pod waits for; `events` may be about others, too.
 fn pod_lines(object: &Value, events: &[Value]) -> Vec<String> {
     if readiness(object) == Readiness::Ready {
-        return Vec::new();
+        return ephemeral_lines(object).collect();
     }
     let mut lines = Vec::new();
     if let Some(scheduled) = condition(object, "PodScheduled").filter(|condition| condition["status"] == "False") {
@@ -76,6 +76,7 @@ fn pod_lines(object: &Value, events: &[Value]) -> Vec<String> {
     } else {
         lines.extend(first);
     }
+    lines.extend(ephemeral_lines(object));
     let uid = text(object, "/metadata/uid");
     let mut events = events.iter().rev().filter(|event| text(event, "/involvedObject/uid") == uid);
     // That it backs off is in the state already, with more.
@@ -111,6 +112,13 @@ fn init_container_line(container: &Value) -> Option<String> {
         return Some(format!("init container {} has not finished yet", text(container, "/name")));
     }
     container_line(container).map(|line| format!("init {line}"))
+}
+
+/// What keeps somebody's look at the pod from beginning. Its end is nobody's trouble.
+fn ephemeral_lines(object: &Value) -> impl Iterator<Item = String> {
+    let statuses = object["status"]["ephemeralContainerStatuses"].as_array().into_iter().flatten();
+    let waiting = statuses.filter(|status| status.pointer("/state/waiting").is_some());
+    waiting.filter_map(container_line).map(|line| format!("ephemeral {line}"))
 }
 
 fn container_line(container: &Value) -> Option<String> {

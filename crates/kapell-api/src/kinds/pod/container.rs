@@ -9,6 +9,8 @@ use crate::problem::Problem;
 /// What containers refer to.
 pub(super) struct Surroundings<'v> {
     pub(super) process: bool,
+    /// A container without a command is let in: an ephemeral one waits then, and says for what.
+    pub(super) may_lack_command: bool,
     /// Names of the pod's volumes.
     pub(super) volumes: Vec<&'v str>,
 }
@@ -59,9 +61,9 @@ fn check_init(container: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_container(container: &Field<'_, '_>, around: &Surroundings<'_>, problems: &mut Vec<Problem>) {
+pub(super) fn check_container(container: &Field<'_, '_>, around: &Surroundings<'_>, problems: &mut Vec<Problem>) {
     meta::check_required(&container.field("name"), names::dns1123_label, problems);
-    check_image(container, around.process, problems);
+    check_image(container, around, problems);
     let message_policy = container.field("terminationMessagePolicy");
     if !message_policy.text().is_empty() {
         message_policy.one_of(&["FallbackToLogsOnError", "File"], problems);
@@ -97,11 +99,11 @@ fn check_container(container: &Field<'_, '_>, around: &Surroundings<'_>, problem
     check_security(&container.field("securityContext"), problems);
 }
 
-fn check_image(container: &Field<'_, '_>, process: bool, problems: &mut Vec<Problem>) {
+fn check_image(container: &Field<'_, '_>, around: &Surroundings<'_>, problems: &mut Vec<Problem>) {
     let (image, command) = (container.field("image"), container.field("command"));
-    if process {
+    if around.process {
         let program = command.items().next();
-        if program.is_none_or(|program| program.text().is_empty()) {
+        if !around.may_lack_command && program.is_none_or(|program| program.text().is_empty()) {
             problems.push(command.required("a process pod has no image whose entry point could run"));
         }
     } else if image.text().is_empty() {

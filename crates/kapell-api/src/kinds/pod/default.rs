@@ -37,7 +37,7 @@ pub(super) fn default_spec(spec: &mut Value) {
     mirror_service_account(spec);
     let host_network = truth(spec, "/hostNetwork");
     let process = is_process(spec);
-    for list in ["initContainers", "containers"] {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
         for container in each(spec, list) {
             default_container(container, host_network, process);
         }

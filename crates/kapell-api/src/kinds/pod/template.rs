@@ -20,7 +20,11 @@ pub(crate) fn validate(template: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     let metadata = template.field("metadata");
     meta::check_labels(&metadata.field("labels"), problems);
     meta::check_annotations(&metadata.field("annotations"), problems);
-    validate::validate_spec(&template.field("spec"), problems);
+    let spec = template.field("spec");
+    if spec.field("ephemeralContainers").len() > 0 {
+        problems.push(spec.field("ephemeralContainers").forbidden("ephemeral containers not allowed in pod template"));
+    }
+    validate::validate_spec(&spec, problems);
 }
 
 /// Warnings about `spec.template` of an object.

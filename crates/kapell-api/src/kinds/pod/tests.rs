@@ -1,4 +1,5 @@
 mod columns;
+mod ephemeral;
 mod refusals;
 mod validation;
 

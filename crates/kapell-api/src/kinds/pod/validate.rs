@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{affinity, container, is_process, volume};
+use super::{affinity, container, ephemeral, is_process, volume};
 use crate::kinds::field::Field;
 use crate::kinds::meta::{self, Names};
 use crate::names;
@@ -25,7 +25,10 @@ pub(super) fn validate_pod(pod: &Value) -> Vec<Problem> {
 pub(super) fn validate_spec(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     let process = is_process(spec.value);
     let volumes = volume::validate(&spec.field("volumes"), problems);
-    container::validate_all(spec, &container::Surroundings { process, volumes }, problems);
+    let mut around = container::Surroundings { process, may_lack_command: false, volumes };
+    container::validate_all(spec, &around, problems);
+    around.may_lack_command = true;
+    ephemeral::validate(spec, &around, problems);
     check_life(spec, problems);
     check_names(spec, problems);
     check_dns(spec, problems);
@@ -144,7 +147,6 @@ fn check_id(id: &Field<'_, '_>, problems: &mut Vec<Problem>) {
 /// What would do harm if it were accepted and ignored.
 fn refuse_unsupported(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     const REFUSED: &[(&str, &str)] = &[
-        ("ephemeralContainers", "debug containers"),
         ("resourceClaims", "dynamic resource allocation; the pod would run without its devices"),
         ("readinessGates", "the pod would get traffic in spite of its gates"),
         ("resources", "limits of the pod as a whole; set them on its containers"),

@@ -13,6 +13,9 @@ pub(super) const SOURCES: &[&str] = &["configMap", "downwardAPI", "emptyDir", "h
 /// Sources that can be projected into one volume.
 const PROJECTED: &[&str] = &["configMap", "downwardAPI", "secret", "serviceAccountToken"];
 
+/// Bytes of a CSI driver's name.
+const LONGEST_DRIVER: usize = 63;
+
 const HOST_PATH_TYPES: &[&str] =
     &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 
@@ -49,6 +52,7 @@ fn check_source(volume: &Field<'_, '_>, problems: &mut Vec<Problem>) {
             "projected" => check_projected(&source, problems),
             "emptyDir" => check_empty_dir(&source, problems),
             "hostPath" => check_host_path(&source, problems),
+            "csi" => check_csi(&source, problems),
             _ => problems.push(source.unsupported_yet(&format!("volumes from {name}; use {}", SOURCES.join(", ")))),
         }
     }
@@ -72,6 +76,24 @@ fn check_host_path(source: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     check_no_backsteps(&path, problems);
     if source.field("type").is_set() {
         source.field("type").one_of(HOST_PATH_TYPES, problems);
+    }
+}
+
+/// Accepted as an object; its pod waits, see [`super::warnings`].
+fn check_csi(source: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    let driver = source.field("driver");
+    if driver.text().is_empty() {
+        problems.push(driver.required(""));
+    } else if driver.text().len() > LONGEST_DRIVER {
+        problems.push(driver.too_long(LONGEST_DRIVER));
+    }
+    if !driver.text().is_empty() {
+        let faults = names::dns1123_subdomain(&driver.text().to_lowercase());
+        problems.extend(faults.iter().map(|fault| driver.invalid(fault)));
+    }
+    let secret = source.field("nodePublishSecretRef");
+    if secret.is_set() {
+        meta::check_required(&secret.field("name"), names::dns1123_subdomain, problems);
     }
 }
 

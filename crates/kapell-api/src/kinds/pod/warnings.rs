@@ -16,6 +16,8 @@ const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 const HOST: &str = "a process pod shares the host's";
 
+const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
 /// A field below `spec` and what happens when it is set to something.
 type Ignored = (&'static str, &'static str);
 
@@ -35,7 +37,6 @@ const OF_SPEC: &[Ignored] = &[
 
 const OF_CONTAINER: &[Ignored] = &[
     ("image", "ignored; a process pod runs its command on the host"),
-    ("tty", "not supported yet; output goes to a file"),
     ("resizePolicy", "ignored; resources cannot be changed in place yet"),
 ];
 
@@ -61,7 +62,7 @@ pub(super) fn warn_about_pod(pod: &Value) -> Vec<String> {
 
 pub(super) fn warn_about_spec(spec: &Field<'_, '_>) -> Vec<String> {
     let mut warnings = Vec::new();
-    for list in ["initContainers", "containers"] {
+    for list in CONTAINERS {
         for container in spec.field(list).items() {
             warn_of_duplicates(&container, &mut warnings);
         }
@@ -91,7 +92,7 @@ pub(super) fn warn_about_spec(spec: &Field<'_, '_>) -> Vec<String> {
     for volume in spec.field("volumes").items() {
         warn_about_volume(&volume, &mut warnings);
     }
-    for list in ["initContainers", "containers"] {
+    for list in CONTAINERS {
         for container in spec.field(list).items() {
             warn_about_container(&container, &mut warnings);
         }
@@ -192,6 +193,14 @@ fn variable_name(volume: &str) -> String {
 }
 
 fn warn_about_volume(volume: &Field<'_, '_>, warnings: &mut Vec<String>) {
+    let csi = volume.field("csi");
+    if csi.is_set() {
+        let driver = csi.field("driver").text();
+        warnings.push(format!(
+            "{}: no CSI driver can be used here, {driver:?} neither; the pod will wait in ContainerCreating",
+            csi.path()
+        ));
+    }
     let empty_dir = volume.field("emptyDir");
     if !matches!(empty_dir.field("medium").text(), "" | "Memory") {
         warnings.push(format!("{}: ignored; the directory is on disk", empty_dir.field("medium").path()));

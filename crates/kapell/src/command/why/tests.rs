@@ -31,6 +31,22 @@ fn containers_say_what_holds_them_up() {
 }
 
 #[test]
+fn an_ephemeral_container_says_what_it_waits_for_and_no_more() {
+    let statuses = json!([
+        {"name": "look", "state": {"waiting": {"reason": "ContainerRuntimeMissing", "message": "no command"}}},
+        {"name": "left", "state": {"terminated": {"exitCode": 3}}},
+    ]);
+    let pod = json!({
+        "kind": "Pod", "metadata": {"uid": "u1"},
+        "status": {"phase": "Running", "ephemeralContainerStatuses": statuses},
+    });
+    assert_eq!(
+        ephemeral_lines(&pod).collect::<Vec<_>>(),
+        ["ephemeral container look: ContainerRuntimeMissing: no command"]
+    );
+}
+
+#[test]
 fn a_pod_is_explained_by_its_own_events() {
     let pod = json!({"kind": "Pod", "metadata": {"uid": "u1"}, "status": {"phase": "Pending"}});
     let event = |uid: &str, reason: &str, message: &str| json!({"involvedObject": {"uid": uid}, "type": "Warning", "reason": reason, "message": message});

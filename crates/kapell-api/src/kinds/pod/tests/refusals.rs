@@ -49,6 +49,25 @@ fn dangerous_to_ignore_on_any_pod() {
 }
 
 #[test]
+fn volumes_of_csi_drivers_are_kept_and_warned_about() {
+    let pod = |csi: Value| process_spec(json!({ "volumes": [{ "name": "a", "csi": csi }] }));
+    let path = "spec.volumes[0].csi";
+    for (csi, expected) in [
+        (json!({ "driver": "e2e.example.com", "volumeAttributes": { "a": "b" } }), vec![]),
+        (json!({ "driver": "e2e.example.com", "nodePublishSecretRef": { "name": "s" } }), vec![]),
+        (json!({ "driver": "" }), vec![format!("{path}.driver: Required value")]),
+        (
+            json!({ "driver": "e2e.example.com", "nodePublishSecretRef": {} }),
+            vec![format!("{path}.nodePublishSecretRef.name: Required value")],
+        ),
+    ] {
+        assert_eq!(problems("Pod", pod(csi.clone())), expected, "{csi}");
+    }
+    let told = warnings("Pod", pod(json!({ "driver": "e2e.example.com" })));
+    assert!(told.iter().any(|told| told.starts_with(path) && told.contains("e2e.example.com")), "{told:?}");
+}
+
+#[test]
 fn identities_are_numbers_and_their_nodes_business() {
     let context = json!({ "runAsUser": 0, "runAsGroup": 2147483647, "runAsNonRoot": true });
     let hardened = json!({ "allowPrivilegeEscalation": false, "privileged": false, "capabilities": { "drop": ["ALL"], "add": ["KILL"] } });
@@ -147,7 +166,6 @@ fn what_is_ignored_is_named() {
     }
     for (patch, path) in [
         (json!({ "image": "web" }), "image"),
-        (json!({ "tty": true }), "tty"),
         (json!({ "lifecycle": { "preStop": { "tcpSocket": { "port": 1 } } } }), "lifecycle.preStop.tcpSocket"),
         (json!({ "securityContext": { "capabilities": { "add": ["KILL"] } } }), "securityContext.capabilities.add"),
         (json!({ "securityContext": { "privileged": true } }), "securityContext.privileged"),
