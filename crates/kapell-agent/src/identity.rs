@@ -12,9 +12,13 @@ use crate::observed::{containers, init_containers};
 /// The group of users that the host does not know: by convention it owns nothing.
 const NOBODY: u32 = 65_534;
 
-/// What is needed to start something as another user, in directories that belong to that user.
-const TO_BECOME_OTHERS: CapabilitySet =
-    CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::CHOWN).union(CapabilitySet::FOWNER);
+/// What is needed to start something as another user, in directories that belong to that user, and to end it.
+const TO_BECOME_OTHERS: CapabilitySet = CapabilitySet::SETUID
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::KILL);
 
 /// What container runtimes leave to a container that is not privileged (the default of containerd and CRI-O).
 const UNPRIVILEGED: CapabilitySet = CapabilitySet::CHOWN
@@ -36,7 +40,7 @@ const UNPRIVILEGED: CapabilitySet = CapabilitySet::CHOWN
 pub(crate) enum IdentityError {
     #[error(
         "{field}: {id} is not the server's own, which runs as user {user} and may not start anything as somebody else; run the \
-         server as root (with CAP_SETUID, CAP_SETGID, CAP_CHOWN and CAP_FOWNER), or leave the field out"
+         server as root (with CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_FOWNER, CAP_DAC_OVERRIDE and CAP_KILL), or leave the field out"
     )]
     NotOurs { field: String, id: u32, user: u32 },
     /// In the kubelet's words.
