@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use kapell_client::Severity;
+use kapell_shim::layout;
 use kapell_shim::protocol::PodState;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, Preconditions};
@@ -189,12 +190,12 @@ impl Worker {
     /// An ephemeral container, as it is to be started now.
     fn ephemeral(&self, name: &str) -> Option<Container> {
         let container = ephemeral_containers(&self.pod).iter().find(|container| container.name == name)?;
-        let container = ephemeral::to_start(&self.pod, container, &self.observed, self.record.as_ref()?, &self.dir);
-        if let Some(below) = container.working_dir.as_ref().map(PathBuf::from).filter(|dir| dir.starts_with(&self.dir))
-        {
-            // Its target's, which may not have started yet. What fails here is told by the start.
-            let _ = std::fs::create_dir_all(below);
+        if let Some(target) = container.target_container_name.as_deref().filter(|name| !name.is_empty()) {
+            // Which may not have started yet. Nothing is made below it, where the target may have put links; what is missing
+            // there, and what fails here, is told by the start.
+            let _ = std::fs::create_dir_all(layout::work_dir(&self.dir, target));
         }
+        let container = ephemeral::to_start(&self.pod, container, &self.observed, self.record.as_ref()?, &self.dir);
         Some(container)
     }
 
@@ -358,7 +359,8 @@ impl Worker {
     /// What the container has left behind about its ends: read once for each.
     fn keep_messages(&mut self, name: &str) {
         let share = termination::share(self.all_containers().count());
-        let Some(container) = self.container(name) else { return };
+        let ephemeral = || ephemeral_containers(&self.pod).iter().find(|container| container.name == name);
+        let Some(container) = self.container(name).or_else(|| ephemeral().map(ephemeral::as_container)) else { return };
         if let Some(seen) = self.observed.containers.get_mut(name) {
             termination::keep(&mut seen.messages, &self.dir, &container, &seen.state, share);
         }

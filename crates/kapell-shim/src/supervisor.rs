@@ -31,6 +31,9 @@ use crate::{READY_LINE, clock, layout, sys};
 /// How often to try again to remove cgroups whose last process is not quite gone.
 const GARBAGE_RETRY: Duration = Duration::from_millis(50);
 
+/// How often a shim that nobody speaks with and that holds nothing looks whether its directory is still there.
+const DESERTED_CHECK: Duration = Duration::from_secs(10);
+
 /// What terminals are called that nobody has named.
 const TERM: &str = "xterm";
 
@@ -214,10 +217,17 @@ impl Supervisor {
         loop {
             self.connections.retain(|connection| !connection.closed);
             self.hang_up_the_deserted();
-            let wake_at = self.settle(Instant::now());
+            let mut wake_at = self.settle(Instant::now());
             if self.shutdown.is_some() && self.containers.is_empty() {
                 self.say_goodbye();
                 return Ok(());
+            }
+            if self.containers.is_empty() && self.connections.is_empty() {
+                // Whoever removed the directory cannot call us any more: it holds our socket.
+                if !self.dir.exists() {
+                    return Ok(());
+                }
+                wake_at = wake_at.into_iter().chain([Instant::now() + DESERTED_CHECK]).min();
             }
             let ready = self.wait(wake_at).map_err(ServeError::Poll)?;
             for source in ready {

@@ -656,3 +656,13 @@ fn a_container_and_what_runs_beside_it_are_who_they_should_be() {
     assert!(exit.start_error.as_ref().is_some_and(|error| error.contains("as user 1001")), "{exit:?}");
     pod.shutdown();
 }
+
+#[test]
+fn a_shim_without_a_directory_and_without_a_purpose_goes() {
+    let directory = pod_dir();
+    let Pod { mut shim, connection, .. } = Pod::start(directory.path());
+    directory.close().unwrap();
+    assert!(shim.try_wait().unwrap().is_none(), "as long as an agent is there, it may be asked for something");
+    drop(connection);
+    assert!(shim.wait().unwrap().success());
+}
