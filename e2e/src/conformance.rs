@@ -201,6 +201,17 @@ impl Case {
         .await
     }
 
+    /// Creates a pod and gives back what its only container has said when it has ended well.
+    pub async fn output(&self, name: &str, spec: Value) -> String {
+        let pods = self.path("v1", "pods");
+        self.post(&pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
+        let ended = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let pod = self.until(&format!("{name} has ended"), &format!("{pods}/{name}"), ended).await;
+        let said = self.get(&format!("{pods}/{name}/log")).await.text;
+        assert_eq!(pod["status"]["phase"], "Succeeded", "{said}\n{pod:#}");
+        said
+    }
+
     pub async fn until_gone(&self, path: &str) {
         eventually_async(&format!("{path} is gone"), || async { (self.get(path).await.code == 404).then_some(()) })
             .await;

@@ -82,6 +82,31 @@ fn a_port_that_needs_a_privilege_is_replaced_and_says_so() {
     assert!(message.contains(":80 ") && message.contains("privilege"), "{message}");
 }
 
+#[test]
+fn a_user_cannot_be_granted_by_somebody_without_privileges() {
+    let kapell = Kapell::start_by_ordinary_user();
+    let pod = |name: &str, context: &str| {
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec: {{runtimeClassName: process, restartPolicy: Never, \
+             securityContext: {context}, containers: [{{name: main, command: [sh, -c, 'grep CapBnd /proc/self/status; exit 0'], \
+             securityContext: {{allowPrivilegeEscalation: false, capabilities: {{drop: [ALL]}}}}}}]}}\n"
+        );
+        kapell.cli_with_input(&["apply", "-f", "-"], &manifest).ok();
+    };
+    pod("other", "{runAsUser: 12345}");
+    pod("itself", "{runAsNonRoot: false}");
+    let message = eventually("it waits", || {
+        let pod = kapell.object("default", "pod/other");
+        let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+        (waiting["reason"] == "CreateContainerConfigError").then(|| waiting["message"].as_str().unwrap().to_owned())
+    });
+    let expected = "spec.securityContext.runAsUser: 12345 is not the server's own";
+    assert!(message.starts_with(expected) && message.contains("leave the field out"), "{message}");
+    eventually("it has run", || {
+        (kapell.object("default", "pod/itself")["status"]["phase"] == "Succeeded").then_some(())
+    });
+}
+
 /// Root has cgroups on most machines; `KAPELL_CGROUPS=off` is how to do without them.
 #[test]
 fn without_cgroups_pods_run_and_the_node_says_that_it_is_degraded() {

@@ -123,3 +123,28 @@ fn after_a_reboot_pods_are_started_again() {
     assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
     kapell.cli(&["logs", "ticker", "--previous"]).ok().says("tick 1");
 }
+
+#[test]
+fn last_words_and_memory_outlive_the_server_and_go_with_the_pod() {
+    let mut kapell = Kapell::start();
+    let manifest = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  runtimeClassName: process\n  terminationGracePeriodSeconds: 1\n  volumes: [{name: m, emptyDir: {medium: Memory}}]\n  containers:\n  - name: main\n    command: [sh, -c, 'if [ -e m/once ]; then exec sleep 1000; fi; touch m/once; echo first > $KAPELL_TERMINATION_LOG; exit 1']\n    volumeMounts: [{name: m, mountPath: m}]\n";
+    kapell.cli_with_input(&["apply", "-f", "-"], manifest).ok();
+    let again = |kapell: &Kapell| {
+        eventually("it has started again", || {
+            let pod = kapell.object("default", "pod/p");
+            let container = &pod["status"]["containerStatuses"][0];
+            (container["restartCount"] == 1 && container["state"]["running"].is_object()).then_some(pod)
+        })
+    };
+    let before = again(&kapell);
+    let memory = PathBuf::from(format!("/dev/shm/kapell-{}", before["metadata"]["uid"].as_str().unwrap()));
+    assert!(memory.join("m/once").exists());
+    kapell.kill();
+    kapell.restart();
+    let after = again(&kapell);
+    assert_eq!(identity(&after), identity(&before));
+    let last = |pod: &Value| pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["message"].clone();
+    assert_eq!((last(&before), last(&after)), (Value::from("first\n"), Value::from("first\n")));
+    kapell.cli(&["delete", "pod", "p"]).ok();
+    eventually("the memory is given back", || (!memory.exists()).then_some(()));
+}

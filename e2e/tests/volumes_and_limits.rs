@@ -75,8 +75,10 @@ fn mounted_objects_are_followed_as_a_whole() {
 #[test]
 fn memory_beyond_the_limit_ends_as_oom_killed() {
     let kapell = Kapell::start();
-    let nodes = kapell.cli(&["get", "nodes", "-o", "json"]).ok().json();
-    let cgroups = nodes["items"][0]["metadata"]["annotations"]["kapell.dev/cgroups"].as_str().unwrap().to_owned();
+    let cgroups = eventually("the node is there", || {
+        let nodes = kapell.cli(&["get", "nodes", "-o", "json"]).ok().json();
+        nodes["items"][0]["metadata"]["annotations"]["kapell.dev/cgroups"].as_str().map(str::to_owned)
+    });
     if !cgroups.contains("memory") {
         skip!("no cgroup limits memory here: {cgroups}");
     }

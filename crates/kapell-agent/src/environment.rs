@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVarSource, Pod, Secret, Service};
 
 use crate::fields::{self, FieldError};
+use crate::termination;
 
 /// What a container's configuration refers to.
 pub(crate) trait Sources {
@@ -37,6 +38,8 @@ pub(crate) struct Place<'a> {
     pub(crate) host_env: &'a BTreeMap<String, String>,
     /// Volume name → directory, of the volumes that this container mounts.
     pub(crate) volumes: &'a BTreeMap<String, String>,
+    /// The file for the container's termination message.
+    pub(crate) termination_log: &'a str,
     /// The kubeconfig of the pod's account, if this container mounts it.
     pub(crate) kubeconfig: Option<&'a str>,
 }
@@ -71,6 +74,7 @@ pub(crate) fn environment(
         env.extend(service_variables(&sources.services(namespace)));
     }
     env.extend(place.kubeconfig.map(|path| ("KUBECONFIG".to_owned(), path.to_owned())));
+    env.insert(termination::VARIABLE.to_owned(), place.termination_log.to_owned());
     env.insert("HOST".to_owned(), place.pod_ip.to_string());
     env.insert("POD_IP".to_owned(), place.pod_ip.to_string());
     env.insert("PORT".to_owned(), place.port.to_string());
@@ -110,25 +114,47 @@ pub(crate) fn command_line(container: &Container, env: &BTreeMap<String, String>
 /// `Container.command`).
 pub(crate) fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
     let mut expanded = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        expanded.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            expanded.push('$');
-            rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match env.get(name) {
+    for piece in pieces(text) {
+        match piece {
+            Piece::Text(text) => expanded.push_str(text),
+            Piece::Reference(name) => match env.get(name) {
                 Some(value) => expanded.push_str(value),
                 None => expanded.extend(["$(", name, ")"]),
-            }
-            rest = after;
-        } else {
-            expanded.push('$');
+            },
         }
     }
-    expanded.push_str(rest);
     expanded
+}
+
+/// The names that a text refers to.
+pub(crate) fn references(text: &str) -> Vec<&str> {
+    let name = |piece| if let Piece::Reference(name) = piece { Some(name) } else { None };
+    pieces(text).into_iter().filter_map(name).collect()
+}
+
+enum Piece<'t> {
+    Text(&'t str),
+    Reference(&'t str),
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        pieces.push(Piece::Text(&rest[..at]));
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            pieces.push(Piece::Text("$"));
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+            pieces.push(Piece::Reference(name));
+            rest = after;
+        } else {
+            pieces.push(Piece::Text("$"));
+        }
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
 }
 
 /// `None` for an optional reference to nothing.

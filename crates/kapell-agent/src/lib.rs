@@ -32,8 +32,12 @@ mod dependencies;
 mod environment;
 mod ephemeral;
 mod fields;
+mod grounds;
 mod hooks;
+mod identity;
 mod logs;
+mod memory;
+mod mounts;
 mod node;
 mod objects;
 mod observed;
@@ -46,7 +50,9 @@ mod stale;
 mod start;
 mod status;
 mod stop;
+mod subpath;
 mod supervise;
+mod termination;
 mod tokens;
 mod usage;
 mod volumes;
@@ -60,6 +66,7 @@ pub use stop::stop_pods;
 pub use usage::{Consumption, Usage};
 
 use address::Addresses;
+use identity::Powers;
 use node::OwnNode;
 use objects::Objects;
 use record::PodRecord;
@@ -127,8 +134,15 @@ impl Context {
     }
 
     fn host<'a>(&'a self, pod_dir: &'a Path) -> Host<'a> {
-        let volumes = self.config.data_dir.join("volumes");
-        Host { pod_dir, host_ip: self.config.host_ip, host_env: &self.config.host_env, host_volumes: volumes }
+        Host {
+            data_dir: &self.config.data_dir,
+            pod_dir,
+            host_ip: self.config.host_ip,
+            host_env: &self.config.host_env,
+            host_volumes: self.config.data_dir.join("volumes"),
+            group: grounds::server_group(self.config.block),
+            powers: Powers::ours(),
+        }
     }
 
     /// Stops what a pod without an object has left (if something `may_run`), and forgets it.
@@ -144,6 +158,11 @@ impl Context {
                 () = shim.stop_all(grace) => {}
             }
             let _ = shim.shutdown().await;
+        }
+        // First: what is left of it would be found through the other one.
+        if let Err(error) = memory::remove(dir) {
+            tracing::warn!(uid, error = &error as &dyn std::error::Error, "volumes in memory not removed");
+            return;
         }
         if let Err(error) = tokio::fs::remove_dir_all(dir).await
             && error.kind() != io::ErrorKind::NotFound

@@ -117,29 +117,42 @@ impl Logs {
         };
         let since = options.since_seconds.and_then(|s| Timestamp::now().checked_sub(SignedDuration::from_secs(s)).ok());
         let reader = Reader {
-            pod,
-            container: name(),
-            attempt,
-            path,
-            files,
-            partial: Vec::new(),
             since: options.since_time.or(since),
             stream: options.stream.map(|stream| match stream {
                 OutputStream::Stdout => &b"stdout"[..],
                 OutputStream::Stderr => b"stderr",
             }),
             timestamps: options.timestamps,
-            at_line_start: true,
             left: options.limit_bytes,
             tail,
             restarts: options.restarts,
             wakeup,
-            done: false,
+            ..Reader::of(&pod, container, attempt, files)
         };
         Ok(futures::stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next().await?.map(|piece| (piece, reader)))
         }))
     }
+}
+
+/// The last lines of one start's log, of what its files hold in their last [`END`] bytes: however much was written, this
+/// takes no longer.
+pub(crate) fn last_lines(pod: &Path, container: &str, attempt: u32, lines: u64) -> io::Result<Vec<u8>> {
+    let mut files = match open_files(&layout::log_file(pod, container, attempt)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => VecDeque::new(),
+        other => other?,
+    };
+    let mut ends = VecDeque::new();
+    while let Some(mut file) = files.pop_back() {
+        let length = file.get_ref().metadata()?.len();
+        if length > END {
+            file.seek(SeekFrom::Start(length - END))?;
+            file.skip_until(b'\n')?;
+            files.clear();
+        }
+        ends.push_front(file);
+    }
+    Reader::of(pod, container, attempt, ends).read_tail(lines)
 }
 
 /// Woken by new output, by rotation, and by a change of the pod's state.
@@ -190,6 +203,9 @@ fn newest_at_end(mut files: VecDeque<BufReader<File>>) -> io::Result<VecDeque<Bu
     Ok(VecDeque::from([file]))
 }
 
+/// Several of the longest records.
+const END: u64 = 128 << 10;
+
 /// Output that is handed on in one piece.
 const PIECE: usize = 64 << 10;
 
@@ -222,6 +238,27 @@ struct Reader {
 }
 
 impl Reader {
+    /// Of one start, to its present end.
+    fn of(pod: &Path, container: &str, attempt: u32, files: VecDeque<BufReader<File>>) -> Self {
+        Self {
+            pod: pod.to_owned(),
+            container: container.to_owned(),
+            attempt,
+            path: layout::log_file(pod, container, attempt),
+            files,
+            partial: Vec::new(),
+            since: None,
+            stream: None,
+            timestamps: false,
+            at_line_start: true,
+            left: None,
+            tail: None,
+            restarts: Restarts::Never,
+            wakeup: None,
+            done: false,
+        }
+    }
+
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         if let Some(lines) = self.tail.take() {
             let piece = self.read_tail(lines)?;

@@ -43,6 +43,8 @@ pub(crate) struct Seen {
     pub(crate) restarts_in_row: u32,
     /// A stop has been asked for.
     pub(crate) stopping: bool,
+    /// What it has left behind about its ends, by attempt; see [`crate::termination`].
+    pub(crate) messages: BTreeMap<u32, String>,
 }
 
 impl Seen {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub(crate) mod check;
+mod grpc;
 
 pub(crate) use check::{Endpoint, Target};
 

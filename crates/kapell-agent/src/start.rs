@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use kapell_api::quantity::Quantity;
@@ -13,14 +13,23 @@ use kapell_shim::layout;
 use kapell_shim::protocol::{ContainerSpec, Limits, LogLimits, Stdin};
 
 use crate::environment::{self, ConfigError, Place, Sources};
+use crate::grounds::{self, GroundsError};
+use crate::identity::{self, Account, IdentityError, Powers};
+use crate::memory;
+use crate::mounts::{Links, MountError};
 use crate::record::PodRecord;
+use crate::subpath::{self, Mounted, SubPathError};
+use crate::termination;
 use crate::tokens::Tokens;
-use crate::volumes::{self, Given, VolumeError};
+use crate::volumes::{self, Content, Given, VolumeError};
 
 /// Processes and threads of one container. Kubernetes has no resource for them, but without a limit one fork bomb fills
 /// the node's process table (32,768 or more numbers) and nothing can be started to stop it. Twice what systemd gives
 /// a service of a small machine: the largest thread pools stay well below it.
 pub(crate) const MOST_PROCESSES: u64 = 8192;
+
+/// The host's table of users.
+const PASSWD: &str = "/etc/passwd";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PrepareError {
@@ -28,20 +37,37 @@ pub(crate) enum PrepareError {
     Config(#[from] ConfigError),
     #[error("cannot prepare the working directory: {0}")]
     WorkDir(#[source] io::Error),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(
+        "the pod's shim is older than this server and cannot start anything as another user; delete the pod and create it anew"
+    )]
+    OldShim,
+    #[error(transparent)]
+    Grounds(#[from] GroundsError),
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error("cannot prepare the file for its termination message: {0}")]
+    Message(#[source] io::Error),
     #[error("no free port on {0}: {1}")]
     Port(Ipv4Addr, #[source] io::Error),
     #[error("workingDir \"{0}\" leaves the container's directory; give an absolute path or one below it")]
     WorkingDirEscapes(String),
-    #[error("volumeMounts of \"{0}\": subPath and subPathExpr are not supported by process pods")]
-    SubPath(String),
+    #[error(transparent)]
+    SubPath(#[from] SubPathError),
 }
 
 /// What the node contributes.
 pub(crate) struct Host<'a> {
+    pub(crate) data_dir: &'a Path,
     pub(crate) pod_dir: &'a Path,
     pub(crate) host_ip: Ipv4Addr,
     pub(crate) host_env: &'a BTreeMap<String, String>,
     pub(crate) host_volumes: PathBuf,
+    /// The group of this server's pods, see [`grounds`].
+    pub(crate) group: u32,
+    /// As whom the server runs, and what it may do.
+    pub(crate) powers: Powers,
 }
 
 /// Brings every volume of the pod up to date and returns where each is. Happy to run twice: files that `written` knows to be as they
@@ -55,16 +81,30 @@ pub(crate) fn volumes(
     tokens: &Tokens,
 ) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
     let mut places = BTreeMap::new();
+    let ownership = identity::ownership(pod, &host.powers);
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let directory = host.pod_dir.join("volumes").join(&volume.name);
-        let given = Given { sources, tokens, ips: (pod_ip, host.host_ip), host_volumes: &host.host_volumes };
+        let ips = (pod_ip, host.host_ip);
+        let given = Given { sources, tokens, ips, host_volumes: &host.host_volumes, ownership };
         let content = volumes::content(pod, volume, &given, &directory)?;
+        if content == Content::Memory {
+            memory::prepare(host.pod_dir).map_err(|source| {
+                let (volume, path) = (volume.name.clone(), memory::directory(host.pod_dir));
+                VolumeError::Io { volume, path, source }
+            })?;
+            let directory = memory::directory(host.pod_dir).join(&volume.name);
+            places.insert(
+                volume.name.clone(),
+                volumes::materialise(&volume.name, &content, &directory, ownership.group)?,
+            );
+            continue;
+        }
         let digest = content.digest();
         if digest.is_some() && written.get(&volume.name).copied() == digest {
             places.insert(volume.name.clone(), directory);
             continue;
         }
-        places.insert(volume.name.clone(), volumes::materialise(&volume.name, &content, &directory)?);
+        places.insert(volume.name.clone(), volumes::materialise(&volume.name, &content, &directory, ownership.group)?);
         written.extend(digest.map(|digest| (volume.name.clone(), digest)));
     }
     Ok(places)
@@ -86,34 +126,45 @@ pub(crate) fn container_spec(
     host: &Host<'_>,
     sources: &dyn Sources,
 ) -> Result<ContainerSpec, PrepareError> {
+    // Of a host without such a table nobody is known.
+    let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
+    let access = (host.group, grounds::pod_group(record.pod_ip));
+    let person = identity::person(pod, container, &host.powers, &[access.0, access.1], &passwd)?;
     let work_dir = layout::work_dir(host.pod_dir, &container.name);
     fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;
-    let (mut mounted, mut kubeconfig) = (BTreeMap::new(), None);
-    for mount in container.volume_mounts.iter().flatten() {
-        // The API refuses them; mounting the whole volume instead would show more than was asked for.
-        if mount.sub_path.is_some() || mount.sub_path_expr.is_some() {
-            return Err(PrepareError::SubPath(mount.name.clone()));
-        }
-        let Some(place) = places.get(&mount.name) else { continue };
-        if !mount.mount_path.starts_with('/') {
-            volumes::link_mount(&work_dir, &mount.mount_path, place).map_err(PrepareError::WorkDir)?;
-        }
-        if mount.mount_path == MOUNT_PATH {
-            kubeconfig = Some(place.join(volumes::KUBECONFIG)).filter(|file| file.exists());
-        }
-        mounted.insert(mount.name.clone(), place.display().to_string());
-    }
-    let kubeconfig = kubeconfig.map(|file| file.display().to_string());
-    let place = Place {
-        pod_ip: record.pod_ip,
-        host_ip: host.host_ip,
-        port: port(container, record, host.pod_dir)?,
-        host_env: host.host_env,
-        volumes: &mounted,
-        kubeconfig: kubeconfig.as_deref(),
+    let message_file = termination::prepare(host.pod_dir, &container.name, attempt).map_err(PrepareError::Message)?;
+    grounds::open(host.data_dir, host.pod_dir, &container.name, access, &person.identity)?;
+    let mut links = Links::below(&work_dir, person.identity.uid.zip(person.identity.gid));
+    let port = port(container, record, host.pod_dir)?;
+    let host_env = host_env(host.host_env, person.account.as_ref());
+    let log = message_file.display().to_string();
+    let environment_with = |mounted: &Mounted<'_>| {
+        let (volumes, kubeconfig) = told(mounted);
+        let place = Place {
+            pod_ip: record.pod_ip,
+            host_ip: host.host_ip,
+            port,
+            host_env: &host_env,
+            volumes: &volumes,
+            termination_log: &log,
+            kubeconfig: kubeconfig.as_deref(),
+        };
+        environment::environment(pod, container, &place, sources)
     };
-    let env = environment::environment(pod, container, &place, sources)?;
-    let cwd = working_dir(container.working_dir.as_deref().unwrap_or_default(), &work_dir)?;
+    let mut mounted = subpath::mounts(pod, container, places, None)?;
+    let mut env = environment_with(&mounted)?;
+    if subpath::has_expressions(container) {
+        // They name variables, and where they lead becomes one.
+        mounted = subpath::mounts(pod, container, places, Some(&env))?;
+        env = environment_with(&mounted)?;
+    }
+    for (mount, target) in mounted.iter().filter(|(mount, _)| !mount.mount_path.starts_with('/')) {
+        links.link(&mount.mount_path, target)?;
+    }
+    if let Some(path) = termination::relative_path(container) {
+        links.link(path, &message_file)?;
+    }
+    let cwd = working_dir(container.working_dir.as_deref().unwrap_or_default(), &work_dir, &links)?;
     Ok(ContainerSpec {
         name: container.name.clone(),
         attempt,
@@ -124,7 +175,44 @@ pub(crate) fn container_spec(
         terminal: container.tty.unwrap_or(false),
         limits: limits(container),
         log: LogLimits::default(),
+        identity: person.identity,
     })
+}
+
+/// A shim from before identities would start the container as the server's user.
+pub(crate) fn require_identities(spec: ContainerSpec, known: bool) -> Result<ContainerSpec, PrepareError> {
+    let is_other = spec.identity.uid.is_some() || spec.identity.gid.is_some();
+    if is_other && !known { Err(PrepareError::OldShim) } else { Ok(spec) }
+}
+
+/// What the environment says of the mounts: a directory for each volume, the whole one where it is mounted, and the kubeconfig
+/// of the pod's account.
+fn told(mounted: &Mounted<'_>) -> (BTreeMap<String, String>, Option<String>) {
+    let (mut volumes, mut kubeconfig) = (BTreeMap::new(), None);
+    for (mount, target) in mounted {
+        let is_part = [&mount.sub_path, &mount.sub_path_expr].into_iter().flatten().any(|path| !path.is_empty());
+        let directory = target.display().to_string();
+        if is_part {
+            volumes.entry(mount.name.clone()).or_insert(directory);
+        } else {
+            volumes.insert(mount.name.clone(), directory);
+        }
+        if mount.mount_path == MOUNT_PATH {
+            kubeconfig = Some(target.join(volumes::KUBECONFIG)).filter(|file| file.exists());
+        }
+    }
+    (volumes, kubeconfig.map(|file| file.display().to_string()))
+}
+
+/// What the host says of the server's user is not true of another one.
+fn host_env(host: &BTreeMap<String, String>, account: Option<&Account>) -> BTreeMap<String, String> {
+    let mut env = host.clone();
+    if let Some(account) = account {
+        env.insert("HOME".to_owned(), account.home.clone());
+        env.remove("USER");
+        env.extend(account.name.clone().map(|name| ("USER".to_owned(), name)));
+    }
+    env
 }
 
 fn stdin(container: &Container) -> Stdin {
@@ -136,17 +224,16 @@ fn stdin(container: &Container) -> Stdin {
 }
 
 /// An absolute one is the host's and must exist; a relative one is below the container's own directory, and is made.
-fn working_dir(given: &str, work_dir: &Path) -> Result<PathBuf, PrepareError> {
+fn working_dir(given: &str, work_dir: &Path, links: &Links) -> Result<PathBuf, PrepareError> {
     let path = Path::new(given);
     if path.is_absolute() {
         return Ok(path.to_owned());
     }
-    if !path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-        return Err(PrepareError::WorkingDirEscapes(given.to_owned()));
-    }
-    let cwd = work_dir.join(path);
-    fs::create_dir_all(&cwd).map_err(PrepareError::WorkDir)?;
-    Ok(cwd)
+    links.directory(given).map_err(|error| match error {
+        MountError::Escapes(path) => PrepareError::WorkingDirEscapes(path),
+        other => other.into(),
+    })?;
+    Ok(work_dir.join(path))
 }
 
 /// The first declared port, or a free one that stays the same as long as the pod lives.

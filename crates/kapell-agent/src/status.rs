@@ -163,7 +163,7 @@ fn container_status(
         image_id: String::new(),
         restart_count: i32::try_from(seen.state.attempt).unwrap_or(i32::MAX),
         started: Some(seen.is_running() && seen.probes.started),
-        last_state: seen.state.previous.as_ref().map(terminated),
+        last_state: seen.state.previous.as_ref().map(|exit| terminated(exit, seen)),
         ..ContainerStatus::default()
     };
     let state = if let Some(running) = &seen.state.running {
@@ -176,11 +176,11 @@ fn container_status(
     } else if let Some(exit) = seen.exit() {
         let leaving = pod.metadata.deletion_timestamp.is_some() || observed.failed.is_some() || settled(pod).is_some();
         if restarts(pod, container, is_init, exit) && !leaving {
-            status.last_state = Some(terminated(exit));
+            status.last_state = Some(terminated(exit, seen));
             backing_off(pod, container, exit, seen, now)
         } else {
             status.ready = is_init && exit.code == 0;
-            terminated(exit)
+            terminated(exit, seen)
         }
     } else {
         not_started(pod, is_init, observed)
@@ -197,7 +197,7 @@ fn ephemeral_status(pod: &Pod, container: &EphemeralContainer, over: bool, obser
     let ended = "the pod has ended, so nothing starts in it any more; kubectl debug --copy-to makes another one of it";
     let state = match (&seen.state.running, seen.exit(), &seen.config_error) {
         (Some(running), ..) => is_running(running),
-        (None, Some(exit), _) => terminated(exit),
+        (None, Some(exit), _) => terminated(exit, seen),
         (None, None, _) if leaving => waiting("PodEnded", ended),
         (None, None, Some((trouble, _))) => waiting(&trouble.reason, &trouble.message),
         (None, None, None) => match missing_runtime(pod).or_else(|| lacks_command(container)) {
@@ -261,7 +261,7 @@ fn waiting(reason: &str, message: &str) -> ContainerState {
     }
 }
 
-fn terminated(exit: &Exit) -> ContainerState {
+fn terminated(exit: &Exit, seen: &Seen) -> ContainerState {
     let reason = match exit {
         Exit { start_error: Some(_), .. } => "StartError",
         Exit { unknown: true, .. } => "ContainerStatusUnknown",
@@ -269,9 +269,12 @@ fn terminated(exit: &Exit) -> ContainerState {
         Exit { code: 0, .. } => "Completed",
         _ => "Error",
     };
-    let message = exit.start_error.clone().or_else(|| {
+    let ours = exit.start_error.clone().or_else(|| {
         exit.unknown.then(|| "the container ended while nobody watched it, so its exit code is not known".to_owned())
     });
+    let theirs = seen.messages.get(&exit.attempt).filter(|message| !message.is_empty()).cloned();
+    let parts: Vec<String> = ours.into_iter().chain(theirs).collect();
+    let message = (!parts.is_empty()).then(|| parts.join(": "));
     ContainerState {
         terminated: Some(ContainerStateTerminated {
             exit_code: exit.code,

@@ -8,7 +8,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{
@@ -18,18 +18,32 @@ use kapell_api::service_account::{MOUNT_PATH, ROOT_CERTIFICATE, TOKEN};
 
 use crate::environment::{self, Sources, config_map_bytes, secret_bytes};
 use crate::fields::{self, FieldError};
+use crate::identity::Ownership;
 use crate::observed::{containers, init_containers};
 use crate::tokens::{Tokens, Wanted};
 
-/// Content and mode by path.
-pub(crate) type Files = BTreeMap<String, (Vec<u8>, u32)>;
+/// By path.
+pub(crate) type Files = BTreeMap<String, File>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct File {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) mode: u32,
+    /// If it is not the server's user.
+    pub(crate) owner: Option<u32>,
+}
 
 /// What a volume consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     Empty,
+    /// An empty directory, too; the caller says where.
+    Memory,
     Files(Files),
-    HostPath { path: PathBuf, kind: String },
+    HostPath {
+        path: PathBuf,
+        kind: String,
+    },
 }
 
 impl Content {
@@ -73,6 +87,14 @@ pub(crate) const KUBECONFIG: &str = "kubeconfig";
 
 const DEFAULT_MODE: i32 = 0o644;
 const EMPTY_DIR_MODE: u32 = 0o777;
+/// Of files that are for their owner alone.
+const PRIVATE_MODE: u32 = 0o600;
+/// What the group of a pod's volumes may do with files that follow an object, whatever their mode says (as the kubelet).
+const GROUP_MAY: u32 = 0o440;
+/// Directories of such files.
+const DIRECTORY_MODE: u32 = 0o755;
+/// What is made in a directory belongs to the directory's group.
+const SET_GROUP: u32 = 0o2000;
 
 /// What volumes are made of, besides the pod itself.
 pub(crate) struct Given<'a> {
@@ -82,6 +104,7 @@ pub(crate) struct Given<'a> {
     pub(crate) ips: (Ipv4Addr, Ipv4Addr),
     /// Where relative host paths begin.
     pub(crate) host_volumes: &'a Path,
+    pub(crate) ownership: Ownership,
 }
 
 /// Whether the pod has a volume that only a CSI driver could make.
@@ -92,8 +115,8 @@ pub(crate) fn need_driver(pod: &Pod) -> bool {
 /// What the volume consists of at this moment. `directory` is where its files will be.
 pub(crate) fn content(pod: &Pod, volume: &Volume, given: &Given<'_>, directory: &Path) -> Result<Content, VolumeError> {
     let mut collector = Collector { pod, volume: &volume.name, given, files: Files::new() };
-    if volume.empty_dir.is_some() {
-        return Ok(Content::Empty);
+    if let Some(empty) = &volume.empty_dir {
+        return Ok(if empty.medium.as_deref() == Some("Memory") { Content::Memory } else { Content::Empty });
     }
     if let Some(host) = &volume.host_path {
         collector.check_path(&host.path, true)?;
@@ -217,7 +240,13 @@ impl Collector<'_> {
     fn token(&mut self, wanted: &ServiceAccountTokenProjection, mode: Option<i32>) -> Result<(), VolumeError> {
         let missing = || VolumeError::TokenMissing { volume: self.volume.to_owned() };
         let token = self.given.tokens.get(&Wanted::by(wanted)).ok_or_else(missing)?;
-        self.file(&wanted.path, token.text.clone().into_bytes(), None, mode)
+        let Ownership { user, private, .. } = self.given.ownership;
+        let mode = if private { Some(PRIVATE_MODE as i32) } else { mode };
+        self.file(&wanted.path, token.text.clone().into_bytes(), None, mode)?;
+        if let Some(file) = self.files.get_mut(&wanted.path) {
+            file.owner = user;
+        }
+        Ok(())
     }
 
     /// Programs look for their account's files at one absolute path, which a process of the host cannot have for itself. So the files
@@ -242,13 +271,16 @@ impl Collector<'_> {
                 "cluster": "kapell", "user": "account", "namespace": self.namespace(),
             }}],
         });
-        self.files.insert(KUBECONFIG.to_owned(), (config.to_string().into_bytes(), 0o644));
+        let file = File { bytes: config.to_string().into_bytes(), mode: 0o644, owner: None };
+        self.files.insert(KUBECONFIG.to_owned(), file);
     }
 
     fn file(&mut self, path: &str, value: Vec<u8>, mode: Option<i32>, default: Option<i32>) -> Result<(), VolumeError> {
         self.check_path(path, false)?;
         let mode = mode.or(default).unwrap_or(DEFAULT_MODE);
-        self.files.insert(path.to_owned(), (value, u32::try_from(mode).unwrap_or(0o600) & 0o777));
+        let mode = u32::try_from(mode).unwrap_or(PRIVATE_MODE) & 0o777;
+        let of_group = self.given.ownership.group.map_or(0, |_| GROUP_MAY);
+        self.files.insert(path.to_owned(), File { bytes: value, mode: mode | of_group, owner: None });
         Ok(())
     }
 
@@ -266,22 +298,28 @@ impl Collector<'_> {
     }
 }
 
-/// Puts the content in place below `directory` and returns where the volume is. Happy to run twice.
-pub(crate) fn materialise(volume: &str, content: &Content, directory: &Path) -> Result<PathBuf, VolumeError> {
+/// Puts the content in place below `directory`, for the group if there is one, and returns where the volume is. Happy to
+/// run twice.
+pub(crate) fn materialise(
+    volume: &str,
+    content: &Content,
+    directory: &Path,
+    group: Option<u32>,
+) -> Result<PathBuf, VolumeError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| VolumeError::Io { volume: volume.to_owned(), path, source }
     };
     match content {
-        Content::Empty => {
-            fs::create_dir_all(directory).map_err(failed(directory))?;
+        Content::Empty | Content::Memory => {
             // As the kubelet makes them: whoever a container runs as may write. The pod's own directory is closed to others.
-            let open = fs::Permissions::from_mode(EMPTY_DIR_MODE);
-            fs::set_permissions(directory, open).map_err(failed(directory))?;
+            fs::create_dir_all(directory)
+                .and_then(|()| give(directory, EMPTY_DIR_MODE, group))
+                .map_err(failed(directory))?;
             Ok(directory.to_owned())
         }
         Content::Files(files) => {
-            swap_files(directory, files).map_err(failed(directory))?;
+            swap_files(directory, files, group).map_err(failed(directory))?;
             Ok(directory.to_owned())
         }
         Content::HostPath { path, kind } => {
@@ -304,6 +342,15 @@ pub(crate) fn materialise(volume: &str, content: &Content, directory: &Path) -> 
     }
 }
 
+/// Sets a directory's mode, and its group with what that makes of it. The mode comes last: a new group takes from it.
+fn give(directory: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
+    if group.is_some() {
+        chown(directory, None, group)?;
+    }
+    let mode = group.map_or(mode, |_| mode | SET_GROUP);
+    fs::set_permissions(directory, fs::Permissions::from_mode(mode))
+}
+
 fn prepare_host_path(path: &Path, kind: &str) -> io::Result<()> {
     match kind {
         "DirectoryOrCreate" => fs::create_dir_all(path),
@@ -315,8 +362,9 @@ fn prepare_host_path(path: &Path, kind: &str) -> io::Result<()> {
 const DATA: &str = "..data";
 
 /// Makes `directory` show exactly `files`, atomically for whoever reads through the visible names.
-fn swap_files(directory: &Path, files: &Files) -> io::Result<()> {
+fn swap_files(directory: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     fs::create_dir_all(directory)?;
+    give(directory, DIRECTORY_MODE, group)?;
     let current = fs::read_link(directory.join(DATA)).ok();
     if current.as_ref().is_some_and(|current| holds(&directory.join(current), files)) {
         return Ok(());
@@ -331,13 +379,20 @@ fn swap_files(directory: &Path, files: &Files) -> io::Result<()> {
             Err(error) => return Err(error),
         }
     };
-    for (path, (content, mode)) in files {
-        let file = directory.join(&generation).join(path);
-        if let Some(parent) = file.parent() {
+    let root = directory.join(&generation);
+    for (path, File { bytes, mode, owner }) in files {
+        let file = root.join(path);
+        for parent in file.ancestors().skip(1).take_while(|parent| parent.starts_with(&root)) {
             fs::create_dir_all(parent)?;
+            give(parent, DIRECTORY_MODE, group)?;
         }
-        fs::write(&file, content)?;
+        // For nobody else before it has the right owner and mode.
+        let new = fs::OpenOptions::new().write(true).create_new(true).mode(PRIVATE_MODE).open(&file);
+        new.and_then(|mut file| io::Write::write_all(&mut file, bytes))?;
         fs::set_permissions(&file, fs::Permissions::from_mode(*mode))?;
+        if owner.is_some() || group.is_some() {
+            chown(&file, *owner, group)?;
+        }
     }
     let new_link = directory.join("..data_new");
     let _ = fs::remove_file(&new_link);
@@ -364,10 +419,10 @@ fn swap_files(directory: &Path, files: &Files) -> io::Result<()> {
 }
 
 fn holds(directory: &Path, files: &Files) -> bool {
-    let same = |(path, (content, mode)): (&String, &(Vec<u8>, u32))| {
+    let same = |(path, expected): (&String, &File)| {
         let file = directory.join(path);
-        fs::metadata(&file).is_ok_and(|meta| meta.permissions().mode() & 0o777 == *mode)
-            && fs::read(&file).is_ok_and(|bytes| bytes == *content)
+        fs::metadata(&file).is_ok_and(|meta| meta.permissions().mode() & 0o777 == expected.mode)
+            && fs::read(&file).is_ok_and(|bytes| bytes == expected.bytes)
     };
     files.iter().all(same) && count_files(directory) == files.len()
 }
@@ -375,25 +430,6 @@ fn holds(directory: &Path, files: &Files) -> bool {
 fn count_files(directory: &Path) -> usize {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
-}
-
-/// Lets a relative mount path in the container's working directory lead to the volume.
-pub(crate) fn link_mount(work_dir: &Path, mount_path: &str, target: &Path) -> io::Result<()> {
-    let ordinary = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
-    if !Path::new(mount_path).components().all(ordinary) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the mount path leaves the working directory"));
-    }
-    let link = work_dir.join(mount_path);
-    if fs::read_link(&link).is_ok_and(|old| old == target) {
-        return Ok(());
-    }
-    if let Some(parent) = link.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    if link.is_symlink() {
-        fs::remove_file(&link)?;
-    }
-    symlink(target, link)
 }
 
 #[cfg(test)]

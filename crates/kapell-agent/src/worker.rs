@@ -27,6 +27,7 @@ use crate::probe::{Endpoint, Target, Verdict};
 use crate::record::PodRecord;
 use crate::shim_client::{ShimClient, ShimError};
 use crate::start::{self, PrepareError};
+use crate::termination;
 use crate::tokens::Tokens;
 use crate::{Context, backoff, volumes};
 
@@ -350,6 +351,16 @@ impl Worker {
         let names: Vec<String> = self.observed.containers.keys().cloned().collect();
         for name in names {
             self.keep_probing(&name);
+            self.keep_messages(&name);
+        }
+    }
+
+    /// What the container has left behind about its ends: read once for each.
+    fn keep_messages(&mut self, name: &str) {
+        let share = termination::share(self.all_containers().count());
+        let Some(container) = self.container(name) else { return };
+        if let Some(seen) = self.observed.containers.get_mut(name) {
+            termination::keep(&mut seen.messages, &self.dir, &container, &seen.state, share);
         }
     }
 
@@ -441,7 +452,8 @@ impl Worker {
             &host,
             self.context.objects.as_ref(),
         );
-        let spec = match spec {
+        let knows_identities = self.shim_state.as_ref().is_some_and(|state| state.borrow().identities);
+        let spec = match spec.and_then(|spec| start::require_identities(spec, knows_identities)) {
             Ok(spec) => spec,
             Err(error) => {
                 self.not_prepared(name, &error);
@@ -483,7 +495,11 @@ impl Worker {
     /// A container's start cannot be described as the objects are; told once, and tried again.
     fn not_prepared(&mut self, name: &str, error: &PrepareError) {
         let reason = match error {
-            PrepareError::Config(_) => "CreateContainerConfigError",
+            PrepareError::Config(_)
+            | PrepareError::Identity(_)
+            | PrepareError::Grounds(_)
+            | PrepareError::OldShim
+            | PrepareError::SubPath(_) => "CreateContainerConfigError",
             _ => "CreateContainerError",
         };
         let trouble = Trouble::new(reason, error.to_string());

@@ -45,6 +45,11 @@ pub fn log_dir(pod: &Path, container: &str) -> PathBuf {
     container_dir(pod, container).join("logs")
 }
 
+/// Where the container leaves a word about its end: one file for each start, so that none is taken for another's.
+pub fn termination_file(pod: &Path, container: &str, attempt: u32) -> PathBuf {
+    container_dir(pod, container).join("termination").join(attempt.to_string())
+}
+
 /// Leads to the terminal of a container that has one.
 pub fn terminal(pod: &Path, container: &str) -> PathBuf {
     container_dir(pod, container).join("tty")

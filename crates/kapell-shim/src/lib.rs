@@ -18,6 +18,7 @@ pub mod socket;
 mod connection;
 mod container;
 mod exec;
+mod identity;
 mod log_file;
 mod spawn;
 mod state_file;

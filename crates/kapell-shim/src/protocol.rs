@@ -134,6 +134,23 @@ pub struct ContainerSpec {
     pub limits: Limits,
     #[serde(default)]
     pub log: LogLimits,
+    /// As whom it runs, and every command beside it.
+    #[serde(default)]
+    pub identity: Identity,
+}
+
+/// As whom a process runs and what it may do; what is not set is as the shim has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Identity {
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// All supplementary groups.
+    pub groups: Option<Vec<u32>>,
+    /// The capabilities that may remain, as a set of their numbers; none remain to another user than root.
+    pub capabilities: Option<u64>,
+    /// Executing a program gives no privileges, whatever its file says.
+    pub no_new_privileges: bool,
 }
 
 /// Enforced as far as the machine's cgroups allow; see [`Backend`].
@@ -173,6 +190,9 @@ pub struct PodState {
     pub boot_id: String,
     pub shim: ProcessId,
     pub cgroup: Backend,
+    /// The shim knows [`Identity`]. One that does not would start every container as itself.
+    #[serde(default)]
+    pub identities: bool,
     pub containers: BTreeMap<String, ContainerState>,
 }
 

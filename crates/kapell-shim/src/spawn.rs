@@ -2,15 +2,18 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::protocol::Stdin;
-use crate::sys;
+use crate::identity::Prepared;
+use crate::protocol::{Identity, Stdin};
+use crate::sys::{self, Surroundings};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StartError {
@@ -20,14 +23,18 @@ pub(crate) enum StartError {
     NotFound { command: String, path: String },
     #[error("working directory {}: {}", .dir.display(), reason(.source))]
     WorkDir { dir: PathBuf, source: io::Error },
-    #[error("cannot execute {}: {}", .program.display(), reason(.source))]
-    Execute { program: PathBuf, source: io::Error },
+    #[error("cannot execute {}{}: {}", .program.display(), as_whom(.uid), reason(.source))]
+    Execute { program: PathBuf, uid: Option<u32>, source: io::Error },
 }
 
 /// What the system says, without the number in parentheses.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+fn as_whom(uid: &Option<u32>) -> String {
+    uid.map(|uid| format!(" as user {uid}")).unwrap_or_default()
 }
 
 pub(crate) struct Launch<'a> {
@@ -46,6 +53,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) procs: Vec<File>,
     /// RLIMIT_DATA in bytes.
     pub(crate) data_limit: Option<u64>,
+    pub(crate) identity: &'a Identity,
 }
 
 /// Returns the number of the new process, which leads a session and process group of its own.
@@ -63,17 +71,30 @@ pub(crate) fn spawn(launch: Launch<'_>) -> Result<i32, StartError> {
         .env_clear()
         .envs(launch.env)
         .env(marker_name, marker_value)
-        .current_dir(launch.cwd)
-        .stdin(stdio(launch.stdin))
-        .stdout(stdio(launch.stdout))
-        .stderr(stdio(launch.stderr));
-    sys::enter_container(&mut command, launch.procs, launch.data_limit, launch.terminal);
-    let child = command.spawn().map_err(|source| StartError::Execute { program, source })?;
+        .stdin(stdio(launch.stdin, launch.identity))
+        .stdout(stdio(launch.stdout, launch.identity))
+        .stderr(stdio(launch.stderr, launch.identity));
+    let no_path = |_| StartError::WorkDir { dir: launch.cwd.to_owned(), source: io::ErrorKind::InvalidInput.into() };
+    let surroundings = Surroundings {
+        procs: launch.procs,
+        data_limit: launch.data_limit,
+        terminal: launch.terminal,
+        identity: Prepared::new(launch.identity),
+        cwd: CString::new(launch.cwd.as_os_str().as_bytes()).map_err(no_path)?,
+    };
+    sys::enter_container(&mut command, surroundings);
+    let uid = launch.identity.uid;
+    let child = command.spawn().map_err(|source| StartError::Execute { program, uid, source })?;
     // The child is reaped with all others, by number; dropping the handle leaves it alone.
     Ok(i32::try_from(child.id()).unwrap_or(i32::MAX))
 }
 
-fn stdio(descriptor: Option<OwnedFd>) -> Stdio {
+/// Whoever the process is may open its own streams again, as programs do through `/dev/stdout`.
+fn stdio(descriptor: Option<OwnedFd>, identity: &Identity) -> Stdio {
+    if let (Some(descriptor), Some(uid)) = (&descriptor, identity.uid) {
+        // Where this is denied, the open descriptor works all the same.
+        let _ = rustix::fs::fchown(descriptor, Some(rustix::fs::Uid::from_raw(uid)), None);
+    }
     descriptor.map_or_else(Stdio::null, Stdio::from)
 }
 

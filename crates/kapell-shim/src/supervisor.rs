@@ -131,6 +131,7 @@ impl Supervisor {
             boot_id: proc::boot_id(),
             shim: ProcessId::own().unwrap_or(ProcessId { pid: 0, start_time: 0 }),
             cgroup: hierarchies.backend(),
+            identities: true,
             containers: BTreeMap::new(),
         };
         Self {
@@ -470,6 +471,7 @@ impl Supervisor {
             terminal: spec.terminal,
             procs: group.open_procs(),
             data_limit: data_limit(self.state.cgroup, &spec.limits),
+            identity: &spec.identity,
         };
         match spawn::spawn(launch) {
             Ok(pid) => {

@@ -2,6 +2,7 @@
 //! is not our child.
 #![allow(unsafe_code, reason = "signal handlers, pre_exec and an ioctl have no safe interface")]
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -11,6 +12,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::identity::Prepared;
 
 /// Where the handler of SIGCHLD leaves its mark; the shim is one per process.
 static CHILD_EXITED: AtomicI32 = AtomicI32::new(-1);
@@ -53,9 +56,22 @@ fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Resul
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Puts the child into a session of its own and into the groups whose `cgroup.procs` are given, before it executes. With
-/// `terminal` its standard input becomes that session's controlling terminal.
-pub(crate) fn enter_container(command: &mut Command, procs: Vec<File>, data_limit: Option<u64>, terminal: bool) {
+/// Where a child finds itself before it executes its program.
+pub(crate) struct Surroundings {
+    /// Opened `cgroup.procs` of the groups to join.
+    pub(crate) procs: Vec<File>,
+    /// RLIMIT_DATA in bytes.
+    pub(crate) data_limit: Option<u64>,
+    /// Standard input is a terminal, to be the controlling one.
+    pub(crate) terminal: bool,
+    pub(crate) identity: Prepared,
+    /// Entered as whom the child then is: a directory that is closed to it stays closed.
+    pub(crate) cwd: CString,
+}
+
+/// Puts the child into a session of its own and into its surroundings, before it executes.
+pub(crate) fn enter_container(command: &mut Command, surroundings: Surroundings) {
+    let Surroundings { procs, data_limit, terminal, identity, cwd } = surroundings;
     let enter = move || {
         // SAFETY: runs in the forked child; setsid, ioctl, write and setrlimit are async-signal-safe and touch nothing
         // that the parent shares. Joining a group may be denied, which only makes the limits weaker.
@@ -72,7 +88,9 @@ pub(crate) fn enter_container(command: &mut Command, procs: Vec<File>, data_limi
                 libc::setrlimit(libc::RLIMIT_DATA, &limit);
             }
         }
-        Ok(())
+        // System calls only, too, on what was prepared before the fork.
+        identity.assume()?;
+        Ok(rustix::process::chdir(cwd.as_c_str())?)
     };
     // SAFETY: the closure only makes async-signal-safe calls, as the comment above says; it does not allocate.
     unsafe { command.pre_exec(enter) };

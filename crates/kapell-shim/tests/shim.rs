@@ -12,8 +12,8 @@ use std::time::Duration;
 use kapell_shim::layout;
 use kapell_shim::proc::ProcessId;
 use kapell_shim::protocol::{
-    Answer, Body, ContainerSpec, ContainerState, Ended, Executed, Limits, LogLimits, Op, PodState, Request, Stdin,
-    Streams, VERSION,
+    Answer, Body, ContainerSpec, ContainerState, Ended, Executed, Identity, Limits, LogLimits, Op, PodState, Request,
+    Stdin, Streams, VERSION,
 };
 use kapell_shim::socket::Address;
 
@@ -145,6 +145,7 @@ fn script(script: &str) -> ContainerSpec {
         stdin: Stdin::Nothing,
         limits: Limits::default(),
         log: LogLimits::default(),
+        identity: Identity::default(),
     }
 }
 
@@ -589,5 +590,69 @@ fn standard_input_stays_open_until_it_is_closed() {
     pod.ask(Op::CloseStdin { container: "main".into() });
     assert_eq!(pod.wait_for_exit().code, 0);
     assert_eq!(pod.log(0), ["stdout F one", "stdout F two", "stdout F end"]);
+    pod.shutdown();
+}
+
+/// Becoming somebody else needs root; elsewhere the agent asks for no such thing.
+#[test]
+fn a_container_and_what_runs_beside_it_are_who_they_should_be() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = pod_dir();
+    let mut pod = Pod::start(dir.path());
+    let who = "id -u; id -g; id -G; grep -E '^(CapEff|CapPrm|CapBnd|CapAmb|NoNewPrivs)' /proc/self/status | tr -d '[:blank:]'";
+    let someone = Identity {
+        uid: Some(1001),
+        gid: Some(2002),
+        groups: Some(vec![3003]),
+        capabilities: Some(1 << 10),
+        no_new_privileges: true,
+    };
+    let (nothing, bound) = ("0000000000000000", "0000000000000400");
+    let expected = format!(
+        "1001\n2002\n2002 3003\nCapPrm:{nothing}\nCapEff:{nothing}\nCapBnd:{bound}\nCapAmb:{nothing}\nNoNewPrivs:1\n"
+    );
+    // Its own streams can be opened again, as programs do.
+    let text = format!("{{ {who}; }} > /dev/stdout; sleep 100");
+    pod.run(ContainerSpec { identity: someone.clone(), ..script(&text) });
+    let exec = |pod: &mut Pod, text: &str| {
+        let command = vec!["sh".into(), "-c".into(), text.to_owned()];
+        match pod.ask(Op::Exec { container: "main".into(), command, timeout_ms: 10_000 }) {
+            Body::Executed(Executed { code: Some(0), output }) => output,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(exec(&mut pod, who), expected);
+    let (mut ours, theirs) = std::io::pipe().unwrap();
+    let streams = Streams::Pipes { stdin: false, stdout: true, stderr: false };
+    let mut session = Session::open(&pod, &format!("{{ {who}; }} > /dev/stdout"), streams, &[theirs.as_fd()]);
+    drop(theirs);
+    assert!(matches!(session.end(), Body::Ended(Ended { code: 0, .. })));
+    let mut said = String::new();
+    ours.read_to_string(&mut said).unwrap();
+    assert_eq!(said, expected);
+    let begun = std::time::Instant::now();
+    while !pod.log(0).last().is_some_and(|line| line.contains("NoNewPrivs")) {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", pod.log(0));
+        std::thread::yield_now();
+    }
+    pod.ask(Op::Stop { container: "main".into(), grace_ms: 0 });
+    pod.wait_for_exit();
+    let logged: String = pod.log(0).iter().map(|line| line.replace("stdout F ", "") + "\n").collect();
+    assert_eq!(logged, expected);
+
+    // Root without most of what it has, and a directory that is closed to who is to work there.
+    let identity = Identity { capabilities: Some(1 << 10), ..Identity::default() };
+    pod.run(ContainerSpec { identity, attempt: 1, ..script(who) });
+    assert_eq!(pod.wait_for_exit().code, 0);
+    let found = pod.log(1).join(" ");
+    assert!(found.contains(&format!("CapEff:{bound}")) && found.contains(&format!("CapBnd:{bound}")), "{found}");
+    let closed = dir.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    pod.run(ContainerSpec { identity: someone, attempt: 2, cwd: closed, ..script("echo ran") });
+    let exit = pod.wait_for_exit();
+    assert!(exit.start_error.as_ref().is_some_and(|error| error.contains("as user 1001")), "{exit:?}");
     pod.shutdown();
 }

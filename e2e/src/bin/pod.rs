@@ -2,7 +2,8 @@
 //!
 //! `kapell-e2e-pod [--ready-after MS] [--tls]` listens on `$HOST:$PORT`. `GET /` answers `pod pid`; `/healthz` is 503 until the
 //! given time has passed; `/hit` is counted, and `/hits` tells how often; `/slow?MS` answers late; `/echo` returns the
-//! request's headers, and what is below `/request/` the request as it came, in JSON.
+//! request's headers, and what is below `/request/` the request as it came, in JSON. It also speaks gRPC's health protocol
+//! and is healthy.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,8 +11,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::routing::{any, get};
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::PrivateKeyDer;
@@ -43,7 +48,8 @@ async fn main() -> anyhow::Result<()> {
         .route("/hits", get(|| async { HITS.load(Ordering::Relaxed).to_string() }))
         .route("/slow", get(slow))
         .route("/echo", any(echo))
-        .route("/request/{*below}", any(request));
+        .route("/request/{*below}", any(request))
+        .route("/grpc.health.v1.Health/Check", post(serving));
     let listener = TcpListener::bind((host, port)).await?;
     eprintln!("listening on {host}:{port}");
     if arguments.iter().any(|word| word == "--tls") {
@@ -99,4 +105,15 @@ async fn echo(headers: HeaderMap, body: String) -> String {
         text.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
     }
     text + "\n" + &body
+}
+
+/// `HealthCheckResponse {status: SERVING}`.
+async fn serving() -> Response {
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let frames = [Frame::data(Bytes::from_static(b"\0\0\0\0\x02\x08\x01")), Frame::trailers(trailers)];
+    let body = StreamBody::new(futures::stream::iter(frames.map(Ok::<_, std::convert::Infallible>)));
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
 }

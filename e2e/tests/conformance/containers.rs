@@ -117,3 +117,34 @@ async fn who_has_no_limit_has_that_of_the_node() {
     let said = case.get(&format!("{pods}/p/log")).await.text;
     assert_eq!(said, format!("{cpu} {memory} {host}\n{cpu} {memory}\n{cpu} {memory}\n"));
 }
+
+/// What the one container of a pod that has ended says of its end.
+async fn last_words(case: &Case, name: &str, container: Value) -> Value {
+    let mut spec = json!({"runtimeClassName": "process", "restartPolicy": "Never", "containers": [container]});
+    spec["containers"][0]["name"] = json!("main");
+    let pods = case.path("v1", "pods");
+    case.post(&pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
+    let ended = |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["terminated"].is_object();
+    let pod = case.until(&format!("{name} has ended"), &format!("{pods}/{name}"), ended).await;
+    pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"].clone()
+}
+
+/// Conformance: [sig-node] Container Runtime blackbox test on terminated container should report termination message from log output if TerminationMessagePolicy FallbackToLogsOnError is set [NodeConformance]
+/// Conformance: [sig-node] Container Runtime blackbox test on terminated container should report termination message as empty when pod succeeds and TerminationMessagePolicy FallbackToLogsOnError is set [NodeConformance]
+/// Conformance: [sig-node] Container Runtime blackbox test on terminated container should report termination message from file when pod succeeds and TerminationMessagePolicy FallbackToLogsOnError is set [NodeConformance]
+#[tokio::test]
+async fn containers_leave_a_word_about_their_end() {
+    let case = Case::new().await;
+    for (name, path, script, message) in [
+        ("log", "/dev/termination-log", "printf DONE; exit 1", json!("DONE")),
+        ("nothing", "/dev/termination-log", "printf DONE", Value::Null),
+        ("file", "/dev/termination-log", "printf OK > $KAPELL_TERMINATION_LOG", json!("OK")),
+        ("relative", "last/words", "printf OK > last/words; exit 1", json!("OK")),
+    ] {
+        let container = json!({
+            "command": ["sh", "-c", script],
+            "terminationMessagePath": path, "terminationMessagePolicy": "FallbackToLogsOnError",
+        });
+        assert_eq!(last_words(&case, name, container).await, message, "{name}");
+    }
+}

@@ -195,6 +195,8 @@ async fn restarts(case: &Case, name: &str) -> i64 {
 /// Conformance: [sig-node] Probing container should *not* be restarted with a exec "cat /tmp/health" liveness probe [NodeConformance]
 /// Conformance: [sig-node] Probing container should *not* be restarted with a /healthz http liveness probe [NodeConformance]
 /// Conformance: [sig-node] Probing container should *not* be restarted with a tcp:8080 liveness probe [NodeConformance]
+/// Conformance: [sig-node] Probing container should *not* be restarted with a GRPC liveness probe [NodeConformance]
+/// Conformance: [sig-node] Probing container should be restarted with a GRPC liveness probe [NodeConformance]
 #[tokio::test]
 async fn who_fails_his_liveness_probe_is_restarted_and_nobody_else() {
     let case = Case::new().await;
@@ -209,27 +211,36 @@ async fn who_fails_his_liveness_probe_is_restarted_and_nobody_else() {
         }
         (liveness, startup)
     };
-    let (file, http, tcp) = (
+    let (file, http, tcp, grpc) = (
         json!({"exec": {"command": ["cat", "health"]}}),
         json!({"httpGet": {"path": "/healthz", "port": 8080}}),
         json!({"tcpSocket": {"port": 8080}}),
+        json!({"grpc": {"port": 8080}}),
     );
     let serves = "touch health; exec kapell-e2e-pod";
     let port = json!([{"containerPort": 8080}]);
-    for (name, script, probe) in [("file", serves, &file), ("http", serves, &http), ("tcp", serves, &tcp)] {
+    for (name, script, probe) in
+        [("file", serves, &file), ("http", serves, &http), ("tcp", serves, &tcp), ("grpc", serves, &grpc)]
+    {
         let (liveness, startup) = strict(probe);
         let spec = serving(script, json!({"livenessProbe": liveness, "startupProbe": startup, "ports": port}));
         case.post(&pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
     }
-    for (name, script, probe) in [("no-file", "rm -f health; sleep 1000", &file), ("no-http", "sleep 1000", &http)] {
+    // As upstream: it serves, but nobody answers where the probe asks.
+    let elsewhere = json!({"grpc": {"port": 8081}});
+    for (name, script, probe) in [
+        ("no-file", "rm -f health; sleep 1000", &file),
+        ("no-http", "sleep 1000", &http),
+        ("no-grpc", serves, &elsewhere),
+    ] {
         let spec = serving(script, json!({"livenessProbe": strict(probe).0, "ports": port}));
         case.post(&pods, &json!({"metadata": {"name": name}, "spec": spec})).await.expect(201);
     }
-    for name in ["no-file", "no-http"] {
+    for name in ["no-file", "no-http", "no-grpc"] {
         let twice = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(2);
         case.until("it is restarted twice", &format!("{pods}/{name}"), twice).await;
     }
-    for name in ["file", "http", "tcp"] {
+    for name in ["file", "http", "tcp", "grpc"] {
         assert_eq!(restarts(&case, name).await, 0, "{name}");
     }
 }

@@ -303,6 +303,28 @@ async fn an_empty_directory_is_open_and_keeps_modes() {
     }
 }
 
+/// Conformance: [sig-storage] EmptyDir volumes volume on tmpfs should have the correct mode [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (root,0644,tmpfs) [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (root,0666,tmpfs) [LinuxOnly] [NodeConformance]
+/// Conformance: [sig-storage] EmptyDir volumes should support (root,0777,tmpfs) [LinuxOnly] [NodeConformance]
+#[tokio::test]
+async fn an_empty_directory_in_memory_is_on_a_tmpfs_and_goes_with_its_pod() {
+    let case = Case::new().await;
+    running(&case, "p", with_volume(json!({"emptyDir": {"medium": "Memory"}}))).await;
+    assert_eq!(case.shell(&["p"], "stat -f -c %T volume/; stat -L -c %a volume; ls volume"), "tmpfs\n777\n");
+    for mode in ["644", "666", "777"] {
+        let script = format!("cd volume; echo content > {mode}; chmod {mode} {mode}; stat -c %a {mode}; cat {mode}");
+        assert_eq!(case.shell(&["p"], &script), format!("{mode}\ncontent\n"));
+    }
+    let place = std::path::PathBuf::from(case.shell(&["p"], "readlink volume").trim());
+    assert!(place.join("644").exists());
+    let pod = format!("{}/p", case.path("v1", "pods"));
+    case.delete(&pod).await.ok();
+    case.until_gone(&pod).await;
+    let gone = || async { (!place.parent().unwrap().exists()).then_some(()) };
+    eventually_async("the memory is given back", gone).await;
+}
+
 /// Conformance: [sig-storage] EmptyDir wrapper volumes should not cause race condition when used for configmaps [Serial]
 #[tokio::test]
 async fn many_volumes_of_many_pods_come_up_together() {

@@ -56,6 +56,7 @@ fn compute(container: Value) -> Result<BTreeMap<String, String>, ConfigError> {
         port: 8080,
         host_env: &host_env,
         volumes: &BTreeMap::from([("my-data".to_owned(), "/d".to_owned())]),
+        termination_log: "/t",
         kubeconfig: Some("/k"),
     };
     environment(&pod, &container, &place, &fixture())

@@ -29,8 +29,14 @@ impl Fixture {
         let running = running.then(|| Running { process, started_at: 0, stopping: false, cgroups: Vec::new() });
         let main = ContainerState { attempt: 1, running, ..Default::default() };
         let containers = [("main".to_owned(), main)].into();
-        let state =
-            PodState { version: VERSION, boot_id: String::new(), shim: process, cgroup: Backend::None, containers };
+        let state = PodState {
+            version: VERSION,
+            boot_id: String::new(),
+            shim: process,
+            cgroup: Backend::None,
+            identities: true,
+            containers,
+        };
         let new = self.pod().join("new");
         fs::write(&new, serde_json::to_vec(&state).unwrap()).unwrap();
         fs::rename(new, layout::state_file(&self.pod())).unwrap();

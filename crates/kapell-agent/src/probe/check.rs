@@ -15,6 +15,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::grpc;
 use crate::shim_client::ShimClient;
 
 /// Where a container's probes and hooks go.
@@ -76,6 +77,10 @@ impl Target {
 
 impl Endpoint {
     async fn check(&self, probe: &Probe, timeout: Duration) -> Result<(), String> {
+        if let Some(action) = &probe.grpc {
+            let address = format!("{}:{}", self.ip, action.port);
+            return grpc::check(&address, action.service.as_deref().unwrap_or_default(), timeout).await;
+        }
         let network = async {
             if let Some(action) = &probe.http_get {
                 let (url, status) = self.http_get(action).await?;
@@ -87,7 +92,7 @@ impl Endpoint {
                 let (host, port) = (self.host(action.host.as_deref()), self.port(&action.port)?);
                 connect(&host, port).await.map(drop)
             } else {
-                Err("the probe has no supported handler (exec, httpGet, tcpSocket)".to_owned())
+                Err("the probe has no supported handler (exec, grpc, httpGet, tcpSocket)".to_owned())
             }
         };
         tokio::time::timeout(timeout, network).await.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")))

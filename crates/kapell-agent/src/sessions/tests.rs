@@ -20,6 +20,7 @@ async fn a_shim_that_takes_no_connection_holds_nobody_up() {
         boot_id: String::new(),
         shim: process,
         cgroup: Backend::None,
+        identities: true,
         containers: [("main".to_owned(), main)].into(),
     };
     std::fs::write(layout::state_file(&pod), serde_json::to_vec(&state).unwrap()).unwrap();

@@ -28,7 +28,15 @@ fn spec_of(pod_dir: &Path, container: serde_json::Value) -> Result<ContainerSpec
     let container: Container = serde_json::from_value(value).unwrap();
     let ip = Ipv4Addr::LOCALHOST;
     let mut record = PodRecord::new("ns".into(), "pod".into(), ip, 1);
-    let host = Host { pod_dir, host_ip: ip, host_env: &BTreeMap::new(), host_volumes: pod_dir.join("volumes") };
+    let host = Host {
+        data_dir: pod_dir,
+        pod_dir,
+        host_ip: ip,
+        host_env: &BTreeMap::new(),
+        host_volumes: pod_dir.join("volumes"),
+        group: 0,
+        powers: Powers::ours(),
+    };
     let places = BTreeMap::from([("data".to_owned(), pod_dir.join("data"))]);
     container_spec(&Pod::default(), &container, 0, &mut record, &places, &host, &Nothing)
 }
@@ -48,13 +56,19 @@ fn working_directories_are_made_below_the_containers_own_and_nowhere_else() {
 }
 
 #[test]
-fn parts_of_volumes_are_refused_and_paths_stay_inside() {
+fn parts_of_volumes_and_paths_stay_inside() {
     let dir = tempfile::tempdir().unwrap();
     let mount = |mount: serde_json::Value| spec_of(dir.path(), json!({ "volumeMounts": [mount] }));
+    fs::create_dir(dir.path().join("data")).unwrap();
+    fs::write(dir.path().join("data/80"), "a file").unwrap();
     for key in ["subPath", "subPathExpr"] {
         let refused = mount(json!({ "name": "data", "mountPath": "in", key: "../../other" }));
         assert!(matches!(refused, Err(PrepareError::SubPath(_))), "{key}");
     }
+    // An expression may use what the environment says, which then tells where it has led to.
+    let spec = mount(json!({ "name": "data", "mountPath": "in", "subPathExpr": "$(PORT)" })).unwrap();
+    assert_eq!(spec.env["KAPELL_VOLUME_DATA"], dir.path().join("data/80").display().to_string());
+    assert_eq!(fs::read_to_string(layout::work_dir(dir.path(), "main").join("in")).unwrap(), "a file");
     assert!(mount(json!({ "name": "data", "mountPath": "../escaped" })).is_err());
     mount(json!({ "name": "data", "mountPath": "deep/in" })).unwrap();
     let link = layout::work_dir(dir.path(), "main").join("deep/in");
@@ -70,4 +84,16 @@ fn limits_come_from_the_resources_and_processes_are_always_limited() {
     let given = json!({ "limits": { "cpu": "250m", "memory": "64Mi" }, "requests": { "cpu": "0.1" } });
     let expected = Limits { cpu_milli: Some(250), cpu_request_milli: Some(100), memory_bytes: Some(64 << 20), ..none };
     assert_eq!(limits(given), expected);
+}
+
+#[test]
+fn a_shim_that_knows_no_identities_starts_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = |uid| {
+        let mut spec = spec_of(dir.path(), json!({})).unwrap();
+        spec.identity.uid = uid;
+        spec
+    };
+    assert!(matches!(require_identities(spec(Some(5)), false), Err(PrepareError::OldShim)));
+    assert!(require_identities(spec(Some(5)), true).is_ok() && require_identities(spec(None), false).is_ok());
 }

@@ -1,21 +1,22 @@
 use super::*;
 
 fn files(entries: &[(&str, &str)]) -> Files {
-    entries.iter().map(|(path, text)| ((*path).to_owned(), (text.as_bytes().to_vec(), 0o640))).collect()
+    let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640, owner: None };
+    entries.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
 }
 
 #[test]
 fn new_content_appears_at_once_and_old_names_go() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("v");
-    swap_files(&root, &files(&[("a", "1"), ("deep/b", "2")])).unwrap();
+    swap_files(&root, &files(&[("a", "1"), ("deep/b", "2")]), None).unwrap();
     assert_eq!(fs::read_to_string(root.join("a")).unwrap(), "1");
     assert_eq!(fs::read_to_string(root.join("deep/b")).unwrap(), "2");
     // Whoever has opened the old data directory keeps seeing one consistent state until the switch.
     let before = fs::read_link(root.join(DATA)).unwrap();
-    swap_files(&root, &files(&[("a", "1"), ("deep/b", "2")])).unwrap();
+    swap_files(&root, &files(&[("a", "1"), ("deep/b", "2")]), None).unwrap();
     assert_eq!(fs::read_link(root.join(DATA)).unwrap(), before, "nothing changed, nothing is written");
-    swap_files(&root, &files(&[("a", "3")])).unwrap();
+    swap_files(&root, &files(&[("a", "3")]), None).unwrap();
     assert_ne!(fs::read_link(root.join(DATA)).unwrap(), before);
     assert_eq!(fs::read_to_string(root.join("a")).unwrap(), "3");
     assert!(!root.join("deep").is_symlink());
@@ -29,7 +30,7 @@ fn host_paths_have_the_type_that_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let check = |path: &str, kind: &str, expected: bool| {
         let content = Content::HostPath { path: dir.path().join(path), kind: kind.into() };
-        assert_eq!(materialise("v", &content, Path::new("/unused")).is_ok(), expected, "{path} {kind}");
+        assert_eq!(materialise("v", &content, Path::new("/unused"), None).is_ok(), expected, "{path} {kind}");
     };
     check("absent", "", true);
     check("absent", "Directory", false);
@@ -42,10 +43,21 @@ fn host_paths_have_the_type_that_was_asked_for() {
 }
 
 #[test]
-fn mount_links_are_replaced_and_stay_inside() {
+fn volumes_are_for_their_group() {
+    use std::os::unix::fs::MetadataExt as _;
+    // Whoever we are, this group is ours to give.
+    let group = rustix::process::getegid().as_raw();
     let dir = tempfile::tempdir().unwrap();
-    link_mount(dir.path(), "etc/config", Path::new("/one")).unwrap();
-    link_mount(dir.path(), "etc/config", Path::new("/two")).unwrap();
-    assert_eq!(fs::read_link(dir.path().join("etc/config")).unwrap(), Path::new("/two"));
-    assert!(link_mount(dir.path(), "../out", Path::new("/one")).is_err());
+    let look = |path: &str| {
+        let meta = fs::metadata(dir.path().join(path)).unwrap();
+        (meta.mode() & 0o7777, meta.gid())
+    };
+    for _ in 0..2 {
+        materialise("e", &Content::Empty, &dir.path().join("e"), Some(group)).unwrap();
+        let content = Content::Files(files(&[("a", "1"), ("deep/b", "2")]));
+        materialise("f", &content, &dir.path().join("f"), Some(group)).unwrap();
+    }
+    assert_eq!(look("e"), (0o2777, group));
+    assert_eq!([look("f"), look("f/deep")], [(0o2755, group); 2]);
+    assert_eq!(look("f/deep/b"), (0o640, group));
 }

@@ -87,6 +87,7 @@ impl Supervisor {
             terminal: false,
             procs: self.containers.get(&spec.name).map(|running| running.group().open_procs()).unwrap_or_default(),
             data_limit: None,
+            identity: &spec.identity,
         }
     }
 }

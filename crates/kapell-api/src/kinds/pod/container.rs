@@ -68,6 +68,10 @@ pub(super) fn check_container(container: &Field<'_, '_>, around: &Surroundings<'
     if !message_policy.text().is_empty() {
         message_policy.one_of(&["FallbackToLogsOnError", "File"], problems);
     }
+    let message_path = container.field("terminationMessagePath");
+    if around.process && message_path.text().split('/').any(|part| part == "..") {
+        problems.push(message_path.invalid("must not contain '..'"));
+    }
     check_ports(&container.field("ports"), problems);
     env::validate(container, problems);
     check_mounts(&container.field("volumeMounts"), around, problems);
@@ -92,7 +96,7 @@ pub(super) fn check_container(container: &Field<'_, '_>, around: &Surroundings<'
         }
     }
     check_resources(&container.field("resources"), problems);
-    check_security(&container.field("securityContext"), around.process, problems);
+    check_security(&container.field("securityContext"), problems);
 }
 
 fn check_image(container: &Field<'_, '_>, around: &Surroundings<'_>, problems: &mut Vec<Problem>) {
@@ -169,11 +173,11 @@ fn check_mounts(mounts: &Field<'_, '_>, around: &Surroundings<'_>, problems: &mu
         if around.process && path.text().split('/').any(|part| part == "..") {
             problems.push(path.invalid("must not contain '..'"));
         }
-        check_sub_path(&mount, around.process, problems);
+        check_sub_path(&mount, problems);
     }
 }
 
-fn check_sub_path(mount: &Field<'_, '_>, process: bool, problems: &mut Vec<Problem>) {
+fn check_sub_path(mount: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     for name in ["subPath", "subPathExpr"] {
         let path = mount.field(name);
         if path.text().is_empty() {
@@ -184,9 +188,6 @@ fn check_sub_path(mount: &Field<'_, '_>, process: bool, problems: &mut Vec<Probl
         }
         if path.text().split('/').any(|part| part == "..") {
             problems.push(path.invalid("must not contain '..'"));
-        }
-        if process {
-            problems.push(path.unsupported_yet("the whole volume would appear at mountPath"));
         }
     }
     if !mount.field("subPath").text().is_empty() && !mount.field("subPathExpr").text().is_empty() {

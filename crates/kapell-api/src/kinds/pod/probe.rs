@@ -29,9 +29,6 @@ pub(super) fn validate(probe: &Field<'_, '_>, kind: Kind, problems: &mut Vec<Pro
     } else if grace.int().is_some_and(|seconds| seconds <= 0) {
         problems.push(grace.invalid("must be greater than 0"));
     }
-    if probe.field("grpc").is_set() {
-        problems.push(probe.field("grpc").unsupported_yet("gRPC probes; the probe would never fail"));
-    }
 }
 
 /// Exactly one of `types`, and that one in order.
@@ -55,6 +52,9 @@ pub(super) fn check_handler(handler: &Field<'_, '_>, types: &[&str], problems: &
         for header in http.field("httpHeaders").items() {
             check_header(&header.field("name"), problems);
         }
+    }
+    if handler.field("grpc").is_set() && types.contains(&"grpc") {
+        meta::check_port(&handler.field("grpc").field("port"), problems);
     }
     if tcp.is_set() {
         check_port(&tcp.field("port"), problems);

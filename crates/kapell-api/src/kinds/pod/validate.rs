@@ -32,7 +32,7 @@ pub(super) fn validate_spec(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     check_life(spec, problems);
     check_names(spec, problems);
     check_dns(spec, problems);
-    check_security(&spec.field("securityContext"), process, problems);
+    check_security(&spec.field("securityContext"), problems);
     affinity::validate(&spec.field("affinity"), problems);
     for toleration in spec.field("tolerations").items() {
         affinity::check_toleration(&toleration, problems);
@@ -112,29 +112,35 @@ fn check_ip(address: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     }
 }
 
-/// A process runs as the user that the server runs as; whoever asks for another identity must not get that one.
-pub(super) fn check_security(context: &Field<'_, '_>, process: bool, problems: &mut Vec<Problem>) {
+/// Whether a process may become who it asks to be, its node knows.
+pub(super) fn check_security(context: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     for name in ["runAsUser", "runAsGroup", "fsGroup"] {
-        context.field(name).not_negative(problems);
+        check_id(&context.field(name), problems);
+    }
+    for group in context.field("supplementalGroups").items() {
+        check_id(&group, problems);
     }
     for sysctl in context.field("sysctls").items() {
         meta::check_required(&sysctl.field("name"), names::sysctl, problems);
     }
-    if !process {
-        return;
-    }
-    let detail = "a process pod runs as the server's own user and groups";
-    for name in ["runAsUser", "runAsGroup"] {
-        let field = context.field(name);
-        if field.is_set() {
-            problems.push(field.unsupported_yet(detail));
+    let escalation = context.field("allowPrivilegeEscalation");
+    if escalation.value == &Value::Bool(false) {
+        let powerful = |name: &Field<'_, '_>| matches!(name.text(), "SYS_ADMIN" | "CAP_SYS_ADMIN");
+        if context.field("privileged").truth() {
+            problems
+                .push(escalation.invalid("cannot set `allowPrivilegeEscalation` to false and `privileged` to true"));
+        }
+        if context.field("capabilities").field("add").items().any(|name| powerful(&name)) {
+            let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            problems.push(escalation.invalid(detail));
         }
     }
-    if context.field("runAsNonRoot").truth() {
-        problems.push(context.field("runAsNonRoot").unsupported_yet(detail));
-    }
-    if context.field("supplementalGroups").len() > 0 {
-        problems.push(context.field("supplementalGroups").unsupported_yet(detail));
+}
+
+fn check_id(id: &Field<'_, '_>, problems: &mut Vec<Problem>) {
+    let most = i64::from(i32::MAX);
+    if id.int().is_some_and(|id| !(0..=most).contains(&id)) {
+        problems.push(id.invalid(&format!("must be between 0 and {most}, inclusive")));
     }
 }
 

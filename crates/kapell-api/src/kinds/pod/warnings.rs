@@ -10,6 +10,9 @@ use super::is_process;
 use crate::kinds::field::{Field, at, text, truth};
 use crate::service_account::MOUNT_PATH;
 
+/// Nobody has asked for what defaulting adds.
+const DEFAULT_MESSAGE_PATH: &str = "/dev/termination-log";
+
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 const HOST: &str = "a process pod shares the host's";
 
@@ -37,20 +40,17 @@ const OF_CONTAINER: &[Ignored] = &[
     ("resizePolicy", "ignored; resources cannot be changed in place yet"),
 ];
 
-/// Hardening and powers that a plain process neither loses nor gets.
+/// Hardening and powers that a plain process neither loses nor gets. What it can lose it does: see the agent.
 const OF_SECURITY: &[Ignored] = &[
-    ("allowPrivilegeEscalation", "not enforced on process pods"),
     ("appArmorProfile", "not applied to process pods"),
-    ("capabilities", "not applied to process pods; they have those of the server"),
-    ("fsGroup", "not applied to process pods; volumes belong to the server's user"),
-    ("fsGroupChangePolicy", "not applied to process pods"),
+    ("fsGroupChangePolicy", "has no effect; volumes that fsGroup concerns are made anew for each pod"),
     ("privileged", "has no effect; a process pod has the privileges of the server"),
     ("procMount", "not applied to process pods"),
     ("readOnlyRootFilesystem", "not enforced on process pods; they see the host's file system"),
     ("seLinuxChangePolicy", "not applied to process pods"),
     ("seLinuxOptions", "not applied to process pods"),
     ("seccompProfile", "not applied to process pods"),
-    ("supplementalGroupsPolicy", "not applied to process pods"),
+    ("supplementalGroupsPolicy", "has no effect; the groups are those that are named, as with Strict"),
     ("sysctls", "not applied; a process pod shares the host's kernel settings"),
     ("windowsOptions", "not applied to process pods"),
 ];
@@ -104,12 +104,11 @@ pub(super) fn warn_about_spec(spec: &Field<'_, '_>) -> Vec<String> {
 fn warn_about(parent: &Field<'_, '_>, table: &[Ignored], warnings: &mut Vec<String>) {
     for (name, effect) in table {
         let field = parent.field(name);
-        // Whoever forbids an escalation asks for something; whoever sets a switch to off mostly does not.
         let asks = match field.value {
             Value::Null => false,
-            Value::Bool(on) => *on || *name == "allowPrivilegeEscalation",
+            Value::Bool(on) => *on,
             Value::String(text) => !text.is_empty(),
-            Value::Number(number) => number.as_i64() != Some(0) || *name == "fsGroup",
+            Value::Number(number) => number.as_i64() != Some(0),
             Value::Array(_) | Value::Object(_) => field.len() > 0,
         };
         if asks {
@@ -120,7 +119,14 @@ fn warn_about(parent: &Field<'_, '_>, table: &[Ignored], warnings: &mut Vec<Stri
 
 fn warn_about_container(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
     warn_about(container, OF_CONTAINER, warnings);
-    warn_about(&container.field("securityContext"), OF_SECURITY, warnings);
+    let security = container.field("securityContext");
+    warn_about(&security, OF_SECURITY, warnings);
+    let capabilities = security.field("capabilities");
+    let (add, drop) = (capabilities.field("add"), capabilities.field("drop"));
+    if add.len() > 0 && drop.len() == 0 && security.field("privileged").value != &Value::Bool(false) {
+        let effect = "has no effect; a process pod has the capabilities of the server unless it drops them";
+        warnings.push(format!("{}: {effect}", add.path()));
+    }
     let lifecycle = container.field("lifecycle");
     for name in ["postStart", "preStop"] {
         let hook = lifecycle.field(name);
@@ -132,13 +138,14 @@ fn warn_about_container(container: &Field<'_, '_>, warnings: &mut Vec<String>) {
     if lifecycle.field("stopSignal").is_set() {
         warnings.push(format!("{}: ignored; SIGTERM is sent", lifecycle.field("stopSignal").path()));
     }
-    if !matches!(container.field("terminationMessagePath").text(), "" | "/dev/termination-log") {
-        let path = container.field("terminationMessagePath").path();
-        warnings.push(format!("{path}: not supported yet; the file is not read"));
-    }
-    if container.field("terminationMessagePolicy").text() == "FallbackToLogsOnError" {
-        let path = container.field("terminationMessagePolicy").path();
-        warnings.push(format!("{path}: not supported yet; look at the logs"));
+    let message = container.field("terminationMessagePath");
+    if message.text().starts_with('/') && message.text() != DEFAULT_MESSAGE_PATH {
+        warnings.push(format!(
+            "{}: a process pod has no file system of its own, so {} is the host's; use a relative path, or the file in \
+             $KAPELL_TERMINATION_LOG",
+            message.path(),
+            message.text()
+        ));
     }
     for port in container.field("ports").items() {
         if port.field("hostPort").int().is_some_and(|number| number != 0) {
@@ -195,7 +202,7 @@ fn warn_about_volume(volume: &Field<'_, '_>, warnings: &mut Vec<String>) {
         ));
     }
     let empty_dir = volume.field("emptyDir");
-    if !empty_dir.field("medium").text().is_empty() {
+    if !matches!(empty_dir.field("medium").text(), "" | "Memory") {
         warnings.push(format!("{}: ignored; the directory is on disk", empty_dir.field("medium").path()));
     }
     if at(volume.value, "/emptyDir/sizeLimit") != &Value::Null {

@@ -199,6 +199,14 @@ fn probes() {
         ),
         (liveness(json!({ "exec": {} })), &["spec.containers[0].livenessProbe.exec.command: Required value"]),
         (liveness(json!({ "httpGet": { "port": "http" } })), &[]),
+        (liveness(json!({ "grpc": { "port": 1, "service": "s" } })), &[]),
+        (
+            liveness(json!({ "grpc": { "port": 65536 }, "httpGet": { "port": 1 } })),
+            &[
+                "spec.containers[0].livenessProbe.httpGet: Forbidden: may not specify more than 1 handler type",
+                "spec.containers[0].livenessProbe.grpc.port: Invalid value: 65536: must be between 1 and 65535, inclusive",
+            ],
+        ),
         (
             liveness(json!({ "tcpSocket": { "port": 0 } })),
             &[
