@@ -237,23 +237,23 @@ impl Connect for PodAttach {
         let stdin = if wanted.stdin { Some(self.sessions.stdin(&uid, &container).map_err(refused)?) } else { None };
         let terminal = self.sessions.terminal(&uid, &container).filter(|_| wanted.tty);
         let once = stdin.is_some() && spec["stdinOnce"] == true;
-        // The prompt that a terminal shows is a line without an end.
-        let tail_lines = Some(u64::from(wanted.tty));
         let mut outputs = Vec::new();
         for (channel, stream, wanted) in [
             (Channel::Stdout, OutputStream::Stdout, wanted.stdout),
             (Channel::Stderr, OutputStream::Stderr, wanted.stderr),
         ] {
             if wanted {
-                let options = LogOptions { follow: true, tail_lines, stream: Some(stream), ..LogOptions::default() };
+                let options =
+                    LogOptions { follow: true, tail_lines: Some(0), stream: Some(stream), ..LogOptions::default() };
                 let log = self.logs.open(&uid, &container, options);
                 outputs.push((channel, log.map_err(|error| Status::bad_request(error.to_string()))?));
             }
         }
+        let prompt = if wanted.tty { self.prompt(&uid, &container).await } else { Vec::new() };
         let (sessions, shutdown) = (self.sessions.clone(), request.shutdown.clone());
         tokio::spawn(async move {
             match streams.await {
-                Ok(streams) => attach(streams, stdin, terminal, outputs, shutdown).await,
+                Ok(streams) => attach(streams, prompt, stdin, terminal, outputs, shutdown).await,
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "attach without a client"),
             }
             if once && let Err(error) = sessions.close_stdin(&uid, &container).await {
@@ -264,8 +264,21 @@ impl Connect for PodAttach {
     }
 }
 
+impl PodAttach {
+    /// What the container has written last, if its line has no end yet. What comes while this is read may be told twice; it would
+    /// be worse to leave it out.
+    async fn prompt(&self, uid: &str, container: &str) -> Vec<u8> {
+        let options = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
+        let Ok(log) = self.logs.open(uid, container, options) else { return Vec::new() };
+        let pieces: Vec<_> = log.collect().await;
+        let line = pieces.into_iter().flatten().collect::<Vec<Bytes>>().concat();
+        if line.ends_with(b"\n") { Vec::new() } else { line }
+    }
+}
+
 async fn attach<S: Stream<Item = io::Result<Bytes>> + Send + 'static>(
     streams: RemoteCommand,
+    prompt: Vec<u8>,
     stdin: Option<Input>,
     terminal: Option<Terminal>,
     outputs: Vec<(Channel, S)>,
@@ -281,6 +294,9 @@ async fn attach<S: Stream<Item = io::Result<Bytes>> + Send + 'static>(
             terminal.resize(columns, rows);
         }
     };
+    if !prompt.is_empty() && send(Channel::Stdout, prompt.into()).await.is_err() {
+        return;
+    }
     let outcome = tokio::select! {
         ended = carry_logs(outputs, send) => ended.map_or_else(|error| failure(&error), |()| outcome(0)),
         () = carry_input(&mut reader, stdin, resize) => return,

@@ -101,6 +101,24 @@ async fn more_are_put_into_a_running_pod() {
     assert!(refused["message"].to_string().contains("spec.ephemeralContainers[0].name: Duplicate value"), "{refused}");
 }
 
+/// Upstream's default roles let nobody but the administrator of the cluster put containers into pods.
+#[tokio::test]
+async fn who_may_edit_may_not_debug() {
+    let case = Case::new().await;
+    let (group, user) = ("rbac.authorization.k8s.io", format!("ann-of-{}", case.namespace));
+    let binding = json!({
+        "metadata": {"name": "editors"}, "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "edit"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+    });
+    case.post(&case.path("rbac.authorization.k8s.io/v1", "rolebindings"), &binding).await.expect(201);
+    for (verb, subresource, allowed) in [("create", "exec", true), ("patch", "ephemeralcontainers", false)] {
+        let on = json!({"namespace": case.namespace, "verb": verb, "resource": "pods", "subresource": subresource});
+        let review = json!({"spec": {"user": user, "resourceAttributes": on}});
+        let answer = case.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await.expect(201);
+        assert_eq!(answer["status"]["allowed"], allowed, "{answer}");
+    }
+}
+
 /// What begins with a pod that is about to start, crash or end, and with a server that is killed.
 #[tokio::test]
 async fn it_runs_whatever_the_others_do_and_holds_nobody_up() {
