@@ -353,10 +353,10 @@ async fn probes_gate_and_restart() {
     let (api, data) = (FakeApi::new(), tempfile::tempdir().unwrap());
     let agent = Agent::start(&api, data.path());
     let test = |expression: &str| json!({ "exec": { "command": ["sh", "-c", format!("test {expression}")] }, "periodSeconds": 1, "failureThreshold": 1 });
-    let mut startup = test("-e started");
+    let mut startup = test("-e started -a -e runs");
     startup["failureThreshold"] = 60.into();
     let container = json!({
-        "command": ["sh", "-c", "rm -f started broken; sleep 1000"],
+        "command": ["sh", "-c", "rm -f broken; touch runs; sleep 1000"],
         "startupProbe": startup, "livenessProbe": test("! -e broken"), "readinessProbe": test("! -e busy"),
     });
     api.put("pods", pod("p", container));

@@ -2,8 +2,8 @@
 //!
 //! `kapell-e2e-pod [--ready-after MS] [--tls]` listens on `$HOST:$PORT`. `GET /` answers `pod pid`; `/healthz` is 503 until the
 //! given time has passed; `/hit` is counted, and `/hits` tells how often; `/slow?MS` answers late; `/echo` returns the
-//! request's headers, and what is below `/request/` the request as it came, in JSON. It also speaks gRPC's health protocol
-//! and is healthy.
+//! request's headers, what is below `/request/` the request as it came, in JSON; `/count` counts the bytes of a body of any
+//! length. It also speaks gRPC's health protocol and is healthy.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{any, get, post};
+use futures::StreamExt as _;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
@@ -49,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
         .route("/slow", get(slow))
         .route("/echo", any(echo))
         .route("/request/{*below}", any(request))
+        .route("/count", post(count))
         .route("/grpc.health.v1.Health/Check", post(serving));
     let listener = TcpListener::bind((host, port)).await?;
     eprintln!("listening on {host}:{port}");
@@ -83,6 +85,15 @@ async fn serve_tls(listener: TcpListener, app: Router) -> anyhow::Result<()> {
             let _ = connection.await;
         });
     }
+}
+
+async fn count(body: Body) -> String {
+    let mut body = body.into_data_stream();
+    let mut count = 0;
+    while let Some(Ok(piece)) = body.next().await {
+        count += piece.len();
+    }
+    count.to_string()
 }
 
 async fn request(method: Method, uri: Uri, headers: HeaderMap, body: String) -> String {

@@ -41,6 +41,7 @@ async fn a_container_is_put_into_a_running_pod() {
     let pod = running(&case, "p", running_pod_spec()).await;
     let patch = json!({"spec": {"ephemeralContainers": [saying("debugger", "polo")]}});
     let before = case.get(&pod).await.expect(200)["metadata"]["generation"].as_i64().unwrap();
+    assert_eq!(before, 1, "where it is placed is nobody's wish");
     // By the pod itself it does not come.
     case.patch(&pod, STRATEGIC, &patch).await.expect(422);
     case.patch(&format!("{pod}/ephemeralcontainers"), STRATEGIC, &patch).await.expect(200);

@@ -90,7 +90,7 @@ pub(crate) fn carry_over(resource: &Resource, new: &mut Value, old: &Value) {
             None => drop(metadata.shift_remove(field)),
         }
     }
-    if resource.kind.has_generation && specification_differs(new, old) {
+    if resource.kind.has_generation && wish_differs(resource.kind.kind, new, old) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0);
         of(new).insert("generation".to_owned(), json!(generation + 1));
     }
@@ -116,10 +116,19 @@ pub(crate) fn contradictions(new: &Value, old: &Value) -> Vec<Problem> {
     problems
 }
 
-/// Whether anything outside `metadata` and `status` differs.
-fn specification_differs(new: &Value, old: &Value) -> bool {
-    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return true };
-    let counts = |name: &&String| !matches!(name.as_str(), "metadata" | "status");
+/// Whether anything outside `metadata` and `status` differs. Where a pod is placed does not count, as upstream.
+fn wish_differs(kind: &str, new: &Value, old: &Value) -> bool {
+    let but: &[&str] = match kind {
+        "Pod" if !differ(&new["spec"], &old["spec"], &["nodeName"]) => &["metadata", "status", "spec"],
+        _ => &["metadata", "status"],
+    };
+    differ(new, old, but)
+}
+
+/// Whether two objects differ in anything but these fields.
+fn differ(new: &Value, old: &Value, but: &[&str]) -> bool {
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else { return new != old };
+    let counts = |name: &&String| !but.contains(&name.as_str());
     new.keys().chain(old.keys()).filter(counts).any(|name| new.get(name) != old.get(name))
 }
 

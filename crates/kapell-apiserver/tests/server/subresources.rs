@@ -60,7 +60,7 @@ async fn a_pod_is_bound_once() {
     api.post(&path, &json!({"target": {}})).await.expect(422);
     assert_eq!(api.post(&path, &binding).await.expect(201)["status"], "Success");
     let bound = api.get(&format!("{PODS}/p")).await.expect(200);
-    assert_eq!(bound["spec"]["nodeName"], "n");
+    assert_eq!((&bound["spec"]["nodeName"], &bound["metadata"]["generation"]), (&json!("n"), &json!(1)));
     let scheduled = bound["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "PodScheduled");
     assert_eq!(scheduled.unwrap()["status"], "True");
     let again = api.post(&path, &binding).await.expect(409);
