@@ -158,7 +158,11 @@ pub(crate) fn container_spec(
         mounted = subpath::mounts(pod, container, places, Some(&env))?;
         env = environment_with(&mounted)?;
     }
-    for (mount, target) in mounted.iter().filter(|(mount, _)| !mount.mount_path.starts_with('/')) {
+    mounted.retain(|(mount, _)| !mount.mount_path.starts_with('/'));
+    for (mount, _) in mounted.iter().filter(|(mount, _)| subpath::is_part(mount)) {
+        links.close(&mount.mount_path)?;
+    }
+    for (mount, target) in &mounted {
         links.link(&mount.mount_path, target)?;
     }
     if let Some(path) = termination::relative_path(container) {
@@ -190,9 +194,8 @@ pub(crate) fn require_identities(spec: ContainerSpec, known: bool) -> Result<Con
 fn told(mounted: &Mounted<'_>) -> (BTreeMap<String, String>, Option<String>) {
     let (mut volumes, mut kubeconfig) = (BTreeMap::new(), None);
     for (mount, target) in mounted {
-        let is_part = [&mount.sub_path, &mount.sub_path_expr].into_iter().flatten().any(|path| !path.is_empty());
         let directory = target.display().to_string();
-        if is_part {
+        if subpath::is_part(mount) {
             volumes.entry(mount.name.clone()).or_insert(directory);
         } else {
             volumes.insert(mount.name.clone(), directory);

@@ -22,6 +22,7 @@ use crate::dependencies::{Dependency, dependencies};
 use crate::environment::{self, API_SERVICE, Sources as _};
 use crate::ephemeral::{self, ephemeral_containers};
 use crate::hooks::Stopped;
+use crate::mounts::MountError;
 use crate::observed::{Observed, Probes, Trouble, containers, init_containers, missing_runtime};
 use crate::plan::{Action, plan, restarts};
 use crate::probe::{Endpoint, Target, Verdict};
@@ -501,6 +502,7 @@ impl Worker {
             | PrepareError::Identity(_)
             | PrepareError::Grounds(_)
             | PrepareError::OldShim
+            | PrepareError::Mount(MountError::BelowPart { .. })
             | PrepareError::SubPath(_) => "CreateContainerConfigError",
             _ => "CreateContainerError",
         };

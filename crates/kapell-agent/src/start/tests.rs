@@ -76,6 +76,26 @@ fn parts_of_volumes_and_paths_stay_inside() {
 }
 
 #[test]
+fn nothing_of_a_container_may_lie_below_a_part_of_a_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("data/sub")).unwrap();
+    let part = |key: &str| json!({ "name": "data", "mountPath": "in", key: "sub" });
+    let nested = json!({ "name": "data", "mountPath": "in/nested" });
+    for container in [
+        json!({ "volumeMounts": [part("subPath"), nested] }),
+        json!({ "volumeMounts": [nested, part("subPathExpr")] }),
+        json!({ "volumeMounts": [part("subPath")], "workingDir": "in/deep" }),
+        json!({ "volumeMounts": [part("subPathExpr")], "terminationMessagePath": "./in/message" }),
+    ] {
+        let refused = spec_of(dir.path(), container.clone());
+        assert!(matches!(refused, Err(PrepareError::Mount(MountError::BelowPart { .. }))), "{container}");
+    }
+    assert_eq!(fs::read_dir(dir.path().join("data/sub")).unwrap().count(), 0);
+    let spec = spec_of(dir.path(), json!({ "volumeMounts": [part("subPath")], "workingDir": "in" })).unwrap();
+    assert_eq!(spec.cwd, layout::work_dir(dir.path(), "main").join("in"));
+}
+
+#[test]
 fn limits_come_from_the_resources_and_processes_are_always_limited() {
     let dir = tempfile::tempdir().unwrap();
     let limits = |resources: serde_json::Value| spec_of(dir.path(), json!({ "resources": resources })).unwrap().limits;
