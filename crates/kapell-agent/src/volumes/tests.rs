@@ -43,6 +43,29 @@ fn host_paths_have_the_type_that_was_asked_for() {
 }
 
 #[test]
+fn a_file_of_the_host_is_made_only_where_nothing_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let prepare = |path: &str| {
+        let content = Content::HostPath { path: dir.path().join(path), kind: "FileOrCreate".into() };
+        materialise("v", &content, Path::new("/unused"), None)
+    };
+    // Opening one to write would wait for a reader.
+    let fifo = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::from(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(matches!(prepare("fifo"), Err(VolumeError::WrongType { .. })));
+    create_file(&fifo).unwrap();
+    symlink(dir.path().join("elsewhere"), dir.path().join("link")).unwrap();
+    assert!(matches!(prepare("link"), Err(VolumeError::WrongType { .. })));
+    create_file(&dir.path().join("link")).unwrap();
+    assert!(!dir.path().join("elsewhere").exists());
+    fs::write(dir.path().join("file"), "kept").unwrap();
+    prepare("file").unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "kept");
+    assert!(matches!(prepare("none/file"), Err(VolumeError::Io { .. })));
+}
+
+#[test]
 fn volumes_are_for_their_group() {
     use std::os::unix::fs::MetadataExt as _;
     // Whoever we are, this group is ours to give.
