@@ -419,14 +419,22 @@ fn swap_files(directory: &Path, files: &Files, group: Option<u32>) -> io::Result
     for entry in fs::read_dir(directory)?.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name == DATA || Path::new(name) == generation {
-        } else if name.starts_with("..") {
+        if is_generation(name) && Path::new(name) != generation && entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
-        } else if !visible.contains(&name) {
+        } else if !visible.contains(&name) && is_ours(directory, name) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_generation(name: &str) -> bool {
+    name.strip_prefix("..").is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
+/// Whether an earlier generation had this name. Whatever else is there is not ours to remove: mounts may lie in the volume.
+fn is_ours(directory: &Path, name: &str) -> bool {
+    fs::read_link(directory.join(name)).is_ok_and(|target| target == Path::new(DATA).join(name))
 }
 
 fn holds(directory: &Path, files: &Files) -> bool {
