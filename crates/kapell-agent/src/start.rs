@@ -47,6 +47,8 @@ pub(crate) enum PrepareError {
     Grounds(#[from] GroundsError),
     #[error(transparent)]
     Mount(#[from] MountError),
+    #[error("cannot note the pod's group: {0}")]
+    Record(#[source] io::Error),
     #[error("cannot prepare the file for its termination message: {0}")]
     Message(#[source] io::Error),
     #[error("no free port on {0}: {1}")]
@@ -128,7 +130,8 @@ pub(crate) fn container_spec(
 ) -> Result<ContainerSpec, PrepareError> {
     // Of a host without such a table nobody is known.
     let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
-    let access = (host.group, grounds::pod_group(record.pod_ip));
+    let new = grounds::pod_group(rand::random());
+    let access = (host.group, record.group(host.pod_dir, new).map_err(PrepareError::Record)?);
     let person = identity::person(pod, container, &host.powers, &[access.0, access.1], &passwd)?;
     let work_dir = layout::work_dir(host.pod_dir, &container.name);
     fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;

@@ -27,7 +27,7 @@ fn spec_of(pod_dir: &Path, container: serde_json::Value) -> Result<ContainerSpec
     value.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
     let container: Container = serde_json::from_value(value).unwrap();
     let ip = Ipv4Addr::LOCALHOST;
-    let mut record = PodRecord::new("ns".into(), "pod".into(), ip, 1);
+    let mut record = PodRecord::new("ns".into(), "pod".into(), ip, 1, grounds::pod_group(1));
     let host = Host {
         data_dir: pod_dir,
         pod_dir,
