@@ -81,6 +81,11 @@ async fn expressions_lead_nowhere_else() {
     let path = create(&case, "link", spec).await;
     let pod = case.until("it waits", &path, |pod| waiting(pod).is_some()).await;
     assert!(waiting(&pod).unwrap().ends_with("it leads out of the volume"), "{pod:#}");
+    // Below a part, where a container could put a link at any time, nothing is made.
+    let mounts = json!([{"name": "v", "mountPath": "part", "subPath": "a"}, {"name": "v", "mountPath": "part/nested"}]);
+    let path = create(&case, "nested", script("true", json!({"emptyDir": {}}), mounts)).await;
+    let pod = case.until("it waits", &path, |pod| waiting(pod).is_some()).await;
+    assert!(waiting(&pod).unwrap().starts_with("path \"part/nested\" lies below mountPath \"part\""), "{pod:#}");
 }
 
 /// Conformance: [sig-node] Variable Expansion should verify that a failing subpath expansion can be modified during the lifecycle of a container [Slow]
