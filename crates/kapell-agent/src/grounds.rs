@@ -1,9 +1,9 @@
 //! The way to a pod's directory, for containers that run as somebody else than the server.
 //!
 //! The data directory is closed to everybody but the server's user, and stays so. Each pod has a group of its own whose
-//! number is the pod's address, each server one whose number is the first address of its block: addresses are unique on the
-//! machine, so these groups are, and no account has them. A container that runs as another user belongs to both. The
-//! server's group may pass the data directory, the pod's group the pod's directory; neither may list them.
+//! number is drawn once and never again given to another, each server one whose number is the first address of its block. All
+//! are [reserved](kapell_api::pod_groups): no container gets one by asking. A container that runs as another user belongs
+//! to both. The server's group may pass the data directory, the pod's group the pod's directory; neither may list them.
 
 use std::fs;
 use std::io;
@@ -12,6 +12,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use kapell_api::net::LoopbackBlock;
+use kapell_api::pod_groups::RESERVED;
 use kapell_shim::layout;
 use kapell_shim::protocol::Identity;
 
@@ -34,17 +35,22 @@ pub(crate) enum GroundsError {
     Io { directory: PathBuf, source: io::Error },
 }
 
+/// Where the groups of servers begin: 127.0.0.0.
+const SERVERS: u32 = 0x7f00_0000;
+
 /// The group of all pods of a server.
 pub(crate) fn server_group(block: LoopbackBlock) -> u32 {
     Ipv4Addr::new(127, block.second_octet(), 0, 0).into()
 }
 
-/// The group of one pod.
-pub(crate) fn pod_group(pod_ip: Ipv4Addr) -> u32 {
-    pod_ip.into()
+/// A new pod's group, drawn with a random number: below those of servers, and nobody's but by a chance of one in a billion.
+/// It is not the pod's address, which another pod has had before: what that one's group has left behind must open nothing.
+pub(crate) fn pod_group(random: u32) -> u32 {
+    let first = *RESERVED.start();
+    first + random % (SERVERS - first)
 }
 
-/// A group that some server or pod has been given.
+/// A group that some server has been given.
 fn is_ours(gid: u32) -> bool {
     Ipv4Addr::from(gid).is_loopback()
 }

@@ -4,6 +4,7 @@
 //! cannot be granted is an error that names the field.
 
 use k8s_openapi::api::core::v1::{Container, Pod, SecurityContext};
+use kapell_api::pod_groups::RESERVED;
 use kapell_shim::protocol::Identity;
 use rustix::thread::CapabilitySet;
 
@@ -43,6 +44,11 @@ pub(crate) enum IdentityError {
          server as root (with CAP_SETUID, CAP_SETGID, CAP_CHOWN, CAP_FOWNER, CAP_DAC_OVERRIDE and CAP_KILL), or leave the field out"
     )]
     NotOurs { field: String, id: u32, user: u32 },
+    #[error(
+        "{field}: group {id} cannot be asked for: those from {} to {} are servers' and pods' own; choose another",
+        RESERVED.start(), RESERVED.end()
+    )]
+    Reserved { field: String, id: u32 },
     /// In the kubelet's words.
     #[error("container's runAsUser breaks non-root policy (pod: \"{pod}\", container: {container})")]
     BreaksNonRoot { pod: String, container: String },
@@ -120,6 +126,16 @@ struct Asked {
     id: u32,
 }
 
+impl Asked {
+    /// A group of a pod opens its directory; whoever could ask for it would read another pod's volumes.
+    fn as_group(&self) -> Result<(), IdentityError> {
+        if RESERVED.contains(&self.id) {
+            return Err(IdentityError::Reserved { field: self.field.clone(), id: self.id });
+        }
+        Ok(())
+    }
+}
+
 /// A field of the container, else of its pod.
 fn asked(container: &Container, name: &str, own: Option<i64>, pods: Option<i64>) -> Option<Asked> {
     let of_container = || format!("securityContext.{name} of container {}", container.name);
@@ -146,6 +162,7 @@ pub(crate) fn person(
     let mut groups: Vec<Asked> =
         supplemental.filter_map(|id| asked(container, "supplementalGroups", None, Some(*id))).collect();
     groups.extend(asked(container, "fsGroup", None, of_pod.fs_group));
+    group.iter().chain(&groups).try_for_each(Asked::as_group)?;
 
     if own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) {
         let (pod, container) = (full_name(pod), container.name.clone());
@@ -178,8 +195,11 @@ pub(crate) fn person(
     let mut all: Vec<u32> = groups.iter().map(|group| group.id).collect();
     if let Some(user) = foreign_user {
         let account = Account::find(passwd, user.id);
+        let its_own = || Asked { field: format!("{} (group of user {})", user.field, user.id), id: account.gid };
+        let group = group.unwrap_or_else(its_own);
+        group.as_group()?;
         identity.uid = Some(user.id);
-        identity.gid = Some(group.map_or(account.gid, |group| group.id));
+        identity.gid = Some(group.id);
         all.extend(access);
         person.account = Some(account);
     }
@@ -248,7 +268,8 @@ pub(crate) fn ownership(pod: &Pod, powers: &Powers) -> Ownership {
     let number = |id: Option<i64>| id.and_then(|id| u32::try_from(id).ok());
     Ownership {
         user: number(common).filter(|uid| *uid != powers.uid && powers.become_others()),
-        group: number(context.fs_group).filter(|gid| powers.become_others() || powers.has_group(*gid)),
+        group: number(context.fs_group)
+            .filter(|gid| !RESERVED.contains(gid) && (powers.become_others() || powers.has_group(*gid))),
         private: common.is_some() || context.fs_group.is_some(),
     }
 }

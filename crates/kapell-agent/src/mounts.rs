@@ -1,7 +1,8 @@
 //! Mounts of a container: relative paths in its working directory that lead to volumes and files of its pod.
 //!
 //! A process has no mount namespace, so a mount is a symbolic link. The container owns the directory in which the links
-//! are, and may have put links of its own there; so every path is walked without following any.
+//! are, and may have put links of its own there; so every path is walked without following any. What a part of a volume
+//! (`subPath`) is can be changed by containers after it was looked up, so nothing is made or opened below one.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,6 +18,11 @@ use rustix::io::Errno;
 pub(crate) enum MountError {
     #[error("path \"{0}\" leaves the container's working directory")]
     Escapes(String),
+    #[error(
+        "path \"{path}\" lies below mountPath \"{part}\", which leads to a part of a volume (subPath); nothing is made in a part, so \
+         mount the whole volume there, or choose a path beside it"
+    )]
+    BelowPart { path: String, part: String },
     #[error("path \"{path}\": {source}")]
     Io { path: String, source: io::Error },
 }
@@ -25,18 +31,27 @@ pub(crate) enum MountError {
 pub(crate) struct Links {
     /// Where paths begin: the working directory, and what links lead to that were made before.
     roots: Vec<(PathBuf, PathBuf)>,
+    /// Where parts of volumes are mounted. They are closed to us: what such a path leads to, containers may exchange.
+    parts: Vec<PathBuf>,
     /// User and group of directories that are made on the way.
     owner: Option<(u32, u32)>,
 }
 
 impl Links {
     pub(crate) fn below(work_dir: &Path, owner: Option<(u32, u32)>) -> Self {
-        Self { roots: vec![(PathBuf::new(), work_dir.to_owned())], owner }
+        Self { roots: vec![(PathBuf::new(), work_dir.to_owned())], parts: Vec::new(), owner }
+    }
+
+    /// Lets nothing be made below a path that will lead to a part of a volume. To be said of all parts before the first
+    /// link is made: mounts come in any order.
+    pub(crate) fn close(&mut self, path: &str) -> Result<(), MountError> {
+        self.parts.push(clean(path)?);
+        Ok(())
     }
 
     /// Lets a relative path lead to the target. Happy to run twice.
     pub(crate) fn link(&mut self, path: &str, target: &Path) -> Result<(), MountError> {
-        let clean = clean(path)?;
+        let clean = self.outside_parts(path)?;
         let failed = |errno: Errno| MountError::Io { path: path.to_owned(), source: errno.into() };
         // A mount may lie in another one; that one's link is ours, and so may be passed.
         let Some((root, rest)) = self.root(&clean).filter(|(_, rest)| !rest.as_os_str().is_empty()) else {
@@ -49,12 +64,24 @@ impl Links {
         Ok(())
     }
 
-    /// Makes the directory at a relative path unless it is there.
+    /// Makes the directory at a relative path unless it is there. A part is what it is; who enters it will see.
     pub(crate) fn directory(&self, path: &str) -> Result<(), MountError> {
-        let clean = clean(path)?;
+        let clean = self.outside_parts(path)?;
+        if self.parts.contains(&clean) {
+            return Ok(());
+        }
         let Some((root, rest)) = self.root(&clean) else { return Err(MountError::Escapes(path.to_owned())) };
         let made = descend(root, rest, self.owner);
         made.map(drop).map_err(|errno| MountError::Io { path: path.to_owned(), source: errno.into() })
+    }
+
+    /// The clean path, unless it leads through a part of a volume.
+    fn outside_parts(&self, path: &str) -> Result<PathBuf, MountError> {
+        let clean = clean(path)?;
+        match self.parts.iter().find(|part| clean != **part && clean.starts_with(part)) {
+            Some(part) => Err(MountError::BelowPart { path: path.to_owned(), part: part.display().to_string() }),
+            None => Ok(clean),
+        }
     }
 
     /// The innermost directory of ours that the path leads through, and what is left of the path there.

@@ -25,10 +25,13 @@ pub(crate) struct PodRecord {
     /// Restarts in a row of containers that have been restarted, see [`crate::backoff`].
     #[serde(default)]
     pub(crate) restarts_in_row: BTreeMap<String, u32>,
+    /// The pod's own, see [`crate::grounds`]; none in records of earlier versions.
+    #[serde(default)]
+    group: Option<u32>,
 }
 
 impl PodRecord {
-    pub(crate) fn new(namespace: String, name: String, pod_ip: Ipv4Addr, grace_seconds: u64) -> Self {
+    pub(crate) fn new(namespace: String, name: String, pod_ip: Ipv4Addr, grace_seconds: u64, group: u32) -> Self {
         Self {
             version: VERSION,
             namespace,
@@ -37,7 +40,19 @@ impl PodRecord {
             grace_seconds,
             ports: BTreeMap::new(),
             restarts_in_row: BTreeMap::new(),
+            group: Some(group),
         }
+    }
+
+    /// The pod's group. A record without one gets the one that is new.
+    pub(crate) fn group(&mut self, pod: &Path, new: u32) -> io::Result<u32> {
+        if let Some(group) = self.group {
+            return Ok(group);
+        }
+        let with = Self { group: Some(new), ..self.clone() };
+        with.write(pod)?;
+        *self = with;
+        Ok(new)
     }
 
     /// `None` when there is none, or none that can be read: then the directory is not a pod of ours any more.
@@ -56,3 +71,6 @@ impl PodRecord {
 fn file(pod: &Path) -> PathBuf {
     pod.join("agent.json")
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,8 @@ pub(crate) enum PrepareError {
     Grounds(#[from] GroundsError),
     #[error(transparent)]
     Mount(#[from] MountError),
+    #[error("cannot note the pod's group: {0}")]
+    Record(#[source] io::Error),
     #[error("cannot prepare the file for its termination message: {0}")]
     Message(#[source] io::Error),
     #[error("no free port on {0}: {1}")]
@@ -128,7 +130,8 @@ pub(crate) fn container_spec(
 ) -> Result<ContainerSpec, PrepareError> {
     // Of a host without such a table nobody is known.
     let passwd = fs::read_to_string(PASSWD).unwrap_or_default();
-    let access = (host.group, grounds::pod_group(record.pod_ip));
+    let new = grounds::pod_group(rand::random());
+    let access = (host.group, record.group(host.pod_dir, new).map_err(PrepareError::Record)?);
     let person = identity::person(pod, container, &host.powers, &[access.0, access.1], &passwd)?;
     let work_dir = layout::work_dir(host.pod_dir, &container.name);
     fs::create_dir_all(&work_dir).map_err(PrepareError::WorkDir)?;
@@ -158,7 +161,11 @@ pub(crate) fn container_spec(
         mounted = subpath::mounts(pod, container, places, Some(&env))?;
         env = environment_with(&mounted)?;
     }
-    for (mount, target) in mounted.iter().filter(|(mount, _)| !mount.mount_path.starts_with('/')) {
+    mounted.retain(|(mount, _)| !mount.mount_path.starts_with('/'));
+    for (mount, _) in mounted.iter().filter(|(mount, _)| subpath::is_part(mount)) {
+        links.close(&mount.mount_path)?;
+    }
+    for (mount, target) in &mounted {
         links.link(&mount.mount_path, target)?;
     }
     if let Some(path) = termination::relative_path(container) {
@@ -189,9 +196,8 @@ pub(crate) fn require_identities(spec: ContainerSpec, known: bool) -> Result<Con
 fn told(mounted: &Mounted<'_>) -> (BTreeMap<String, String>, Option<String>) {
     let (mut volumes, mut kubeconfig) = (BTreeMap::new(), None);
     for (mount, target) in mounted {
-        let is_part = [&mount.sub_path, &mount.sub_path_expr].into_iter().flatten().any(|path| !path.is_empty());
         let directory = target.display().to_string();
-        if is_part {
+        if subpath::is_part(mount) {
             volumes.entry(mount.name.clone()).or_insert(directory);
         } else {
             volumes.insert(mount.name.clone(), directory);

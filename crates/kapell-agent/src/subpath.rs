@@ -1,7 +1,8 @@
 //! Parts of volumes: what `subPath` and `subPathExpr` of a mount lead to.
 //!
 //! Containers write into volumes, also links. A part is therefore looked up beneath its volume by the kernel (`openat2`), which
-//! refuses every step out of it. What is handed on is a path: there is no mount that could hold on to what was found.
+//! refuses every step out of it. What is handed on is a path: there is no mount that could hold on to what was found. It is
+//! for the container; the agent must not go there again (see [`crate::mounts`]).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -53,6 +54,11 @@ pub(crate) fn mounts<'c>(
         mounted.push((mount, target));
     }
     Ok(mounted)
+}
+
+/// Whether the mount leads to a part of its volume.
+pub(crate) fn is_part(mount: &VolumeMount) -> bool {
+    [&mount.sub_path, &mount.sub_path_expr].into_iter().flatten().any(|path| !path.is_empty())
 }
 
 /// Whether some mount depends on the environment.

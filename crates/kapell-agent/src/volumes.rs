@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
     DownwardAPIVolumeFile, KeyToPath, Pod, ServiceAccountTokenProjection, Volume, VolumeMount,
 };
 use kapell_api::service_account::{MOUNT_PATH, ROOT_CERTIFICATE, TOKEN};
+use rustix::fs::OFlags;
 
 use crate::environment::{self, Sources, config_map_bytes, secret_bytes};
 use crate::fields::{self, FieldError};
@@ -354,7 +355,17 @@ fn give(directory: &Path, mode: u32, group: Option<u32>) -> io::Result<()> {
 fn prepare_host_path(path: &Path, kind: &str) -> io::Result<()> {
     match kind {
         "DirectoryOrCreate" => fs::create_dir_all(path),
-        "FileOrCreate" => fs::OpenOptions::new().append(true).create(true).open(path).map(drop),
+        "FileOrCreate" if fs::symlink_metadata(path).is_err() => create_file(path),
+        _ => Ok(()),
+    }
+}
+
+/// Makes an empty file. Nothing that is there, or comes in between, is opened: a FIFO would hold up the server until
+/// somebody reads it.
+fn create_file(path: &Path) -> io::Result<()> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits();
+    match fs::OpenOptions::new().write(true).create_new(true).custom_flags(flags as i32).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
 }
@@ -408,14 +419,22 @@ fn swap_files(directory: &Path, files: &Files, group: Option<u32>) -> io::Result
     for entry in fs::read_dir(directory)?.flatten() {
         let name = entry.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name == DATA || Path::new(name) == generation {
-        } else if name.starts_with("..") {
+        if is_generation(name) && Path::new(name) != generation && entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
-        } else if !visible.contains(&name) {
+        } else if !visible.contains(&name) && is_ours(directory, name) {
             fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_generation(name: &str) -> bool {
+    name.strip_prefix("..").is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
+/// Whether an earlier generation had this name. Whatever else is there is not ours to remove: mounts may lie in the volume.
+fn is_ours(directory: &Path, name: &str) -> bool {
+    fs::read_link(directory.join(name)).is_ok_and(|target| target == Path::new(DATA).join(name))
 }
 
 fn holds(directory: &Path, files: &Files) -> bool {

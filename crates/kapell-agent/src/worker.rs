@@ -21,7 +21,9 @@ use tokio::task::JoinHandle;
 use crate::dependencies::{Dependency, dependencies};
 use crate::environment::{self, API_SERVICE, Sources as _};
 use crate::ephemeral::{self, ephemeral_containers};
+use crate::grounds;
 use crate::hooks::Stopped;
+use crate::mounts::MountError;
 use crate::observed::{Observed, Probes, Trouble, containers, init_containers, missing_runtime};
 use crate::plan::{Action, plan, restarts};
 use crate::probe::{Endpoint, Target, Verdict};
@@ -320,7 +322,8 @@ impl Worker {
         let address = address.ok_or_else(|| io::Error::other("all addresses of the block are taken"))?;
         let grace = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
         let namespace = self.pod.namespace().unwrap_or_default();
-        let record = PodRecord::new(namespace, self.pod.name_any(), address, u64::try_from(grace).unwrap_or(0));
+        let (grace, group) = (u64::try_from(grace).unwrap_or(0), grounds::pod_group(rand::random()));
+        let record = PodRecord::new(namespace, self.pod.name_any(), address, grace, group);
         std::fs::create_dir_all(&self.dir)?;
         std::fs::set_permissions(&self.dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         record.write(&self.dir)?;
@@ -501,6 +504,7 @@ impl Worker {
             | PrepareError::Identity(_)
             | PrepareError::Grounds(_)
             | PrepareError::OldShim
+            | PrepareError::Mount(MountError::BelowPart { .. })
             | PrepareError::SubPath(_) => "CreateContainerConfigError",
             _ => "CreateContainerError",
         };

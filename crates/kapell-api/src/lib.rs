@@ -17,6 +17,7 @@ pub mod net;
 pub mod page;
 pub mod patch;
 pub mod placement;
+pub mod pod_groups;
 pub mod problem;
 pub mod protobuf;
 pub mod quantity;

@@ -25,7 +25,7 @@ fn started(ephemeral: Value) -> Value {
     let running = Running { process, started_at: 0, stopping: false, cgroups: Vec::new() };
     let seen = Seen { state: ContainerState { running: Some(running), ..Default::default() }, ..Default::default() };
     let observed = Observed { containers: [("main".to_owned(), seen)].into(), ..Observed::default() };
-    let mut record = PodRecord::new("default".into(), "p".into(), Ipv4Addr::LOCALHOST, 30);
+    let mut record = PodRecord::new("default".into(), "p".into(), Ipv4Addr::LOCALHOST, 30, 1);
     record.ports.insert("main".into(), 4000);
     let container = to_start(&pod, &ephemeral_containers(&pod)[0], &observed, &record, Path::new("/pods/u"));
     serde_json::to_value(container).unwrap()

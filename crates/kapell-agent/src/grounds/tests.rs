@@ -1,17 +1,21 @@
 use super::*;
 
 const SERVER: u32 = 0x7f09_0000;
-const POD: u32 = 0x7f09_8001;
+const POD: u32 = 0x4000_8001;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
 #[test]
-fn groups_are_addresses() {
+fn groups_are_reserved_and_pods_have_none_of_a_server() {
     assert_eq!(server_group(LoopbackBlock::new(9).unwrap()), SERVER);
-    assert_eq!(pod_group(Ipv4Addr::new(127, 9, 128, 1)), POD);
-    assert!(is_ours(POD) && !is_ours(0) && !is_ours(65_534));
+    assert!(RESERVED.contains(&SERVER) && is_ours(SERVER) && !is_ours(0) && !is_ours(65_534));
+    assert_eq!(pod_group(0x8001), POD);
+    for random in [0, 1, 0x3eff_ffff, 0x3f00_0000, 0x7f09_0000, u32::MAX] {
+        let group = pod_group(random);
+        assert!(RESERVED.contains(&group) && !is_ours(group), "{random:x}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 
 const ACCESS: [u32; 2] = [900, 901];
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnot a line\nweb:x:1001:1002:Web:/srv/web:/bin/sh\n";
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnot a line\nweb:x:1001:1002:Web:/srv/web:/bin/sh\n\
+                      far:x:1003:2131329025:Far:/:/bin/sh\n";
 
 fn root() -> Powers {
     Powers { uid: 0, gid: 0, groups: vec![0], capabilities: CapabilitySet::from_bits_retain(u64::MAX) }
@@ -81,6 +82,29 @@ fn others_can_only_be_themselves() {
     let mut confined = root();
     confined.capabilities.remove(CapabilitySet::SETGID);
     assert!(matches!(who(json!({"runAsUser": 1}), json!({}), &confined), Err(IdentityError::NotOurs { .. })));
+}
+
+#[test]
+fn nobody_gets_a_group_of_pods_by_asking() {
+    let (first, last) = (*RESERVED.start(), *RESERVED.end());
+    for (of_pod, of_container, field, id) in [
+        (json!({"runAsGroup": first}), json!({}), "spec.securityContext.runAsGroup", first),
+        (json!({"runAsUser": 0}), json!({"runAsGroup": last}), "securityContext.runAsGroup of container c0", last),
+        (json!({"fsGroup": first}), json!({}), "spec.securityContext.fsGroup", first),
+        (json!({"supplementalGroups": [5, last]}), json!({}), "spec.securityContext.supplementalGroups", last),
+        (json!({"runAsUser": 1003}), json!({}), "spec.securityContext.runAsUser (group of user 1003)", 2_131_329_025),
+    ] {
+        let refused = who(of_pod, of_container, &root()).unwrap_err();
+        assert_eq!(refused, IdentityError::Reserved { field: field.to_owned(), id });
+        let told = format!("{field}: group {id} cannot be asked for: those from 1073741824 to 2147483647 are ");
+        assert!(refused.to_string().starts_with(&told), "{refused}");
+    }
+    // Also where it is the server's own.
+    let lucky = Powers { gid: first, groups: vec![first], ..somebody() };
+    assert!(matches!(who(json!({"runAsGroup": first}), json!({}), &lucky), Err(IdentityError::Reserved { .. })));
+    let beside = json!({"runAsUser": 1003, "runAsGroup": first - 1, "fsGroup": last + 1});
+    who(beside, json!({}), &root()).unwrap();
+    assert_eq!(ownership(&pod(json!({"fsGroup": first}), &[json!({})]), &root()).group, None);
 }
 
 #[test]

@@ -40,3 +40,29 @@ fn links_that_the_container_has_made_are_not_followed() {
     Links::below(&work, None).link("file", dir.path()).unwrap();
     assert_eq!(fs::read_link(work.join("file")).unwrap(), dir.path());
 }
+
+/// Between the lookup of a part and the making of links, a container can put a link in its place.
+#[test]
+fn nothing_is_made_below_a_part_of_a_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    let (work, outside, part) = (dir.path().join("work"), dir.path().join("outside"), dir.path().join("part"));
+    fs::create_dir(&work).unwrap();
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("b"), "theirs").unwrap();
+    symlink(&outside, &part).unwrap();
+    let mut links = Links::below(&work, None);
+    links.close("./a").unwrap();
+    let is_refused = |made: Result<(), MountError>| {
+        assert!(matches!(made, Err(MountError::BelowPart { part, .. }) if part == "a"));
+    };
+    // Also before the part's own link is made.
+    is_refused(links.link("a/b", dir.path()));
+    links.link("a", &part).unwrap();
+    is_refused(links.link("a/./b", dir.path()));
+    is_refused(links.link("a/b/c", dir.path()));
+    is_refused(links.directory("./a/d"));
+    links.directory("a").unwrap();
+    links.link("ab/c", dir.path()).unwrap();
+    assert_eq!(fs::read_to_string(outside.join("b")).unwrap(), "theirs");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+}

@@ -27,7 +27,7 @@ fn spec_of(pod_dir: &Path, container: serde_json::Value) -> Result<ContainerSpec
     value.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
     let container: Container = serde_json::from_value(value).unwrap();
     let ip = Ipv4Addr::LOCALHOST;
-    let mut record = PodRecord::new("ns".into(), "pod".into(), ip, 1);
+    let mut record = PodRecord::new("ns".into(), "pod".into(), ip, 1, grounds::pod_group(1));
     let host = Host {
         data_dir: pod_dir,
         pod_dir,
@@ -73,6 +73,26 @@ fn parts_of_volumes_and_paths_stay_inside() {
     mount(json!({ "name": "data", "mountPath": "deep/in" })).unwrap();
     let link = layout::work_dir(dir.path(), "main").join("deep/in");
     assert_eq!(fs::read_link(link).unwrap(), dir.path().join("data"));
+}
+
+#[test]
+fn nothing_of_a_container_may_lie_below_a_part_of_a_volume() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("data/sub")).unwrap();
+    let part = |key: &str| json!({ "name": "data", "mountPath": "in", key: "sub" });
+    let nested = json!({ "name": "data", "mountPath": "in/nested" });
+    for container in [
+        json!({ "volumeMounts": [part("subPath"), nested] }),
+        json!({ "volumeMounts": [nested, part("subPathExpr")] }),
+        json!({ "volumeMounts": [part("subPath")], "workingDir": "in/deep" }),
+        json!({ "volumeMounts": [part("subPathExpr")], "terminationMessagePath": "./in/message" }),
+    ] {
+        let refused = spec_of(dir.path(), container.clone());
+        assert!(matches!(refused, Err(PrepareError::Mount(MountError::BelowPart { .. }))), "{container}");
+    }
+    assert_eq!(fs::read_dir(dir.path().join("data/sub")).unwrap().count(), 0);
+    let spec = spec_of(dir.path(), json!({ "volumeMounts": [part("subPath")], "workingDir": "in" })).unwrap();
+    assert_eq!(spec.cwd, layout::work_dir(dir.path(), "main").join("in"));
 }
 
 #[test]

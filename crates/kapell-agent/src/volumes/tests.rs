@@ -26,6 +26,28 @@ fn new_content_appears_at_once_and_old_names_go() {
 }
 
 #[test]
+fn mounts_within_a_volume_of_files_outlive_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, other) = (dir.path().join("v"), dir.path().join("other"));
+    fs::create_dir(&other).unwrap();
+    swap_files(&root, &files(&[("a", "1"), ("hidden", "1")]), None).unwrap();
+    let mut links = crate::mounts::Links::below(&root, None);
+    for path in ["b", "deep/b", "hidden"] {
+        links.link(path, &other).unwrap();
+    }
+    for next in [&[("b", "2"), ("c", "2"), ("hidden", "2")][..], &[("d", "3")], &[]] {
+        swap_files(&root, &files(next), None).unwrap();
+        for path in ["b", "deep/b", "hidden"] {
+            assert_eq!(fs::read_link(root.join(path)).unwrap(), other, "{path} {next:?}");
+        }
+    }
+    let mut names: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    let generation = fs::read_link(root.join(DATA)).unwrap().into_os_string();
+    assert_eq!(names, [generation, DATA.into(), "b".into(), "deep".into(), "hidden".into()]);
+}
+
+#[test]
 fn host_paths_have_the_type_that_was_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let check = |path: &str, kind: &str, expected: bool| {
@@ -40,6 +62,29 @@ fn host_paths_have_the_type_that_was_asked_for() {
     check("file", "FileOrCreate", true);
     check("file", "Socket", false);
     check("file", "NoSuchType", false);
+}
+
+#[test]
+fn a_file_of_the_host_is_made_only_where_nothing_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let prepare = |path: &str| {
+        let content = Content::HostPath { path: dir.path().join(path), kind: "FileOrCreate".into() };
+        materialise("v", &content, Path::new("/unused"), None)
+    };
+    // Opening one to write would wait for a reader.
+    let fifo = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::from(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(matches!(prepare("fifo"), Err(VolumeError::WrongType { .. })));
+    create_file(&fifo).unwrap();
+    symlink(dir.path().join("elsewhere"), dir.path().join("link")).unwrap();
+    assert!(matches!(prepare("link"), Err(VolumeError::WrongType { .. })));
+    create_file(&dir.path().join("link")).unwrap();
+    assert!(!dir.path().join("elsewhere").exists());
+    fs::write(dir.path().join("file"), "kept").unwrap();
+    prepare("file").unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "kept");
+    assert!(matches!(prepare("none/file"), Err(VolumeError::Io { .. })));
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(super) fn check_container(container: &Field<'_, '_>, around: &Surroundings<'
         }
     }
     check_resources(&container.field("resources"), problems);
-    check_security(&container.field("securityContext"), problems);
+    check_security(&container.field("securityContext"), around.process, problems);
 }
 
 fn check_image(container: &Field<'_, '_>, around: &Surroundings<'_>, problems: &mut Vec<Problem>) {

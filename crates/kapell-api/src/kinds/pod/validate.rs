@@ -11,6 +11,7 @@ use super::{affinity, container, ephemeral, is_process, volume};
 use crate::kinds::field::Field;
 use crate::kinds::meta::{self, Names};
 use crate::names;
+use crate::pod_groups::RESERVED;
 use crate::problem::Problem;
 
 const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
@@ -32,7 +33,7 @@ pub(super) fn validate_spec(spec: &Field<'_, '_>, problems: &mut Vec<Problem>) {
     check_life(spec, problems);
     check_names(spec, problems);
     check_dns(spec, problems);
-    check_security(&spec.field("securityContext"), problems);
+    check_security(&spec.field("securityContext"), process, problems);
     affinity::validate(&spec.field("affinity"), problems);
     for toleration in spec.field("tolerations").items() {
         affinity::check_toleration(&toleration, problems);
@@ -113,12 +114,16 @@ fn check_ip(address: &Field<'_, '_>, problems: &mut Vec<Problem>) {
 }
 
 /// Whether a process may become who it asks to be, its node knows.
-pub(super) fn check_security(context: &Field<'_, '_>, problems: &mut Vec<Problem>) {
-    for name in ["runAsUser", "runAsGroup", "fsGroup"] {
-        check_id(&context.field(name), problems);
-    }
-    for group in context.field("supplementalGroups").items() {
+pub(super) fn check_security(context: &Field<'_, '_>, process: bool, problems: &mut Vec<Problem>) {
+    check_id(&context.field("runAsUser"), problems);
+    let own = ["runAsGroup", "fsGroup"].map(|name| context.field(name));
+    for group in own.into_iter().chain(context.field("supplementalGroups").items()) {
         check_id(&group, problems);
+        let is_reserved = |id: i64| u32::try_from(id).is_ok_and(|id| RESERVED.contains(&id));
+        if process && group.int().is_some_and(is_reserved) {
+            let (first, last) = (RESERVED.start(), RESERVED.end());
+            problems.push(group.invalid(&format!("must not be from {first} to {last}: these are pods' own groups")));
+        }
     }
     for sysctl in context.field("sysctls").items() {
         meta::check_required(&sysctl.field("name"), names::sysctl, problems);

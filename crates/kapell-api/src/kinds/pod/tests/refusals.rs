@@ -69,7 +69,7 @@ fn volumes_of_csi_drivers_are_kept_and_warned_about() {
 
 #[test]
 fn identities_are_numbers_and_their_nodes_business() {
-    let context = json!({ "runAsUser": 0, "runAsGroup": 2147483647, "runAsNonRoot": true });
+    let context = json!({ "runAsUser": 0, "runAsGroup": 1073741823, "runAsNonRoot": true });
     let hardened = json!({ "allowPrivilegeEscalation": false, "privileged": false, "capabilities": { "drop": ["ALL"], "add": ["KILL"] } });
     for pod in [
         process_spec(json!({ "securityContext": context })),
@@ -90,6 +90,20 @@ fn identities_are_numbers_and_their_nodes_business() {
         assert_eq!(paths(&found), [format!("spec.securityContext.{path}")]);
         assert!(found[0].contains(range), "{found:?}");
     }
+    for (context, path) in [
+        (json!({ "runAsGroup": 2147483647 }), "runAsGroup"),
+        (json!({ "fsGroup": 1073741824 }), "fsGroup"),
+        (json!({ "supplementalGroups": [1, 2131329025] }), "supplementalGroups[1]"),
+    ] {
+        let found = problems("Pod", process_spec(json!({ "securityContext": context })));
+        assert_eq!(paths(&found), [format!("spec.securityContext.{path}")]);
+        assert!(
+            found[0].contains("must not be from 1073741824 to 2147483647: these are pods' own groups"),
+            "{found:?}"
+        );
+    }
+    let found = problems("Pod", process(json!({ "securityContext": { "runAsGroup": 1073741824 } })));
+    assert_eq!(paths(&found), ["spec.containers[0].securityContext.runAsGroup"]);
     for more in [json!({ "privileged": true }), json!({ "capabilities": { "add": ["SYS_ADMIN"] } })] {
         let context = with(&json!({ "allowPrivilegeEscalation": false }), more);
         let found = problems("Pod", process(json!({ "securityContext": context })));
