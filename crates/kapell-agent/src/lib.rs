@@ -73,6 +73,9 @@ use record::PodRecord;
 use shim_client::ShimClient;
 use start::Host;
 
+/// Between attempts to stop what a pod without an object has left.
+const REMOVAL_RETRY: Duration = Duration::from_secs(10);
+
 /// As whom the agent records Events.
 const COMPONENT: &str = "kapell-agent";
 
@@ -149,15 +152,28 @@ impl Context {
     async fn remove_pod(&self, uid: &str, dir: &Path, may_run: bool) {
         let grace = PodRecord::read(dir).map_or(Duration::ZERO, |record| Duration::from_secs(record.grace_seconds));
         // A shim that died may have left processes; a new one finds and kills them.
-        if may_run
-            && dir.exists()
-            && let Ok(shim) = ShimClient::open(dir, &self.config.shim_command).await
-        {
+        while may_run && dir.exists() {
+            let shim = match ShimClient::open(dir, &self.config.shim_command).await {
+                Ok(shim) => shim,
+                Err(error) => {
+                    // Without it nobody knows what still runs there, under an address that would be given away.
+                    tracing::warn!(
+                        uid,
+                        error = &error as &dyn std::error::Error,
+                        "cannot stop what is left of a pod, retrying"
+                    );
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return,
+                        () = tokio::time::sleep(REMOVAL_RETRY) => continue,
+                    }
+                }
+            };
             tokio::select! {
                 () = self.shutdown.cancelled() => return, // the next agent goes on with it
                 () = shim.stop_all(grace) => {}
             }
             let _ = shim.shutdown().await;
+            break;
         }
         // First: what is left of it would be found through the other one.
         if let Err(error) = memory::remove(dir) {

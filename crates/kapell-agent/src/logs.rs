@@ -79,6 +79,15 @@ impl Logs {
         Self { pods: data_dir.join("pods") }
     }
 
+    /// What the container has written since it last ended a line: where somebody types, a prompt. Of a long line the end only.
+    pub fn open_line(&self, pod_uid: &str, container: &str) -> Vec<u8> {
+        let pod = self.pods.join(pod_uid);
+        let state = read_state(&pod).ok().flatten();
+        let attempt = state.and_then(|state| Some(state.containers.get(container)?.attempt));
+        let line = attempt.and_then(|attempt| last_lines(&pod, container, attempt, 1).ok()).unwrap_or_default();
+        if line.ends_with(b"\n") { Vec::new() } else { line[line.len().saturating_sub(LONGEST_PROMPT)..].to_vec() }
+    }
+
     /// The log from the requested place on, in pieces of whole lines. With `follow` it goes on across rotations until
     /// the container has ended, and with its next start if there will be one.
     pub fn open(
@@ -205,6 +214,9 @@ fn newest_at_end(mut files: VecDeque<BufReader<File>>) -> io::Result<VecDeque<Bu
 
 /// Several of the longest records.
 const END: u64 = 128 << 10;
+
+/// More than fits on a line of any terminal.
+const LONGEST_PROMPT: usize = 4 << 10;
 
 /// Output that is handed on in one piece.
 const PIECE: usize = 64 << 10;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -198,7 +199,7 @@ async fn read(
 async fn spawn(pod: &Path, command: &[OsString]) -> Result<(), ShimError> {
     let (program, arguments) = command.split_first().ok_or(ShimError::Gone)?;
     let log = layout::shim_log(pod);
-    let stderr = OpenOptions::new().append(true).create(true).open(&log)?;
+    let stderr = OpenOptions::new().append(true).create(true).mode(0o600).open(&log)?;
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .arg(pod)

@@ -186,10 +186,9 @@ pub(crate) fn container_spec(
     })
 }
 
-/// A shim from before identities would start the container as the server's user.
+/// A shim from before identities would start the container as the server's user, with all that it may do.
 pub(crate) fn require_identities(spec: ContainerSpec, known: bool) -> Result<ContainerSpec, PrepareError> {
-    let is_other = spec.identity.uid.is_some() || spec.identity.gid.is_some();
-    if is_other && !known { Err(PrepareError::OldShim) } else { Ok(spec) }
+    if spec.identity != Default::default() && !known { Err(PrepareError::OldShim) } else { Ok(spec) }
 }
 
 /// What the environment says of the mounts: a directory for each volume, the whole one where it is mounted, and the kubeconfig

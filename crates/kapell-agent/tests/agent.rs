@@ -353,11 +353,11 @@ async fn probes_gate_and_restart() {
     let (api, data) = (FakeApi::new(), tempfile::tempdir().unwrap());
     let agent = Agent::start(&api, data.path());
     let test = |expression: &str| json!({ "exec": { "command": ["sh", "-c", format!("test {expression}")] }, "periodSeconds": 1, "failureThreshold": 1 });
-    let mut startup = test("-e started -a -e runs");
+    let mut startup = test("-e started -a -e alive");
     startup["failureThreshold"] = 60.into();
     let container = json!({
-        "command": ["sh", "-c", "rm -f broken; touch runs; sleep 1000"],
-        "startupProbe": startup, "livenessProbe": test("! -e broken"), "readinessProbe": test("! -e busy"),
+        "command": ["sh", "-c", "touch alive; sleep 1000"],
+        "startupProbe": startup, "livenessProbe": test("-e alive"), "readinessProbe": test("! -e busy"),
     });
     api.put("pods", pod("p", container));
     let status = |pod: &Value| pod["status"]["containerStatuses"][0].clone();
@@ -371,7 +371,7 @@ async fn probes_gate_and_restart() {
     assert_eq!(status(&ready)["started"], true);
     std::fs::write(work.join("busy"), "").unwrap();
     api.until("pods", "p", "unready", |pod| status(pod)["ready"] == false && status(pod)["restartCount"] == 0).await;
-    std::fs::write(work.join("broken"), "").unwrap();
+    std::fs::remove_file(work.join("alive")).unwrap();
     api.until("pods", "p", "restarted", |pod| status(pod)["restartCount"] == 1).await;
     let killing = api.until_event("Killing").await;
     assert!(killing["message"].as_str().unwrap().contains("failed liveness probe, will be restarted"), "{killing}");

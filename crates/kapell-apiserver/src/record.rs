@@ -150,7 +150,9 @@ impl Record {
 }
 
 fn is_session(path: &ResourcePath) -> bool {
-    path.plural == "pods" && matches!(path.subresource.as_deref(), Some("attach" | "exec" | "portforward" | "proxy"))
+    let subresource = path.subresource.as_deref();
+    subresource == Some("proxy")
+        || path.plural == "pods" && matches!(subresource, Some("attach" | "exec" | "portforward"))
 }
 
 /// In upstream's capital letters; methods that nobody knows are one.

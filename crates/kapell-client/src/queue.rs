@@ -84,7 +84,8 @@ impl<T: Clone + Eq + Hash> Queue<T> {
         if delay.is_zero() {
             return self.add(key);
         }
-        let at = Instant::now() + delay;
+        // A time that the clock cannot tell does not come.
+        let Some(at) = Instant::now().checked_add(delay) else { return };
         let mut state = self.shared.state.lock();
         if state.due.get(&key).is_some_and(|earlier| *earlier <= at) {
             return;

@@ -249,7 +249,7 @@ impl Connect for PodAttach {
                 outputs.push((channel, log.map_err(|error| Status::bad_request(error.to_string()))?));
             }
         }
-        let prompt = if wanted.tty { self.prompt(&uid, &container).await } else { Vec::new() };
+        let prompt = if wanted.tty { self.logs.open_line(&uid, &container) } else { Vec::new() };
         let (sessions, shutdown) = (self.sessions.clone(), request.shutdown.clone());
         tokio::spawn(async move {
             match streams.await {
@@ -261,18 +261,6 @@ impl Connect for PodAttach {
             }
         });
         Ok(response)
-    }
-}
-
-impl PodAttach {
-    /// What the container has written last, if its line has no end yet. What comes while this is read may be told twice; it would
-    /// be worse to leave it out.
-    async fn prompt(&self, uid: &str, container: &str) -> Vec<u8> {
-        let options = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
-        let Ok(log) = self.logs.open(uid, container, options) else { return Vec::new() };
-        let pieces: Vec<_> = log.collect().await;
-        let line = pieces.into_iter().flatten().collect::<Vec<Bytes>>().concat();
-        if line.ends_with(b"\n") { Vec::new() } else { line }
     }
 }
 

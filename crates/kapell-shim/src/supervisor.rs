@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -57,7 +57,10 @@ pub(crate) fn serve(dir: PathBuf) -> Result<(), ServeError> {
         let dir = dir.clone();
         move |source| ServeError::Setup { what, dir, source }
     };
-    let lock = fs::File::create(layout::lock_file(&dir)).map_err(failed("cannot create the lock file"))?;
+    // Nobody else's to hold: containers of other users pass the directory.
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(layout::lock_file(&dir));
+    let lock = lock.map_err(failed("cannot create the lock file"))?;
+    lock.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("cannot close the lock file to others"))?;
     rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| ServeError::Busy(dir.clone()))?;
     // It fails when we lead a process group already, in which case a terminal cannot reach us through another one's.
     let _ = setsid();

@@ -53,6 +53,15 @@ impl Fixture {
         }
     }
 
+    /// Output without an end of line, as a terminal has it.
+    fn write_pieces(&self, pieces: usize) {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(self.file(1)).unwrap();
+        for _ in 0..pieces {
+            writeln!(file, "2026-01-01T00:00:00.000000000Z stdout P {}", "x".repeat(1000)).unwrap();
+        }
+        write!(file, "2026-01-01T00:00:00.000000000Z stdout P $ \n").unwrap();
+    }
+
     async fn read(&self, options: LogOptions) -> String {
         let stream = Logs::new(self.dir.path()).open("u", "main", options).unwrap();
         let pieces: Vec<_> = stream.map(Result::unwrap).collect().await;
@@ -134,4 +143,17 @@ async fn what_is_not_there_is_said() {
     };
     assert_eq!(error("other", false).unwrap(), "container \"other\" has not started yet");
     assert_eq!(error("main", true).unwrap(), "previous terminated container \"main\" not found");
+}
+
+#[test]
+fn of_a_line_that_does_not_end_only_its_end_is_a_prompt() {
+    let fixture = Fixture::new(true);
+    let line = || Logs::new(fixture.dir.path()).open_line("u", "main");
+    assert_eq!(line(), b"");
+    fixture.write(1, 0..3);
+    assert_eq!(line(), b"", "nothing is open");
+    fixture.write_pieces(0);
+    assert_eq!(line(), b"$ ");
+    fixture.write_pieces(2000);
+    assert!(line().len() == LONGEST_PROMPT && line().ends_with(b"x$ "));
 }

@@ -37,9 +37,11 @@ impl<'a> OnResource<'a> {
             Method::PATCH => "patch",
             Method::DELETE if path.name.is_some() => "delete",
             Method::DELETE => "deletecollection",
-            _ if query.flag("watch") && path.subresource.is_none() => "watch",
-            _ if path.name.is_some() => "get",
-            _ => "list",
+            Method::GET | Method::HEAD if query.flag("watch") && path.subresource.is_none() => "watch",
+            Method::GET | Method::HEAD if path.name.is_some() => "get",
+            Method::GET | Method::HEAD => "list",
+            // As upstream: no rule names it, but one of all verbs covers it.
+            _ => "",
         };
         let selected = || query.get("fieldSelector").and_then(|selector| selector.strip_prefix("metadata.name="));
         // The name of a Namespace is its scope too: a role in it may allow reading it.

@@ -1,7 +1,9 @@
+use http::Method;
 use serde_json::{Value, json};
 
 use super::attributes::OnResource;
 use super::*;
+use crate::path::{Query, ResourcePath};
 
 const VERSION: &str = "rbac.authorization.k8s.io/v1";
 
@@ -130,4 +132,23 @@ fn defaults_are_completed_and_otherwise_left_alone() {
     assert!(after["rules"].as_array().unwrap().len() > 1, "what was removed is back");
     present["metadata"]["annotations"][defaults::AUTOUPDATE] = json!("false");
     assert_eq!(defaults::completed(&present, &wanted), None);
+}
+
+#[test]
+fn methods_that_no_role_has_a_word_for_are_no_reading() {
+    let path = ResourcePath { plural: "services".into(), name: Some("web".into()), ..ResourcePath::default() };
+    for (method, verb) in [
+        ("GET", "get"),
+        ("HEAD", "get"),
+        ("POST", "create"),
+        ("PUT", "update"),
+        ("PATCH", "patch"),
+        ("DELETE", "delete"),
+        ("OPTIONS", ""),
+        ("PROPFIND", ""),
+        ("PURGE", ""),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        assert_eq!(OnResource::of_request(&method, &path, &Query::default()).verb, verb, "{method}");
+    }
 }

@@ -2,11 +2,15 @@
 
 use axum::body::{Body, BodyDataStream};
 use futures::StreamExt as _;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use kapell_api::status::Status;
 
 use super::{Call, Engine, Target, decode};
 use crate::ConnectRequest;
+
+/// What roles have a word for, and the one that browsers ask first with.
+const PASSED_ON: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
 impl Engine {
     pub(super) async fn connect(&self, call: &Call, target: Target<'_>, name: &str) -> Result<Response<Body>, Status> {
@@ -17,6 +21,13 @@ impl Engine {
                 "nothing in this server answers {plural}/{name}: the service behind it is not running"
             )));
         };
+        let methods: &[Method] = match name {
+            "proxy" => &PASSED_ON,
+            _ => &[Method::GET, Method::HEAD, Method::POST],
+        };
+        if !methods.contains(&call.method) {
+            return Err(super::not_allowed(target.resource, &call.method));
+        }
         let mut passed_on = call.passed_on.lock().take();
         let target = match &mut passed_on {
             None => target,

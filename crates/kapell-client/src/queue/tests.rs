@@ -44,6 +44,16 @@ async fn the_earliest_of_several_delays_counts_and_the_others_are_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delay_that_no_clock_can_tell_never_ends() {
+    let queue = Queue::new();
+    queue.add_after("never", Duration::MAX);
+    queue.add_after("soon", Duration::from_secs(1));
+    assert_eq!(queue.next().await, "soon");
+    queue.done(&"soon");
+    assert_eq!(next_now(&queue).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn retries_double_up_to_the_longest_and_success_starts_over() {
     let queue = Queue::new();
     let mut delays = Vec::new();

@@ -134,7 +134,7 @@ fn until_eviction(pod: &KnownPod, taints: &[&Taint], now: Timestamp) -> Option<D
         let added = taint.time_added.as_ref().map_or(now, |time| time.0);
         // Who came later, in spite of the taint, has all of its time, too.
         let since = pod.created.map_or(added, |created| created.max(added));
-        Some((stays - now.duration_since(since)).max(SignedDuration::ZERO))
+        Some(stays.saturating_sub(now.duration_since(since)).max(SignedDuration::ZERO))
     });
     ends.min().map(SignedDuration::unsigned_abs)
 }

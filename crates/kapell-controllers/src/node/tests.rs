@@ -115,6 +115,15 @@ fn a_taint_evicts_when_the_patience_of_each_pod_ends() {
 }
 
 #[test]
+fn patience_beyond_all_time_is_for_ever() {
+    let tolerations = json!([{"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": i64::MAX}]);
+    for since in ["1970-01-01T00:00:00Z", "2099-01-01T00:00:00Z"] {
+        let tainted = node("True", json!([{"key": "k", "effect": "NoExecute", "timeAdded": since}]));
+        assert_eq!(planned(&tainted, &[pod(tolerations.clone())], 0).0, [""; 0], "{since}");
+    }
+}
+
+#[test]
 fn patience_begins_when_taint_and_pod_are_both_there() {
     let tolerations = json!([{"key": "k", "operator": "Exists", "tolerationSeconds": 15}]);
     let by_hand = node("True", json!([{"key": "k", "effect": "NoExecute"}]));
