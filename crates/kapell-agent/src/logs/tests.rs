@@ -59,7 +59,7 @@ impl Fixture {
         for _ in 0..pieces {
             writeln!(file, "2026-01-01T00:00:00.000000000Z stdout P {}", "x".repeat(1000)).unwrap();
         }
-        write!(file, "2026-01-01T00:00:00.000000000Z stdout P $ \n").unwrap();
+        writeln!(file, "2026-01-01T00:00:00.000000000Z stdout P $ ").unwrap();
     }
 
     async fn read(&self, options: LogOptions) -> String {
